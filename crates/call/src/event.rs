@@ -1,0 +1,213 @@
+//! What is worth telling about a call: the one source of its trace, its record, its metrics and its tests.
+//! Says what happened and never when: the machine's time is stamped beside it.
+
+use crate::latency::TurnLatency;
+use conversation::{Expectation, TurnId};
+use serde::{Deserialize, Serialize};
+
+/// An event with the machine's time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// Microseconds since the INVITE arrived.
+    pub at_us: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Something that happened in a call. Words in it are the caller's or the agent's: never log it at info.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Event {
+    /// The call has a slot and begins.
+    Started {
+        /// The agent's name and version.
+        agent: String,
+        /// The slot's number.
+        port_slot: u32,
+        /// Slots in use, this one included.
+        concurrency: u32,
+        /// The codec's name.
+        codec: String,
+    },
+    /// 200 OK was sent.
+    Answered,
+    /// The caller acknowledged it.
+    Acked,
+    /// Voice activity of the caller began or ended.
+    Speech {
+        /// Whether it began.
+        active: bool,
+    },
+    /// Who has the floor now: `caller`, `agent` or `nobody`.
+    Floor {
+        /// The new holder.
+        holder: String,
+    },
+    /// What speech-to-text understood so far.
+    Heard {
+        /// The words.
+        text: String,
+        /// Whether they are settled.
+        is_final: bool,
+    },
+    /// The caller pressed a key. The digit itself is not told.
+    Digit,
+    /// The caller's turn ended; the agent's turn `turn` begins.
+    TurnEnded {
+        /// The turn that answers.
+        turn: TurnId,
+        /// What the caller said, digits masked when they were keyed in.
+        text: String,
+        /// Why the turn was held to be over.
+        reason: String,
+        /// Silence waited for, in milliseconds.
+        waited_ms: u32,
+    },
+    /// The language model was asked.
+    Asked {
+        /// For which turn.
+        turn: TurnId,
+    },
+    /// The gateway tried a target.
+    LlmAttempt {
+        /// For which turn.
+        turn: TurnId,
+        /// The target's name.
+        target: String,
+        /// `primary` or `fallback`.
+        role: String,
+    },
+    /// The first piece of the reply came.
+    FirstToken {
+        /// Of which turn.
+        turn: TurnId,
+    },
+    /// A sentence went to text-to-speech.
+    Sentence {
+        /// Of which turn.
+        turn: TurnId,
+        /// Counts from 0.
+        sentence: u32,
+        /// What will be said.
+        text: String,
+    },
+    /// The first audio of a turn came from text-to-speech.
+    FirstAudio {
+        /// Of which turn.
+        turn: TurnId,
+    },
+    /// The first voiced packet of a turn left.
+    FirstPacket {
+        /// Of which turn.
+        turn: TurnId,
+    },
+    /// The reply is complete, with what was billed.
+    ReplyDone {
+        /// Of which turn.
+        turn: TurnId,
+        /// Tokens in, where known.
+        input_tokens: Option<u32>,
+        /// Tokens out, where known.
+        output_tokens: Option<u32>,
+    },
+    /// A tool was started.
+    ToolStarted {
+        /// By which turn.
+        turn: TurnId,
+        /// Its name.
+        name: String,
+    },
+    /// A tool ended.
+    ToolEnded {
+        /// Of which turn.
+        turn: TurnId,
+        /// Its name.
+        name: String,
+        /// Whether it gave a result.
+        ok: bool,
+        /// How long it took, in milliseconds.
+        ms: u32,
+    },
+    /// What the caller is expected to say next.
+    Expecting {
+        /// The hint.
+        expectation: Expectation,
+    },
+    /// The caller took the floor from the agent.
+    BargeIn {
+        /// The turn that was cut.
+        turn: TurnId,
+        /// What the agent was doing: `greeting`, `thinking`, `streaming`, `tool`, `speaking`.
+        state: String,
+        /// From the caller's first frame of speech to the decision, in milliseconds.
+        reaction_ms: u32,
+        /// What the caller heard of the reply.
+        heard: String,
+        /// What was never heard.
+        unsaid: String,
+    },
+    /// The last packet of a turn's speech left.
+    AgentDone {
+        /// Which turn.
+        turn: TurnId,
+    },
+    /// Where the time of a turn went.
+    Latency {
+        /// Which turn.
+        turn: TurnId,
+        /// The partition.
+        #[serde(flatten)]
+        latency: TurnLatency,
+    },
+    /// The caller said nothing for a while.
+    NoInput {
+        /// How often by now.
+        count: u32,
+    },
+    /// A prepared sentence was played because a stage failed the turn.
+    Fallback {
+        /// Which turn.
+        turn: TurnId,
+        /// The stage: `stt`, `llm`, `tts` or `tool`.
+        stage: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A provider reported a failure.
+    ProviderFailed {
+        /// The stage.
+        stage: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Frames that had to be dropped on the way to a provider because it was not keeping up.
+    Dropped {
+        /// The queue's name.
+        queue: String,
+        /// How many.
+        count: u64,
+    },
+    /// How the media of the caller's leg went.
+    Quality {
+        /// Packets received.
+        received: u64,
+        /// Packets that never came.
+        lost: u64,
+        /// Packets that came too late.
+        late: u64,
+        /// Frames made up for missing ones.
+        concealed: u64,
+        /// Interarrival jitter, in microseconds.
+        jitter_us: u64,
+        /// Packets sent.
+        sent: u64,
+        /// Packets from strangers, ignored.
+        foreign: u64,
+    },
+    /// The call is over.
+    Ended {
+        /// One of the closed list in `cdr::Cause`.
+        cause: String,
+    },
+}

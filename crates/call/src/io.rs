@@ -1,0 +1,250 @@
+//! What goes into a call and what comes out of it.
+//! Closed enums: a new variant makes the compiler list every place that must answer.
+
+use crate::Event;
+use conversation::{Expectation, LlmRequest, ToolCall, TurnId};
+use media::Frame;
+use std::net::SocketAddr;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram on the leg's RTP port.
+    Rtp {
+        /// Where it came from.
+        from: SocketAddr,
+        /// As it came.
+        datagram: &'a [u8],
+    },
+    /// A datagram on the leg's RTCP port.
+    Rtcp {
+        /// Where it came from.
+        from: SocketAddr,
+        /// As it came.
+        datagram: &'a [u8],
+    },
+    /// The dialog's events.
+    Sip(SipInput),
+    /// Speech-to-text reports.
+    Stt(SttEvent),
+    /// The language model reports on the reply of a turn.
+    Llm(TurnId, LlmEvent),
+    /// Text-to-speech reports on the reply of a turn.
+    Tts(TurnId, TtsEvent),
+    /// A tool that this turn started has ended.
+    Tool(TurnId, ToolResult),
+    /// The operator or the server wants the call to end.
+    HangUp(HangUp),
+    /// The instant that `step` asked for has come.
+    Timeout,
+}
+
+/// What the dialog reports (RFC 3261 section 13 to 15).
+#[derive(Debug)]
+pub enum SipInput {
+    /// The caller acknowledged our 200: the call stands.
+    Acked,
+    /// The caller gave up before the answer.
+    Cancelled,
+    /// The caller hung up.
+    Bye {
+        /// The Reason header, if there was one (RFC 3326).
+        reason: Option<String>,
+    },
+    /// A re-INVITE; `sdp` is its offer, absent in a late offer.
+    Reoffer {
+        /// The offer.
+        sdp: Option<String>,
+    },
+    /// Our 200 was never acknowledged.
+    AckTimeout,
+    /// An INFO request's body.
+    Info {
+        /// Its media type.
+        content_type: String,
+        /// Its text.
+        body: String,
+    },
+}
+
+/// What speech-to-text reports.
+#[derive(Debug)]
+pub enum SttEvent {
+    /// The stream is open.
+    Ready,
+    /// Words that may still change; the whole of the current segment each time.
+    Interim {
+        /// The words so far.
+        text: String,
+    },
+    /// Settled words. Empty text is the answer to a finalize with nothing left to say.
+    Final {
+        /// The words of this segment.
+        text: String,
+        /// 0 to 1, where the provider says it.
+        confidence: Option<f32>,
+    },
+    /// The stream is lost and the provider could not get it back.
+    Failed {
+        /// For the operator.
+        reason: String,
+    },
+}
+
+/// What a language model reports.
+#[derive(Debug)]
+pub enum LlmEvent {
+    /// The gateway sent the request to a target.
+    Attempt {
+        /// The target's name in the config.
+        target: String,
+        /// `primary` or `fallback`.
+        role: &'static str,
+    },
+    /// A piece of the reply.
+    Delta(String),
+    /// A complete tool call.
+    ToolCall(ToolCall),
+    /// What the caller will likely say next.
+    Expect(Expectation),
+    /// The reply is complete.
+    Done {
+        /// As billed, where the provider says it.
+        input_tokens: Option<u32>,
+        /// As billed, where the provider says it.
+        output_tokens: Option<u32>,
+    },
+    /// No target could answer.
+    Failed {
+        /// For the operator.
+        reason: String,
+    },
+}
+
+/// What text-to-speech reports. `sentence` counts from 0 within its turn.
+#[derive(Debug)]
+pub enum TtsEvent {
+    /// Linear audio at the call's rate, any length.
+    Audio {
+        /// Which sentence it belongs to.
+        sentence: u32,
+        /// The samples.
+        samples: Vec<i16>,
+    },
+    /// No more audio for this sentence.
+    SentenceDone {
+        /// Which one.
+        sentence: u32,
+    },
+    /// This sentence cannot be spoken.
+    Failed {
+        /// Which one.
+        sentence: u32,
+        /// For the operator.
+        reason: String,
+    },
+}
+
+/// How a tool call ended.
+#[derive(Debug)]
+pub struct ToolResult {
+    /// The id of the [`ToolCall`].
+    pub call_id: String,
+    /// JSON text, or why there is none.
+    pub result: Result<String, String>,
+}
+
+/// Who ends the call from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HangUp {
+    /// The server is stopping.
+    Drain,
+    /// The operator asked for it.
+    Admin,
+}
+
+/// What to do about it.
+#[derive(Debug)]
+pub enum Output {
+    /// Send from the leg's RTP port.
+    SendRtp {
+        /// Where to.
+        to: SocketAddr,
+        /// The packet.
+        datagram: Vec<u8>,
+    },
+    /// Send from the leg's RTCP port.
+    SendRtcp {
+        /// Where to.
+        to: SocketAddr,
+        /// The compound packet.
+        datagram: Vec<u8>,
+    },
+    /// Tell the dialog.
+    Sip(SipOutput),
+    /// The caller's audio for speech-to-text: one frame every 20 ms, without gaps.
+    Hear(Frame),
+    /// The caller paused: ask speech-to-text for its last words.
+    FinalizeStt,
+    /// What the caller will likely say next, for the recogniser.
+    Expect(Expectation),
+    /// Ask the route's language model.
+    Ask {
+        /// The turn its events must carry.
+        turn: TurnId,
+        /// The question.
+        request: LlmRequest,
+    },
+    /// Say this sentence.
+    Speak {
+        /// The turn its audio must carry.
+        turn: TurnId,
+        /// Counts from 0 within the turn.
+        sentence: u32,
+        /// What to say.
+        text: String,
+    },
+    /// No more sentences for this turn.
+    FinishSpeech {
+        /// Which one.
+        turn: TurnId,
+    },
+    /// Run a tool; its result is wanted even if the turn is cancelled meanwhile.
+    RunTool {
+        /// The turn its result must carry.
+        turn: TurnId,
+        /// What to run.
+        call: ToolCall,
+    },
+    /// Language model and speech of this turn are no longer wanted; its tools go on.
+    Cancel {
+        /// Which one.
+        turn: TurnId,
+    },
+    /// For the trace, the call record, the metrics and the tests.
+    Event(Event),
+}
+
+/// What the call tells its dialog.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SipOutput {
+    /// 180 Ringing.
+    Ring,
+    /// 200 OK, to the INVITE or to a re-INVITE.
+    Answer {
+        /// Our session description.
+        sdp: String,
+    },
+    /// A final refusal, of the INVITE or of a re-INVITE.
+    Reject {
+        /// The status code.
+        status: u16,
+        /// The reason phrase.
+        reason: String,
+    },
+    /// Hang up.
+    Bye {
+        /// The Reason header's text.
+        reason: Option<String>,
+    },
+}

@@ -1,0 +1,87 @@
+//! What a language model is asked: the conversation so far and the tools it may call.
+//! Knows nothing of any vendor's wire format.
+
+use serde::{Deserialize, Serialize};
+
+/// One question to a language model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LlmRequest {
+    /// Who the agent is and what it knows.
+    pub system: String,
+    /// The conversation so far, oldest first; the last one is to be answered.
+    pub messages: Vec<Message>,
+    /// What the model may call.
+    pub tools: Vec<ToolSpec>,
+    /// The date at the caller's end, for "tomorrow" and "Tuesday".
+    pub today: jiff::civil::Date,
+}
+
+/// One step of the conversation.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "role")]
+pub enum Message {
+    /// The caller's words, or the digits they keyed in.
+    User {
+        /// What was said.
+        text: String,
+    },
+    /// The agent's words, as far as the caller heard them, and the tools it called.
+    Assistant {
+        /// What was heard.
+        text: String,
+        /// Calls made in this step.
+        tool_calls: Vec<ToolCall>,
+        /// Whether the caller cut it short.
+        interrupted: bool,
+    },
+    /// What a tool answered.
+    Tool {
+        /// The call it answers.
+        call_id: String,
+        /// The tool's name.
+        name: String,
+        /// JSON text.
+        result: String,
+    },
+}
+
+impl std::fmt::Debug for Message {
+    /// Leaves words, arguments and results out: they are the caller's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User { text } => write!(f, "User({} characters)", text.len()),
+            Self::Assistant { text, tool_calls, .. } => {
+                write!(f, "Assistant({} characters, {} tool calls)", text.len(), tool_calls.len())
+            }
+            Self::Tool { name, .. } => write!(f, "Tool({name})"),
+        }
+    }
+}
+
+/// A model's wish to call a tool.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Unique within the conversation; the result carries it back.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// JSON text of one object.
+    pub arguments: String,
+}
+
+impl std::fmt::Debug for ToolCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ToolCall({} {})", self.name, self.id)
+    }
+}
+
+/// A tool as a model sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    /// The name to call it by.
+    pub name: String,
+    /// What it does and when to use it.
+    pub description: String,
+    /// JSON schema of the arguments.
+    pub parameters: serde_json::Value,
+}

@@ -1,0 +1,63 @@
+//! The small words that the conversation and its neighbours share.
+//! Knows nothing of how they come about.
+
+use serde::{Deserialize, Serialize};
+
+/// Numbers the agent's replies within a call; 0 is the greeting. Everything a provider sends back carries the
+/// number it was asked under, so whatever belongs to a cancelled turn is recognised by one comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TurnId(pub u32);
+
+impl TurnId {
+    /// The turn after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl std::fmt::Display for TurnId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the caller is expected to say next: a hint for endpointing and for the recogniser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expectation {
+    /// Anything.
+    #[default]
+    Any,
+    /// Yes or no.
+    YesNo,
+    /// Digits, spoken or keyed in.
+    Digits {
+        /// How many, if it is known.
+        count: Option<u8>,
+    },
+    /// A day.
+    Date,
+    /// A time of day.
+    Time,
+    /// A person's name.
+    Name,
+}
+
+/// What speech-to-text made of the caller's words.
+#[derive(Clone, PartialEq)]
+pub struct Transcript {
+    /// The words.
+    pub text: String,
+    /// Whether they are settled; an interim transcript may still change.
+    pub is_final: bool,
+    /// 0 to 1, where the provider says it.
+    pub confidence: Option<f32>,
+}
+
+impl std::fmt::Debug for Transcript {
+    /// Leaves the words out: they are the caller's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Transcript({} characters, final: {})", self.text.len(), self.is_final)
+    }
+}

@@ -1,0 +1,3 @@
+//! The server: everything that waits. What it decides with is in `crates/`.
+
+pub mod providers;

@@ -1,0 +1,196 @@
+//! How speech-to-text, language models and text-to-speech plug in.
+//! Knows the three traits and the streams between a call and a provider; each vendor is a file beside this one.
+
+use call::{CallId, LlmEvent, SttEvent, ToolResult, TtsEvent};
+use conversation::{Expectation, LlmRequest, TurnId};
+use media::{Frame, SampleRate};
+use std::sync::Arc;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+/// What a call's inbox holds; a provider that is this far ahead waits.
+pub const INBOX: usize = 256;
+/// Audio on its way to speech-to-text: half a second. The newest frame is dropped beyond that, and counted.
+pub const STT_COMMANDS: usize = 25;
+/// Deltas on their way from a model to the gateway's runner.
+pub const LLM_EVENTS: usize = 64;
+/// Sentences on their way to text-to-speech. Never dropped: the turn fails instead.
+pub const TTS_COMMANDS: usize = 16;
+
+/// What providers report to the call, in the order it happened.
+#[derive(Debug)]
+pub enum ProviderEvent {
+    /// From speech-to-text.
+    Stt(SttEvent),
+    /// From the gateway, for a turn.
+    Llm(TurnId, LlmEvent),
+    /// From text-to-speech, for a turn.
+    Tts(TurnId, TtsEvent),
+    /// From a tool, for a turn.
+    Tool(TurnId, ToolResult),
+}
+
+/// The call has ended: nobody listens any more.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// A call's inbox, with the bell that wakes the thread the call lives on.
+#[derive(Clone)]
+pub struct Events {
+    inbox: mpsc::Sender<ProviderEvent>,
+    bell: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Events {
+    /// An inbox and its other end. `bell` is rung after every event.
+    pub fn channel(bell: Arc<dyn Fn() + Send + Sync>) -> (Self, mpsc::Receiver<ProviderEvent>) {
+        let (inbox, events) = mpsc::channel(INBOX);
+        (Self { inbox, bell }, events)
+    }
+
+    /// Reports an event; waits while the inbox is full.
+    ///
+    /// # Errors
+    /// [`Gone`] when the call has ended.
+    pub async fn send(&self, event: ProviderEvent) -> Result<(), Gone> {
+        self.inbox.send(event).await.map_err(|_| Gone)?;
+        (self.bell)();
+        Ok(())
+    }
+
+    /// Whether the call has ended.
+    pub fn is_gone(&self) -> bool {
+        self.inbox.is_closed()
+    }
+}
+
+/// What a provider may know about the call it serves.
+#[derive(Clone)]
+pub struct CallInfo {
+    /// The call.
+    pub call: CallId,
+    /// Rate of the frames it hears and of the samples it speaks.
+    pub rate: SampleRate,
+    /// A BCP 47 tag, such as `en-US`.
+    pub language: String,
+}
+
+/// Ends a provider's task when it is dropped.
+pub struct Task(JoinHandle<()>);
+
+impl Task {
+    /// Guards a task.
+    pub fn new(handle: JoinHandle<()>) -> Self {
+        Self(handle)
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Recognises speech.
+pub trait SpeechToText: Send + Sync {
+    /// Opens a stream for the whole call without waiting. What goes wrong is reported as an event.
+    fn start(&self, call: &CallInfo, events: Events) -> SttStream;
+}
+
+/// What a call tells its speech-to-text stream.
+#[derive(Debug)]
+pub enum SttCommand {
+    /// 20 ms of the caller.
+    Audio(Frame),
+    /// The caller paused: a final is wanted now.
+    Finalize,
+    /// What the caller will likely say next.
+    Expect(Expectation),
+}
+
+/// A speech-to-text stream. Dropping it ends the stream.
+pub struct SttStream {
+    commands: mpsc::Sender<SttCommand>,
+    _task: Option<Task>,
+}
+
+impl SttStream {
+    /// A stream whose provider reads the other end of `commands`. A provider that must say goodbye on the wire passes no
+    /// task and ends by itself when the channel closes.
+    pub fn new(commands: mpsc::Sender<SttCommand>, task: Option<Task>) -> Self {
+        Self { commands, _task: task }
+    }
+
+    /// Passes a command on without waiting; false means that it had to be dropped.
+    pub fn send(&self, command: SttCommand) -> bool {
+        self.commands.try_send(command).is_ok()
+    }
+}
+
+/// Where a model's reply goes.
+pub type LlmSink = mpsc::Sender<LlmEvent>;
+
+/// Writes replies.
+pub trait LanguageModel: Send + Sync {
+    /// Asks one question without waiting. Everything, failures too, is reported to `events`; `Done` or `Failed` comes last.
+    fn ask(&self, call: &CallInfo, request: LlmRequest, events: LlmSink) -> Request;
+}
+
+/// A request under way. Dropping it cancels it.
+pub struct Request {
+    _task: Task,
+}
+
+impl Request {
+    /// A request that `handle` carries out.
+    pub fn new(handle: JoinHandle<()>) -> Self {
+        Self { _task: Task::new(handle) }
+    }
+}
+
+/// Speaks.
+pub trait TextToSpeech: Send + Sync {
+    /// Opens a session for the whole call without waiting. What goes wrong is reported as an event.
+    fn open(&self, call: &CallInfo, events: Events) -> TtsStream;
+}
+
+/// What a call tells its text-to-speech session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TtsCommand {
+    /// Say a sentence; its audio carries the turn and the sentence's number.
+    Speak {
+        /// The turn.
+        turn: TurnId,
+        /// Counts from 0 within the turn.
+        sentence: u32,
+        /// What to say.
+        text: String,
+    },
+    /// No more sentences for this turn.
+    Finish {
+        /// The turn.
+        turn: TurnId,
+    },
+    /// Stop speaking this turn; what still comes of it is ignored.
+    Cancel {
+        /// The turn.
+        turn: TurnId,
+    },
+}
+
+/// A text-to-speech session. Dropping it ends the session.
+pub struct TtsStream {
+    commands: mpsc::Sender<TtsCommand>,
+    _task: Option<Task>,
+}
+
+impl TtsStream {
+    /// A session whose provider reads the other end of `commands`; see [`SttStream::new`] for `task`.
+    pub fn new(commands: mpsc::Sender<TtsCommand>, task: Option<Task>) -> Self {
+        Self { commands, _task: task }
+    }
+
+    /// Passes a command on without waiting; false means that the queue is full or the session has ended.
+    pub fn send(&self, command: TtsCommand) -> bool {
+        self.commands.try_send(command).is_ok()
+    }
+}
