@@ -86,7 +86,7 @@ pub struct CallSetup {
     /// Wall clock at the start, in microseconds since 1970, for RTCP.
     pub started_at_us: u64,
     /// The date at the caller's end.
-    pub today: conversation::Date,
+    pub today: jiff::civil::Date,
 }
 
 /// A sentence with its audio, rendered before the first call.

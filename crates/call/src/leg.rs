@@ -119,7 +119,7 @@ impl Leg {
     /// The caller's next 20 ms.
     pub(crate) fn listen(&mut self, now: Instant) -> Listened {
         let heard = self.receiver.pop(now);
-        let speech = self.gate.push(self.vad.push(&heard.frame));
+        let speech = self.gate.update(self.vad.push(&heard.frame));
         Listened { heard, speech }
     }
 

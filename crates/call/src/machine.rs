@@ -7,7 +7,7 @@ use crate::{
     leg::{Leg, Wall},
     reply::Reply,
 };
-use conversation::{Context, Floor, Holder, TurnId};
+use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
 use media::FRAME;
 use std::{
     net::SocketAddr,
@@ -65,8 +65,8 @@ impl Call {
     pub fn new(now: Instant, config: CallConfig, setup: CallSetup) -> Self {
         let wall = Wall { at: now, us: setup.started_at_us };
         Self {
-            floor: Floor::new(config.floor.clone()),
-            context: Context::new(&setup.agent, setup.today),
+            floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
+            context: Context::new(setup.agent.system_prompt()),
             config,
             setup,
             phase: Phase::Arrived,

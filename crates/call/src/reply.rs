@@ -32,6 +32,8 @@ pub(crate) struct Reply {
     pub(crate) asked: bool,
     /// The model said something since it was last asked.
     pub(crate) answered: bool,
+    /// Tool results came since it was last asked: it has to hear of them.
+    pub(crate) results: bool,
     pub(crate) last_text: Instant,
     pub(crate) last_audio: Instant,
     pub(crate) marks: Option<Marks>,
@@ -78,6 +80,7 @@ impl Reply {
             rounds: 0,
             asked: false,
             answered: false,
+            results: false,
             last_text: now,
             last_audio: now,
             marks: None,

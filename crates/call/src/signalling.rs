@@ -34,7 +34,7 @@ impl Call {
 
     fn started_event(&self, codec: &str, out: &mut Vec<Output>) {
         out.push(Output::Event(Event::Started {
-            agent: self.setup.agent.stamp(),
+            agent: format!("{} {}", self.setup.agent.name(), self.setup.agent.version()),
             port_slot: self.setup.grant.slot.0,
             concurrency: self.setup.grant.concurrency,
             codec: codec.to_owned(),

@@ -11,7 +11,7 @@ use crate::{
 };
 use conversation::{Decision, HeardSentence, Interruptible, ToolCall, ToolKind, Transcript, TurnId};
 use media::{SegmentId, SegmentProgress};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Times the model may be asked within one turn: a tool that leads to a tool that leads to a tool ends somewhere.
 const ROUNDS: u32 = 6;
@@ -34,10 +34,10 @@ impl Call {
         match decision {
             None => {}
             Some(Decision::CallerPaused) => out.push(Output::FinalizeStt),
-            Some(Decision::EndOfTurn { text, digits, ended, silent_enough, reason }) => {
+            Some(Decision::EndOfTurn { text, digits, ended, wait, reason }) => {
                 let waited = now.saturating_duration_since(ended);
                 let heard = Heard { text, digits, reason: reason.name(), waited_ms: waited.as_millis() as u32 };
-                let marks = self.marks(now, ended, silent_enough);
+                let marks = self.marks(now, ended, wait);
                 self.answer_caller(now, heard, marks, out);
             }
             Some(Decision::BargeIn { onset }) => self.barge_in(now, onset, out),
@@ -45,12 +45,12 @@ impl Call {
         }
     }
 
-    fn marks(&self, now: Instant, ended: Instant, silent_enough: Instant) -> Marks {
+    fn marks(&self, now: Instant, ended: Instant, wait: Duration) -> Marks {
         let (arrived, heard) = self.hearing.last.unwrap_or((ended, ended));
         Marks {
             arrived,
             heard,
-            silent_enough,
+            silent_enough: ended + wait,
             ended: now,
             asked: now,
             first_token: None,
@@ -79,7 +79,7 @@ impl Call {
             self.say_clip(now, &clip, out);
             return self.close_text(out);
         }
-        self.context.user(&heard.text);
+        self.context.user(heard.text);
         self.ask(now, out);
     }
 
@@ -127,9 +127,10 @@ impl Call {
         reply.rounds += 1;
         reply.asked = true;
         reply.answered = false;
+        reply.results = false;
         reply.last_text = now;
         let turn = reply.turn;
-        let request = self.context.request(&self.setup.agent);
+        let request = self.context.request(&self.setup.agent, self.setup.today);
         out.push(Output::Event(Event::Asked { turn }));
         out.push(Output::Ask { turn, request });
     }
@@ -152,15 +153,15 @@ impl Call {
         out.push(Output::Cancel { turn: reply.turn });
         if let Some(rest) = reply.chunker.finish() {
             let index = reply.add(rest, false);
-            self.context.assistant_sentence(reply.turn, index as u32, &reply.sentences[index].text);
+            self.context.assistant_sentence(reply.turn, index as u32, reply.sentences[index].text.clone());
         }
         let heard: Vec<HeardSentence> =
             (0..reply.sentences.len()).map(|index| heard_sentence(&reply, index, &left)).collect();
-        let (heard, unsaid) = self.context.heard(reply.turn, &heard);
-        for (call_id, _) in reply.tools {
-            self.context.tool_pending(&call_id);
+        self.context.heard(reply.turn, &heard);
+        if !reply.audio_done() {
+            self.context.interrupted(reply.turn);
         }
-        (heard, unsaid)
+        self.context.heard_and_unsaid(reply.turn)
     }
 
     pub(crate) fn handle_stt(&mut self, now: Instant, event: SttEvent, out: &mut Vec<Output>) {
@@ -238,7 +239,7 @@ impl Call {
         if let Some(marks) = &mut reply.marks {
             marks.first_sentence.get_or_insert(now);
         }
-        self.context.assistant_sentence(turn, reply.sentences.len() as u32, &text);
+        self.context.assistant_sentence(turn, reply.sentences.len() as u32, text.clone());
         let index = reply.add(text, false);
         reply.waiting.push_back(index);
         reply.last_audio = if reply.sentences.iter().filter(|s| !s.done).count() == 1 { now } else { reply.last_audio };
@@ -265,7 +266,7 @@ impl Call {
         if clip.samples.is_empty() {
             return self.say(now, turn, clip.text.clone(), out);
         }
-        self.context.assistant_sentence(turn, reply.sentences.len() as u32, &clip.text);
+        self.context.assistant_sentence(turn, reply.sentences.len() as u32, clip.text.clone());
         let index = reply.add(clip.text.clone(), true);
         if let Some(marks) = &mut reply.marks {
             marks.first_sentence.get_or_insert(now);
@@ -289,7 +290,7 @@ impl Call {
         if !reply.tools.is_empty() {
             return;
         }
-        if reply.then.is_none() && self.context.wants_answer() {
+        if reply.then.is_none() && reply.results {
             return self.ask_again(now, out);
         }
         if reply.sentences.is_empty() {
@@ -324,7 +325,7 @@ impl Call {
         if let Some(marks) = reply.marks.as_mut().filter(|marks| marks.first_sentence.is_none()) {
             marks.tool_from.get_or_insert(now);
         }
-        self.context.tool_call(turn, &call);
+        self.context.tool_call(turn, call.clone());
         out.push(Output::Event(Event::ToolStarted { turn, name: call.name.clone() }));
         if self.setup.agent.tool(&call.name).is_some_and(|tool| matches!(tool.kind, ToolKind::EndCall)) {
             reply.then = Some(Cause::AgentEnded);
@@ -339,10 +340,11 @@ impl Call {
     pub(crate) fn handle_tool(&mut self, now: Instant, turn: TurnId, result: ToolResult, out: &mut Vec<Output>) {
         let ok = result.result.is_ok();
         let text = result.result.unwrap_or_else(|error| serde_json::json!({ "error": error }).to_string());
-        self.context.tool_result(&result.call_id, &text);
+        self.context.tool_result(&result.call_id, text);
         let Some(reply) = self.current(turn) else { return };
         let Some(tool) = reply.tools.remove(&result.call_id) else { return };
         let ms = (now - tool.started).as_millis() as u32;
+        reply.results = true;
         let ready = reply.tools.is_empty() && !reply.asked;
         out.push(Output::Event(Event::ToolEnded { turn, name: tool.name, ok, ms }));
         if ready {

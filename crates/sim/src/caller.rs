@@ -2,12 +2,13 @@
 //! Knows SIP and RTP as any phone does. Knows nothing of the server's insides.
 
 use crate::{
-    Chance, Scenario,
+    Scenario,
     scenario::{Act, Noise},
 };
-use media::{Codec, Digit, FRAME, Frame, SampleRate, Sender, SenderConfig, tone};
+use media::{Codec, Digit, FRAME, Frame, SampleRate, Sender, SenderConfig, tone, tone::Chance};
 use sip::{Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, OutgoingInvite, Output, Transport};
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -32,15 +33,9 @@ pub(crate) struct Caller {
     remote: Option<SocketAddr>,
     next_frame: Option<Instant>,
     next_act: usize,
-    speaking: Option<(Instant, Sound)>,
-    samples: u64,
+    /// Sound still to be sent.
+    sound: VecDeque<i16>,
     chance: Chance,
-}
-
-#[derive(Clone, Copy)]
-enum Sound {
-    Speech,
-    Cough,
 }
 
 /// What the caller does on its own accord at some instant.
@@ -82,8 +77,7 @@ impl Caller {
             remote: None,
             next_frame: None,
             next_act: 0,
-            speaking: None,
-            samples: 0,
+            sound: VecDeque::new(),
             chance: Chance::new(seed ^ 0xca11),
         }
     }
@@ -168,7 +162,7 @@ impl Caller {
             self.next_act += 1;
             doing.extend(self.begin(now, act));
         }
-        let frame = self.sound(now);
+        let frame = self.next_sound();
         let datagram = self.sender.packet(&frame, false);
         doing.extend(self.remote.map(|to| Doing::Rtp(to, datagram)));
         doing
@@ -176,8 +170,13 @@ impl Caller {
 
     fn begin(&mut self, now: Instant, act: Act) -> Option<Doing> {
         match act {
-            Act::Say(_, length) => self.speaking = Some((now + length, Sound::Speech)),
-            Act::Noise(Noise::Cough, length) => self.speaking = Some((now + length, Sound::Cough)),
+            Act::Say(text, length) => {
+                let seed = text.len() as u64;
+                self.sound = tone::speech(RATE.hz(), seed, SPEECH_DBFS, samples(length)).into();
+            }
+            Act::Noise(Noise::Cough, length) => {
+                self.sound = tone::noise(self.chance.bits(), COUGH_DBFS, samples(length)).into();
+            }
             Act::Press(key) => self.sender.press(Digit(key), KEY),
             Act::HangUp => {
                 let bye = Command::Bye { dialog: self.dialog, reason: None };
@@ -196,16 +195,18 @@ impl Caller {
     }
 
     /// The sound of this 20 ms: the script's, over a quiet line.
-    fn sound(&mut self, now: Instant) -> Frame {
-        let rate = SampleRate::Hz8000;
-        let from = self.samples;
-        self.samples += rate.frame_samples() as u64;
-        let sound = self.speaking.filter(|(until, _)| *until > now).map(|(_, sound)| sound);
-        let samples: Vec<i16> = match sound {
-            None => (0..rate.frame_samples()).map(|_| self.chance.below(16) as i16 - 8).collect(),
-            Some(Sound::Speech) => tone::speech_like(rate, from, rate.frame_samples()),
-            Some(Sound::Cough) => (0..rate.frame_samples()).map(|_| self.chance.below(16_000) as i16 - 8_000).collect(),
-        };
-        Frame::from_samples(rate, &samples)
+    fn next_sound(&mut self) -> Frame {
+        let count = RATE.frame_samples();
+        let samples: Vec<i16> =
+            (0..count).map(|_| self.sound.pop_front().unwrap_or_else(|| self.chance.below(16) as i16 - 8)).collect();
+        Frame::from_samples(RATE, &samples)
     }
+}
+
+const RATE: SampleRate = SampleRate::Hz8000;
+const SPEECH_DBFS: f32 = -20.0;
+const COUGH_DBFS: f32 = -14.0;
+
+fn samples(length: Duration) -> usize {
+    (length.as_millis() as usize) * RATE.hz() as usize / 1_000
 }

@@ -7,6 +7,6 @@ mod providers;
 mod scenario;
 mod world;
 
-pub use link::{Chance, Link};
+pub use link::Link;
 pub use scenario::{Act, Fault, Noise, Planned, Said, Scenario, Timings, ToolStep};
 pub use world::{Sent, World};

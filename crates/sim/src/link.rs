@@ -1,33 +1,23 @@
 //! Chance from a seed, and one direction of a network.
 //! Knows packets as something to delay or lose, nothing of what is in them.
 
+use media::tone::Chance;
 use std::time::Duration;
 
-/// A seeded generator (xorshift64*).
-#[derive(Clone, Debug)]
-pub struct Chance(u64);
-
-impl Chance {
-    /// The same seed gives the same numbers.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit.max(1)
-    }
-
+/// What is drawn from a seed beyond plain numbers.
+pub(crate) trait Draw {
     /// A duration of `limit` at most, to the microsecond.
-    pub fn up_to(&mut self, limit: Duration) -> Duration {
+    fn up_to(&mut self, limit: Duration) -> Duration;
+    /// Whether something with this many chances in a hundred happens.
+    fn percent(&mut self, chances: u64) -> bool;
+}
+
+impl Draw for Chance {
+    fn up_to(&mut self, limit: Duration) -> Duration {
         Duration::from_micros(self.below(limit.as_micros() as u64 + 1))
     }
 
-    /// Whether something with this many chances in a hundred happens.
-    pub fn percent(&mut self, chances: u64) -> bool {
+    fn percent(&mut self, chances: u64) -> bool {
         self.below(100) < chances
     }
 }

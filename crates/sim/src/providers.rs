@@ -2,11 +2,13 @@
 //! Knows the scenario. Deliberately deaf to cancellation: late pieces must do no harm.
 
 use crate::{
-    Chance, Scenario,
+    Scenario,
+    link::Draw as _,
     scenario::{Act, Fault},
 };
 use call::{LlmEvent, SttEvent, ToolResult, TtsEvent};
 use conversation::{ToolCall, TurnId};
+use media::tone::Chance;
 use std::time::{Duration, Instant};
 
 /// Something a provider will report.

@@ -2,7 +2,8 @@
 //! Knows all machines and both ends; decides nothing that the product decides.
 
 use crate::{
-    Chance, Scenario,
+    Scenario,
+    link::Draw as _,
     caller::{Caller, Doing},
     providers::{CLIP_VOICE, Providers, Report, voice},
 };
@@ -12,7 +13,7 @@ use call::{
     port_slots::PortSlots,
 };
 use conversation::{Agent, TurnId};
-use media::RtpPacket;
+use media::{RtpPacket, tone::Chance};
 use sip::{Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
 use std::{
     collections::BTreeMap,
@@ -355,7 +356,7 @@ impl World {
             },
             seed: number as u64,
             started_at_us: 0,
-            today: conversation::Date::constant(2026, 11, 20),
+            today: jiff::civil::date(2026, 11, 20),
         };
         let line = &mut self.lines[number];
         line.slot = Some(grant.slot);
@@ -532,7 +533,7 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
         text: text.to_owned(),
         samples: if rendered { vec![value; text.len() * 480] } else { Vec::new() },
     };
-    let fallbacks = agent.fallbacks();
+    let fallbacks = agent.fallback();
     Clips {
         greeting: Clip {
             text: "Hello, how can I help?".into(),
