@@ -38,7 +38,10 @@ fn a_call_comes_back_as_it_was_stored() {
     assert_eq!(stored, events());
     let turns = reader.turns(CALL).expect("readable");
     assert_eq!(turns.len(), 3);
-    assert_eq!(turns[1].caller_text.as_ref().map(|text| text.expose().as_str()), Some("what time do you open"));
+    assert_eq!(
+        turns[1].caller_text.as_ref().map(|text| text.expose().as_str()),
+        Some("what time do you open")
+    );
     assert_eq!(turns[1].total_us, Some(612_000));
     assert_eq!(turns[1].stages.iter().map(|stage| stage.us).sum::<u64>(), 612_000);
     let said = turns[2].agent_text.as_ref().map(|text| text.expose().as_str());
@@ -102,7 +105,12 @@ fn calls_are_listed_newest_first_and_filtered() {
     store.flush();
     let reader = store.reader().expect("there is a database");
     let list = |filter: CallFilter| -> Vec<u64> {
-        reader.calls(&CallFilter { limit: 3, ..filter }).expect("readable").iter().map(|record| record.call.0).collect()
+        reader
+            .calls(&CallFilter { limit: 3, ..filter })
+            .expect("readable")
+            .iter()
+            .map(|record| record.call.0)
+            .collect()
     };
     assert_eq!(list(CallFilter::default()), [6, 5, 4]);
     assert_eq!(list(CallFilter { before_us: Some(INVITE_US + 4), ..CallFilter::default() }), [3, 2, 1]);
@@ -162,9 +170,9 @@ fn call_records_outlive_a_database_that_is_full() {
         store.event(CALL, n + 1, Stamped { at_us: n, event });
     }
     store.flush();
-    for n in 1..=2_000 {
+    for n in 1..=900 {
         store.end_call(ended(CallId(n)));
-        if n % 500 == 0 {
+        if n % 300 == 0 {
             store.flush();
         }
     }
@@ -174,7 +182,7 @@ fn call_records_outlive_a_database_that_is_full() {
     drop(store);
     // Space again: each record is there once, and the spool is empty.
     let (store, _) = directory.store();
-    assert_eq!(all(&store.reader().expect("there is a database")).len(), 2_000);
+    assert_eq!(all(&store.reader().expect("there is a database")).len(), 900);
     assert_eq!(fs::metadata(directory.path().join(SPOOL_FILE)).expect("it stays").len(), 0);
 }
 
@@ -194,6 +202,7 @@ fn a_disk_that_is_really_full_still_takes_call_records() {
     let store = Store::open(config.clone(), metrics.clone()).expect("2 MB are enough to start");
     let mut filler = fs::File::create(mount.0.join("filler")).expect("there is room");
     while filler.write_all(&[0; 4_096]).is_ok() {}
+    drop(filler);
     for n in 1..=200 {
         store.end_call(ended(CallId(n)));
     }
@@ -243,11 +252,6 @@ fn a_record_after_close_goes_to_the_spool_and_from_there_into_the_next_run() {
     store.close();
     store.end_call(ended(CALL));
     drop(store);
-    // The spool's own thread writes it; the lock of the directory says nothing about that one.
-    let spool = directory.path().join(SPOOL_FILE);
-    while fs::metadata(&spool).expect("it exists").len() == 0 {
-        std::thread::yield_now();
-    }
     assert_eq!(figure(&metrics, "tandem_cdr_lost_total"), 0);
     let (store, _) = directory.store();
     assert_eq!(all(&store.reader().expect("there is a database")), [CALL.to_string()]);
@@ -305,8 +309,11 @@ fn two_servers_never_share_a_data_directory() {
 #[test]
 fn a_damaged_database_is_refused_with_a_way_out() {
     let directory = Directory::new();
-    fs::write(directory.path().join(DATABASE_FILE), "certainly not a database, but long enough to look at ".repeat(50))
-        .expect("it is writable");
+    fs::write(
+        directory.path().join(DATABASE_FILE),
+        "certainly not a database, but long enough to look at ".repeat(50),
+    )
+    .expect("it is writable");
     let error = refusal(directory.config());
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
     assert!(error.to_string().contains("move it away"), "{error}");
@@ -376,7 +383,9 @@ fn an_event_of_another_version_is_left_out_and_mentioned() {
     keep(&store, CALL, u64::MAX);
     store.close();
     let other = Connection::open(directory.path().join(DATABASE_FILE)).expect("it opens");
-    other.execute("UPDATE events SET event = '{\"kind\":\"teleported\"}' WHERE seq = 5", []).expect("it is writable");
+    other
+        .execute("UPDATE events SET event = '{\"kind\":\"teleported\"}' WHERE seq = 5", [])
+        .expect("it is writable");
     drop(other);
     let trace = store.reader().expect("there is a database").trace("last").expect("it is there");
     assert_eq!(trace.events.len(), events().len() - 1);
@@ -395,7 +404,8 @@ fn the_trace_sink_numbers_events_and_tells_store_metrics_and_followers() {
     }
     sink.flush();
     store.flush();
-    let stored = store.reader().expect("there is a database").events(CALL, 0, 1_000).expect("readable").events;
+    let stored =
+        store.reader().expect("there is a database").events(CALL, 0, 1_000).expect("readable").events;
     let numbers: Vec<u64> = stored.iter().map(|event| event.seq).collect();
     assert_eq!(numbers, (1..=events().len() as u64).collect::<Vec<_>>());
     assert_eq!(figure(&metrics, "tandem_barge_in_total"), 1);

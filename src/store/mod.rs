@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, SyncSender, TrySendError},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread::JoinHandle,
 };
@@ -82,9 +82,12 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     queue: SyncSender<Message>,
-    spool_queue: SyncSender<CallRecord>,
+    /// Present until the drop.
+    spool_queue: Option<SyncSender<SpoolMessage>>,
     metrics: Metrics,
     writer: Mutex<Option<JoinHandle<()>>>,
+    spooler: Option<JoinHandle<()>>,
+    spool: SharedSpool,
     directory: PathBuf,
     _lock: File,
 }
@@ -99,6 +102,12 @@ enum Message {
     Close,
 }
 
+enum SpoolMessage {
+    Record(CallRecord),
+    /// Answered when every record before it has been taken care of.
+    Flush(SyncSender<()>),
+}
+
 /// The spool, shared by the two threads that write to it; no call ever takes this lock.
 type SharedSpool = Arc<Mutex<Spool>>;
 
@@ -111,16 +120,29 @@ impl Store {
         let directory = config.directory.clone();
         let lock = lock(&directory)?;
         let connection = writer::connect(&config)?;
-        let spool = Spool::open(&directory, config.spool_reserve).map_err(|error| not_writable(&directory, &error))?;
+        let spool = Spool::open(&directory, config.spool_reserve)
+            .map_err(|error| not_writable(&directory, &error))?;
         let spool: SharedSpool = Arc::new(Mutex::new(spool));
         let (queue, messages) = mpsc::sync_channel(STORE_QUEUE);
         let (spool_queue, records) = mpsc::sync_channel(SPOOL_QUEUE);
         let mut writer = writer::Writer::new(config, connection, Arc::clone(&spool), metrics.clone());
         writer.keep_up();
         let writer = Mutex::new(Some(spawn("tandem-store", move || writer.run(&messages))?));
-        let counters = metrics.clone();
-        spawn("tandem-spool", move || records.iter().for_each(|record| spool_record(&spool, &record, &counters)))?;
-        Ok(Self(Arc::new(Inner { queue, spool_queue, metrics, writer, directory, _lock: lock })))
+        let spooler = spawn("tandem-spool", {
+            let (spool, metrics) = (Arc::clone(&spool), metrics.clone());
+            move || run_spool(&spool, &records, &metrics)
+        })?;
+        let (spool_queue, spooler) = (Some(spool_queue), Some(spooler));
+        Ok(Self(Arc::new(Inner {
+            queue,
+            spool_queue,
+            metrics,
+            writer,
+            spooler,
+            spool,
+            directory,
+            _lock: lock,
+        })))
     }
 
     /// A call has begun; or, for a call that is running, what is known of it has changed.
@@ -137,10 +159,14 @@ impl Store {
     pub fn end_call(&self, record: CallRecord) {
         match self.0.queue.try_send(Message::End(Box::new(record))) {
             Ok(()) => {}
-            Err(TrySendError::Full(Message::End(record)) | TrySendError::Disconnected(Message::End(record))) => {
+            Err(
+                TrySendError::Full(Message::End(record)) | TrySendError::Disconnected(Message::End(record)),
+            ) => {
                 self.spool(*record);
             }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => unreachable!("it gives back what it got"),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                unreachable!("it gives back what it got")
+            }
         }
     }
 
@@ -150,6 +176,7 @@ impl Store {
         if self.0.queue.send(Message::Flush(done)).is_ok() {
             let _ = wait.recv();
         }
+        self.0.flush_spool();
     }
 
     /// Writes what is left and stops. Call records handed over later go to the spool. Not for the call's path.
@@ -174,7 +201,12 @@ impl Store {
 
     fn spool(&self, record: CallRecord) {
         let call = record.call;
-        if self.0.spool_queue.try_send(record).is_err() {
+        let queued = self
+            .0
+            .spool_queue
+            .as_ref()
+            .is_some_and(|queue| queue.try_send(SpoolMessage::Record(record)).is_ok());
+        if !queued {
             self.0.metrics.cdr_lost(1);
             tracing::error!(%call, "this call's record is lost: store and spool are both full");
         }
@@ -189,12 +221,41 @@ impl Inner {
             // A writer that panicked has said so; the next start finds what it left.
             let _ = writer.join();
         }
+        self.flush_spool();
+    }
+
+    fn flush_spool(&self) {
+        let (done, wait) = mpsc::sync_channel(1);
+        if self.spool_queue.as_ref().is_some_and(|queue| queue.send(SpoolMessage::Flush(done)).is_ok()) {
+            let _ = wait.recv();
+        }
     }
 }
 
 impl Drop for Inner {
+    /// The directory's lock is given up only when both threads have finished with it.
     fn drop(&mut self) {
         self.close();
+        self.spool_queue = None;
+        if let Some(spooler) = self.spooler.take() {
+            let _ = spooler.join();
+        }
+        let held = self.spool.lock().unwrap_or_else(PoisonError::into_inner).held();
+        if held > 0 {
+            self.metrics.cdr_lost(held as u64);
+            tracing::error!(records = held, "call records that could not be written anywhere are lost");
+        }
+    }
+}
+
+fn run_spool(spool: &SharedSpool, messages: &Receiver<SpoolMessage>, metrics: &Metrics) {
+    for message in messages {
+        match message {
+            SpoolMessage::Record(record) => spool_record(spool, &record, metrics),
+            SpoolMessage::Flush(done) => {
+                let _ = done.try_send(());
+            }
+        }
     }
 }
 
@@ -209,7 +270,9 @@ fn spool_record(spool: &SharedSpool, record: &CallRecord, metrics: &Metrics) {
         }
         Spooled::HeldLosingOne => {
             metrics.cdr_lost(1);
-            tracing::error!("{SPOOL_FILE} cannot be written and memory for call records is full: the oldest is lost");
+            tracing::error!(
+                "{SPOOL_FILE} cannot be written and memory for call records is full: the oldest is lost"
+            );
         }
     }
 }

@@ -89,7 +89,8 @@ impl Reader {
         restrict(&mut wheres, &mut values, "trunk = ?", &filter.trunk);
         restrict(&mut wheres, &mut values, "end_cause = ?", &filter.end_cause);
         restrict(&mut wheres, &mut values, "(end_us IS NULL) = ?", &filter.running);
-        let conditions = if wheres.is_empty() { String::new() } else { format!("WHERE {}", wheres.join(" AND ")) };
+        let conditions =
+            if wheres.is_empty() { String::new() } else { format!("WHERE {}", wheres.join(" AND ")) };
         values.push(&limit);
         let sql = format!("SELECT * FROM calls {conditions} ORDER BY invite_us DESC, rowid DESC LIMIT ?");
         self.query(&sql, &values, call_record)
@@ -162,7 +163,9 @@ impl Reader {
         let Events { events, unreadable } = self.events(record.call, 0, MOST_EVENTS)?;
         let mut trace = CallTrace::from_events(Some(record), events);
         if unreadable > 0 {
-            trace.warnings.push(format!("{unreadable} events were written by another version and are left out"));
+            trace
+                .warnings
+                .push(format!("{unreadable} events were written by another version and are left out"));
         }
         Ok(trace)
     }
@@ -212,7 +215,8 @@ fn restrict<'a, T: ToSql>(
 /// Opens read-only. Where even the index of the write-ahead log cannot be made (a directory that belongs to somebody
 /// else, no server running), the file is read as it lies there.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let open = |query: &str| -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(uri(path, query), flags)?;
         connection.busy_timeout(Duration::from_secs(2))?;

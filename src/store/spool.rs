@@ -50,6 +50,11 @@ impl Spool {
         self.unwritten.is_empty() && self.file.metadata().map(|meta| meta.len() == 0).unwrap_or(false)
     }
 
+    /// Records that are only in memory.
+    pub(super) fn held(&self) -> usize {
+        self.unwritten.len()
+    }
+
     /// Appends a record and makes it durable.
     pub(super) fn append(&mut self, record: &CallRecord) -> Spooled {
         let Ok(mut line) = serde_json::to_string(record) else { return Spooled::Held };
@@ -75,18 +80,19 @@ impl Spool {
         let mut unreadable = Vec::new();
         let lines = BufReader::new(&self.file).split(b'\n').map_while(Result::ok);
         let held = self.unwritten.iter().map(|line| line.trim_end().as_bytes().to_vec());
-        let mut records = lines.chain(held).filter(|line| !line.is_empty()).filter_map(|line| {
-            match serde_json::from_slice(&line) {
-                Ok(record) => {
-                    replayed.records += 1;
-                    Some(record)
-                }
-                Err(_) => {
-                    unreadable.push(line);
-                    None
-                }
-            }
-        });
+        let mut records =
+            lines.chain(held).filter(|line| !line.is_empty()).filter_map(
+                |line| match serde_json::from_slice(&line) {
+                    Ok(record) => {
+                        replayed.records += 1;
+                        Some(record)
+                    }
+                    Err(_) => {
+                        unreadable.push(line);
+                        None
+                    }
+                },
+            );
         take(&mut records)?;
         drop(records);
         replayed.unreadable = unreadable.len();

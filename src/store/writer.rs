@@ -2,7 +2,8 @@
 //! Knows SQL and the disk's moods. Knows no call; it may take its time.
 
 use super::{
-    CRASHED, CallRecord, DATABASE_FILE, Message, SPOOL_FILE, SharedSpool, StoreConfig, StoreError, schema, spool_record,
+    CRASHED, CallRecord, DATABASE_FILE, Message, SPOOL_FILE, SharedSpool, StoreConfig, StoreError, schema,
+    spool_record,
 };
 use crate::telemetry::Metrics;
 use call::{CallId, Event, Stamped};
@@ -39,7 +40,8 @@ pub(super) fn connect(config: &StoreConfig) -> Result<Connection, StoreError> {
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         if let Some(limit) = config.size_limit {
-            let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))?.unsigned_abs();
+            let page: u64 =
+                connection.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))?.unsigned_abs();
             let pages = i64::try_from(limit / page.max(1)).unwrap_or(i64::MAX);
             connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(()))?;
         }
@@ -64,7 +66,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(config: StoreConfig, connection: Connection, spool: SharedSpool, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        config: StoreConfig,
+        connection: Connection,
+        spool: SharedSpool,
+        metrics: Metrics,
+    ) -> Self {
         let path = config.directory.join(DATABASE_FILE);
         Self {
             config,
@@ -161,7 +168,11 @@ impl Writer {
             };
             put_all().map_err(|error| StoreError::from_sqlite(path, &error))
         })?;
-        tracing::info!(records = replayed.records, unreadable = replayed.unreadable, "{SPOOL_FILE} is stored");
+        tracing::info!(
+            records = replayed.records,
+            unreadable = replayed.unreadable,
+            "{SPOOL_FILE} is stored"
+        );
         Ok(())
     }
 
@@ -174,7 +185,10 @@ impl Writer {
             .map_err(|error| StoreError::from_sqlite(&self.path, &error))?;
         self.started_us = None;
         if closed > 0 {
-            tracing::warn!(calls = closed, "the last server died with calls running; their records now say so");
+            tracing::warn!(
+                calls = closed,
+                "the last server died with calls running; their records now say so"
+            );
         }
         Ok(())
     }
@@ -192,11 +206,15 @@ impl Writer {
         let retention = self.config.retention;
         let by_age = unix_us() - i64::from(retention.trace_days) * 86_400_000_000;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let by_number: Option<i64> =
-            transaction.prepare_cached(FIRST_BEYOND)?.query_row([retention.trace_calls], |row| row.get(0)).optional()?;
+        let by_number: Option<i64> = transaction
+            .prepare_cached(FIRST_BEYOND)?
+            .query_row([retention.trace_calls], |row| row.get(0))
+            .optional()?;
         let expired: Vec<String> = transaction
             .prepare_cached(EXPIRED)?
-            .query_map(params![by_number.map_or(by_age, |at| at.max(by_age)), EXPIRE_CALLS], |row| row.get(0))?
+            .query_map(params![by_number.map_or(by_age, |at| at.max(by_age)), EXPIRE_CALLS], |row| {
+                row.get(0)
+            })?
             .collect::<rusqlite::Result<_>>()?;
         for call in &expired {
             transaction.prepare_cached("DELETE FROM events WHERE call = ?1")?.execute([call])?;
@@ -278,7 +296,12 @@ fn put_call(transaction: &Transaction<'_>, record: &CallRecord, sql: &str) -> ru
 }
 
 /// An event goes down as it is, and what it says about its turn goes to the turn's row.
-fn put_event(transaction: &Transaction<'_>, call: CallId, seq: u64, stamped: &Stamped) -> rusqlite::Result<()> {
+fn put_event(
+    transaction: &Transaction<'_>,
+    call: CallId,
+    seq: u64,
+    stamped: &Stamped,
+) -> rusqlite::Result<()> {
     let json = serde_json::to_string(&stamped.event)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     let (id, at) = (call.to_string(), signed(stamped.at_us));
@@ -293,7 +316,9 @@ fn put_event(transaction: &Transaction<'_>, call: CallId, seq: u64, stamped: &St
     };
     match &stamped.event {
         Event::Answered => transaction
-            .prepare_cached("UPDATE calls SET answer_us = invite_us + ?2 WHERE id = ?1 AND answer_us IS NULL")?
+            .prepare_cached(
+                "UPDATE calls SET answer_us = invite_us + ?2 WHERE id = ?1 AND answer_us IS NULL",
+            )?
             .execute(params![id, at])?,
         Event::TurnEnded { turn: number, text, reason, .. } => turn(number.0, TURN_ENDED, text, reason)?,
         Event::Sentence { turn: number, text, .. } => turn(number.0, TURN_SENTENCE, text, &None::<i64>)?,
@@ -339,13 +364,14 @@ fn unix_us() -> i64 {
 }
 
 const TURN_ENDED: &str = "UPDATE turns SET caller_text = ?3, reason = ?4 WHERE call = ?1 AND turn = ?2";
-const TURN_SENTENCE: &str =
-    "UPDATE turns SET agent_text = coalesce(agent_text || ' ', '') || ?3 WHERE call = ?1 AND turn = ?2 AND ?4 IS NULL";
-const TURN_INTERRUPTED: &str = "UPDATE turns SET interrupted = ?3 WHERE call = ?1 AND turn = ?2 AND ?4 IS NULL";
+const TURN_SENTENCE: &str = "UPDATE turns SET agent_text = coalesce(agent_text || ' ', '') || ?3 WHERE call = ?1 AND turn = ?2 AND ?4 IS NULL";
+const TURN_INTERRUPTED: &str =
+    "UPDATE turns SET interrupted = ?3 WHERE call = ?1 AND turn = ?2 AND ?4 IS NULL";
 const TURN_LATENCY: &str = "UPDATE turns SET total_us = ?3, stages = ?4 WHERE call = ?1 AND turn = ?2";
 
 /// The newest call whose trace is beyond the number that is kept.
-const FIRST_BEYOND: &str = "SELECT invite_us FROM calls WHERE has_trace ORDER BY invite_us DESC LIMIT 1 OFFSET ?1";
+const FIRST_BEYOND: &str =
+    "SELECT invite_us FROM calls WHERE has_trace ORDER BY invite_us DESC LIMIT 1 OFFSET ?1";
 /// Calls whose trace is to be deleted, oldest first; never one that is running.
 const EXPIRED: &str = "
 SELECT id FROM calls WHERE has_trace AND invite_us <= ?1 AND end_us IS NOT NULL ORDER BY invite_us LIMIT ?2";

@@ -197,8 +197,11 @@ impl CallTrace {
 
     /// Response gaps of the turns that have one, in microseconds, shortest first.
     pub fn gaps_us(&self) -> Vec<u64> {
-        let mut gaps: Vec<u64> =
-            self.turns.iter().filter_map(|turn| turn.latency.as_ref().map(|latency| latency.total_us)).collect();
+        let mut gaps: Vec<u64> = self
+            .turns
+            .iter()
+            .filter_map(|turn| turn.latency.as_ref().map(|latency| latency.total_us))
+            .collect();
         gaps.sort_unstable();
         gaps
     }
@@ -248,9 +251,13 @@ impl CallTrace {
                 let note = Note { at_us: at, about: stage.clone(), text: reason.clone() };
                 self.turn(*turn, at).fallbacks.push(note);
             }
-            Event::NoInput { count } => self.note(at, "no_input", format!("the caller said nothing ({count})")),
+            Event::NoInput { count } => {
+                self.note(at, "no_input", format!("the caller said nothing ({count})"))
+            }
             Event::ProviderFailed { stage, reason } => self.note(at, stage, format!("failed: {reason}")),
-            Event::Dropped { queue, count } => self.note(at, queue, format!("{count} dropped, it was not keeping up")),
+            Event::Dropped { queue, count } => {
+                self.note(at, queue, format!("{count} dropped, it was not keeping up"))
+            }
             Event::Ended { .. } => self.running = false,
             Event::Started { .. }
             | Event::Answered

@@ -27,7 +27,8 @@ pub enum LogFormat {
 /// # Errors
 /// When the filter makes no sense, a logger is already set, or the system gives no thread.
 pub fn init(format: LogFormat, filter: &str, metrics: Metrics) -> Result<LogGuard, LogError> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| LogError::Filter(filter.to_owned(), error.to_string()))?;
+    let filter =
+        EnvFilter::try_new(filter).map_err(|error| LogError::Filter(filter.to_owned(), error.to_string()))?;
     let lines = Lines::start(io::stderr(), metrics)?;
     let guard = LogGuard(lines.clone());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
@@ -84,7 +85,9 @@ struct Lines {
 impl Lines {
     fn start(output: impl Write + Send + 'static, metrics: Metrics) -> io::Result<Self> {
         let (queue, lines) = mpsc::sync_channel(LOG_QUEUE);
-        std::thread::Builder::new().name("tandem-logs".to_owned()).spawn(move || write_all(output, &lines))?;
+        std::thread::Builder::new()
+            .name("tandem-logs".to_owned())
+            .spawn(move || write_all(output, &lines))?;
         Ok(Self { queue, metrics })
     }
 }

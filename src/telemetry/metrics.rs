@@ -136,10 +136,14 @@ impl Metrics {
         let all = &*self.figures;
         for direction in [Direction::Inbound, Direction::Outbound] {
             for cause in all.causes.values() {
-                drop(all.calls.get_or_create(&[("direction", direction.name().into()), ("end_cause", cause)]));
+                drop(
+                    all.calls.get_or_create(&[("direction", direction.name().into()), ("end_cause", cause)]),
+                );
             }
         }
-        PORT_RESULTS.iter().for_each(|result| drop(all.port_acquire.get_or_create(&[("result", (*result).into())])));
+        PORT_RESULTS
+            .iter()
+            .for_each(|result| drop(all.port_acquire.get_or_create(&[("result", (*result).into())])));
         for stage in Stage::ALL {
             drop(all.stage_seconds.get_or_create(&[("stage", stage.name().into())]));
             drop(all.over_budget.get_or_create(&[("stage", stage.name().into())]));
@@ -155,7 +159,9 @@ impl Metrics {
             }
         }
         all.queues.values().for_each(|queue| drop(all.queue_dropped.get_or_create(&[("queue", queue)])));
-        all.drop_reasons.values().for_each(|reason| drop(all.sip_dropped.get_or_create(&[("reason", reason)])));
+        all.drop_reasons
+            .values()
+            .for_each(|reason| drop(all.sip_dropped.get_or_create(&[("reason", reason)])));
         for target in all.targets.values() {
             for role in ["primary", "fallback"] {
                 drop(all.llm_attempts.get_or_create(&[("target", target.clone()), ("role", role.into())]));
@@ -324,11 +330,26 @@ impl Figures {
             ports_busy: add(of, "ports_busy", "Port slots in use now", Gauge::default()),
             port_acquire: add(of, "port_acquire", "Port slots asked for, by result", Family::default()),
             turn_seconds: seconds(of, "turn", "Response gap, speech end to answer", Histogram::new(SECONDS)),
-            stage_seconds: seconds(of, "stage", "Parts of the response gap", Family::new_with_constructor(in_seconds)),
-            over_budget: add(of, "stage_over_budget", "Parts that took longer than their budget", Family::default()),
+            stage_seconds: seconds(
+                of,
+                "stage",
+                "Parts of the response gap",
+                Family::new_with_constructor(in_seconds),
+            ),
+            over_budget: add(
+                of,
+                "stage_over_budget",
+                "Parts that took longer than their budget",
+                Family::default(),
+            ),
             barge_in: add(of, "barge_in", "Callers who took the floor", Counter::default()),
             barge_in_seconds: seconds(of, "barge_in_reaction", "Speech to silence", Histogram::new(SECONDS)),
-            sip_messages: add(of, "sip_messages", "SIP messages; status is empty in requests", Family::default()),
+            sip_messages: add(
+                of,
+                "sip_messages",
+                "SIP messages; status is empty in requests",
+                Family::default(),
+            ),
             sip_dropped: add(of, "sip_dropped", "SIP messages not answered, by reason", Family::default()),
             rtp_packets: add(of, "rtp_packets", "RTP packets of ended calls", Family::default()),
             rtp_late: add(of, "rtp_late", "RTP packets that came too late to be played", Counter::default()),
@@ -338,9 +359,19 @@ impl Figures {
             provider_failures: add(of, "provider_failures", "Failures of providers", Family::default()),
             fallback: add(of, "fallback", "Turns saved by a prepared sentence", Family::default()),
             llm_attempts: add(of, "llm_attempts", "Requests to language model targets", Family::default()),
-            cdr_spooled: add(of, "cdr_spooled", "Call records that had to wait in the spool", Counter::default()),
+            cdr_spooled: add(
+                of,
+                "cdr_spooled",
+                "Call records that had to wait in the spool",
+                Counter::default(),
+            ),
             cdr_lost: add(of, "cdr_lost", "Call records lost: an alarm", Counter::default()),
-            media_lag: seconds(of, "media_thread_lag", "How late media threads wake", Histogram::new(LAG_SECONDS)),
+            media_lag: seconds(
+                of,
+                "media_thread_lag",
+                "How late media threads wake",
+                Histogram::new(LAG_SECONDS),
+            ),
             causes: Known::new(&config.end_causes),
             targets: Known::new(&config.llm_targets),
             drop_reasons: Known::new(&config.sip_drop_reasons),
@@ -359,12 +390,22 @@ impl Drop for ActiveCall {
     }
 }
 
-fn add<M: prometheus_client::registry::Metric + Clone>(of: &mut Registry, name: &str, help: &str, metric: M) -> M {
+fn add<M: prometheus_client::registry::Metric + Clone>(
+    of: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
     of.register(name, help, metric.clone());
     metric
 }
 
-fn seconds<M: prometheus_client::registry::Metric + Clone>(of: &mut Registry, name: &str, help: &str, metric: M) -> M {
+fn seconds<M: prometheus_client::registry::Metric + Clone>(
+    of: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
     of.register_with_unit(name, help, Unit::Seconds, metric.clone());
     metric
 }
@@ -454,7 +495,12 @@ impl Collector for Process {
             let rss = ConstGauge::new(bytes);
             let help = "Resident memory size";
             let unit = Some(&Unit::Bytes);
-            rss.encode(encoder.encode_descriptor("process_resident_memory", help, unit, rss.metric_type())?)?;
+            rss.encode(encoder.encode_descriptor(
+                "process_resident_memory",
+                help,
+                unit,
+                rss.metric_type(),
+            )?)?;
         }
         if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
             let fds = ConstGauge::new(i64::try_from(entries.count()).unwrap_or(i64::MAX));

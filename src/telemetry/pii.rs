@@ -50,7 +50,10 @@ mod tests {
     #[test]
     fn a_number_never_shows_in_a_log_line() {
         let number = Pii::new("+15550100".to_owned());
-        assert_eq!(format!("{number} {number:?} {:?}", Some(&number)), "<redacted> <redacted> Some(<redacted>)");
+        assert_eq!(
+            format!("{number} {number:?} {:?}", Some(&number)),
+            "<redacted> <redacted> Some(<redacted>)"
+        );
         assert_eq!(number.expose(), "+15550100");
     }
 }

@@ -1,6 +1,6 @@
 //! A call as it is stored, and a directory to store it in; shared by the tests of the store, the API and the trace.
 //! Knows the public types only.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use call::{
     CallId, Event, Stamped,
@@ -53,7 +53,8 @@ impl Drop for Directory {
 pub fn figure(metrics: &Metrics, series: &str) -> u64 {
     let text = metrics.encode().expect("a string takes it");
     let line = text.lines().find(|line| line.split(' ').next() == Some(series));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {series} in\n{text}"))
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no {series} in\n{text}"))
 }
 
 /// A running call.
@@ -107,12 +108,10 @@ pub fn events() -> Vec<Stamped> {
         reason: "silence after a complete sentence".into(),
         waited_ms,
     };
-    let attempt = |turn, target: &str, role: &str| Event::LlmAttempt { turn, target: target.into(), role: role.into() };
+    let attempt =
+        |turn, target: &str, role: &str| Event::LlmAttempt { turn, target: target.into(), role: role.into() };
     [
-        (
-            0,
-            Event::Started { agent: "demo 1".into(), port_slot: 3, concurrency: 2, codec: "PCMU".into() },
-        ),
+        (0, Event::Started { agent: "demo 1".into(), port_slot: 3, concurrency: 2, codec: "PCMU".into() }),
         (40_000, Event::Answered),
         (41_000, sentence(greeting, 0, "Hello, this is the Riverside practice. How can I help you?")),
         (60_000, Event::Acked),
