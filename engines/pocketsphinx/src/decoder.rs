@@ -44,8 +44,11 @@ impl Decoder {
     /// Loads a decoder, which takes some milliseconds. `None` when the library refuses; it does not say why.
     pub(crate) fn load(files: &Files<'_>) -> Option<Self> {
         static QUIET: Once = Once::new();
-        // SAFETY: a null callback means that nothing is printed.
-        QUIET.call_once(|| unsafe { ffi::err_set_callback(ptr::null(), ptr::null_mut()) });
+        // SAFETY: null means, in both, that nothing is printed.
+        QUIET.call_once(|| unsafe {
+            ffi::err_set_callback(ptr::null(), ptr::null_mut());
+            ffi::err_set_logfp(ptr::null_mut());
+        });
         let model = |name: &str| c_path(&files.acoustic.join(name));
         let arguments = [
             (c"-mdef", model("mdef")?),
@@ -64,13 +67,43 @@ impl Decoder {
         // SAFETY: pairs of C strings ended by a null pointer; all outlive the call, which copies them.
         let config = unsafe {
             ffi::cmd_ln_init(
-                ptr::null_mut(), ffi::ps_args(), 1,
-                mdef.0, mdef.1, mean.0, mean.1, var.0, var.1, tmat.0, tmat.1, sendump.0, sendump.1,
-                fdict.0, fdict.1, dict.0, dict.1, lm.0, lm.1, lw.0, lw.1,
-                c"-feat".as_ptr(), c"1s_c_d_dd".as_ptr(), c"-svspec".as_ptr(), c"0-12/13-25/26-38".as_ptr(),
-                c"-cmn".as_ptr(), c"none".as_ptr(), c"-agc".as_ptr(), c"none".as_ptr(),
-                c"-varnorm".as_ptr(), c"no".as_ptr(), c"-compallsen".as_ptr(), c"yes".as_ptr(),
-                c"-fwdflat".as_ptr(), c"no".as_ptr(), c"-bestpath".as_ptr(), c"yes".as_ptr(),
+                ptr::null_mut(),
+                ffi::ps_args(),
+                1,
+                mdef.0,
+                mdef.1,
+                mean.0,
+                mean.1,
+                var.0,
+                var.1,
+                tmat.0,
+                tmat.1,
+                sendump.0,
+                sendump.1,
+                fdict.0,
+                fdict.1,
+                dict.0,
+                dict.1,
+                lm.0,
+                lm.1,
+                lw.0,
+                lw.1,
+                c"-feat".as_ptr(),
+                c"1s_c_d_dd".as_ptr(),
+                c"-svspec".as_ptr(),
+                c"0-12/13-25/26-38".as_ptr(),
+                c"-cmn".as_ptr(),
+                c"none".as_ptr(),
+                c"-agc".as_ptr(),
+                c"none".as_ptr(),
+                c"-varnorm".as_ptr(),
+                c"no".as_ptr(),
+                c"-compallsen".as_ptr(),
+                c"yes".as_ptr(),
+                c"-fwdflat".as_ptr(),
+                c"no".as_ptr(),
+                c"-bestpath".as_ptr(),
+                c"yes".as_ptr(),
                 ptr::null::<c_char>(),
             )
         };
@@ -146,7 +179,11 @@ impl Decoder {
                 let word = ffi::ps_seg_word(at);
                 if !word.is_null() {
                     let text = CStr::from_ptr(word).to_string_lossy().into_owned();
-                    segments.push(Segment { text, frames: (first.max(0) as u32, last.max(0) as u32), acoustic });
+                    segments.push(Segment {
+                        text,
+                        frames: (first.max(0) as u32, last.max(0) as u32),
+                        acoustic,
+                    });
                 }
                 at = ffi::ps_seg_next(at);
             }

@@ -6,8 +6,9 @@ use std::fmt::Write;
 
 /// The phones of the English model.
 const PHONES: [&str; 39] = [
-    "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY", "JH", "K",
-    "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH",
+    "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY",
+    "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y",
+    "Z", "ZH",
 ];
 
 /// Pronunciations by word, in the order in which they were found.
@@ -42,7 +43,11 @@ impl std::fmt::Display for DictionaryError {
                 write!(f, "; add one, such as acme = \"AE K M IY\"")
             }
             Self::UnknownPhone { word, phone } => {
-                write!(f, "the pronunciation of \"{word}\" holds \"{phone}\", which is not a phone; the phones are {}", PHONES.join(" "))
+                write!(
+                    f,
+                    "the pronunciation of \"{word}\" holds \"{phone}\", which is not a phone; the phones are {}",
+                    PHONES.join(" ")
+                )
             }
         }
     }
@@ -75,7 +80,11 @@ impl Dictionary {
             }
         }
         let missing: Vec<String> = words.iter().filter(|word| !found.contains_key(*word)).cloned().collect();
-        if missing.is_empty() { Ok(Self { words: found }) } else { Err(DictionaryError::Unpronounceable(missing)) }
+        if missing.is_empty() {
+            Ok(Self { words: found })
+        } else {
+            Err(DictionaryError::Unpronounceable(missing))
+        }
     }
 
     /// The words, sorted.
@@ -107,7 +116,8 @@ fn add(found: &mut BTreeMap<String, Vec<String>>, word: &str, phones: String) {
 }
 
 fn checked_phones(word: &str, phones: &str) -> Result<String, DictionaryError> {
-    let unknown = |phone: &str| DictionaryError::UnknownPhone { word: word.to_owned(), phone: phone.to_owned() };
+    let unknown =
+        |phone: &str| DictionaryError::UnknownPhone { word: word.to_owned(), phone: phone.to_owned() };
     let mut checked = Vec::new();
     for given in phones.split_whitespace() {
         let phone = given.trim_end_matches(|c: char| c.is_ascii_digit()).to_ascii_uppercase();

@@ -31,6 +31,7 @@ pub(crate) struct Segment {
 unsafe extern "C" {
     // sphinxbase/err.h and cmd_ln.h
     pub(crate) fn err_set_callback(callback: *const c_void, user_data: *mut c_void);
+    pub(crate) fn err_set_logfp(stream: *mut c_void);
     pub(crate) fn cmd_ln_init(config: *mut Config, known: *const Arguments, strict: i32, ...) -> *mut Config;
     pub(crate) fn cmd_ln_free_r(config: *mut Config) -> c_int;
 
@@ -62,5 +63,9 @@ unsafe extern "C" {
     // ps_search.h
     pub(crate) fn ps_set_search(decoder: *mut Decoder, name: *const c_char) -> c_int;
     pub(crate) fn ps_set_lm_file(decoder: *mut Decoder, name: *const c_char, path: *const c_char) -> c_int;
-    pub(crate) fn ps_set_jsgf_string(decoder: *mut Decoder, name: *const c_char, jsgf: *const c_char) -> c_int;
+    pub(crate) fn ps_set_jsgf_string(
+        decoder: *mut Decoder,
+        name: *const c_char,
+        jsgf: *const c_char,
+    ) -> c_int;
 }

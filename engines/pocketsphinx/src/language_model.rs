@@ -84,7 +84,8 @@ impl LanguageModel {
         }
         text.push_str("\n\\2-grams:\n");
         for [a, b] in self.bigrams.keys().copied() {
-            let (probability, back_off) = (estimate.bigram([a, b]).log10(), estimate.back_off_2([a, b]).log10());
+            let (probability, back_off) =
+                (estimate.bigram([a, b]).log10(), estimate.back_off_2([a, b]).log10());
             let _ = writeln!(text, "{probability:.4} {} {} {back_off:.4}", self.name(a), self.name(b));
         }
         text.push_str("\n\\3-grams:\n");

@@ -44,7 +44,9 @@ pub enum ModelError {
 impl std::fmt::Display for ModelError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoSentences => write!(f, "the recogniser needs example sentences to know which words to expect"),
+            Self::NoSentences => {
+                write!(f, "the recogniser needs example sentences to know which words to expect")
+            }
             Self::Unreadable { path, error } => write!(
                 f,
                 "cannot read {}: {error}; the model comes with the Debian package pocketsphinx-en-us",
@@ -68,7 +70,8 @@ pub struct Model {
     vocabulary: usize,
 }
 
-const ACOUSTIC_FILES: [&str; 6] = ["mdef", "means", "variances", "transition_matrices", "sendump", "noisedict"];
+const ACOUSTIC_FILES: [&str; 6] =
+    ["mdef", "means", "variances", "transition_matrices", "sendump", "noisedict"];
 
 /// How much likelier what the agent asked for is than everything else together.
 const EXPECTED_SHARE: f64 = 4.0;
@@ -79,7 +82,8 @@ impl Model {
     /// # Errors
     /// See [`ModelError`]: something is missing on the machine or in the agent's words.
     pub fn new(config: &ModelConfig) -> Result<Self, ModelError> {
-        let dir = config.model_dir.clone().unwrap_or_else(|| Path::new(env!("POCKETSPHINX_MODELS")).join("en-us"));
+        let dir =
+            config.model_dir.clone().unwrap_or_else(|| Path::new(env!("POCKETSPHINX_MODELS")).join("en-us"));
         let acoustic = dir.join("en-us");
         for file in ACOUSTIC_FILES {
             readable(&acoustic.join(file))?;
@@ -96,7 +100,9 @@ impl Model {
             .map_err(|error| ModelError::Unreadable { path: cmudict.clone(), error })?;
         let mut words = any.vocabulary();
         let vocabulary = words.len();
-        words.extend(DIGITS.iter().chain(&MULTIPLES).chain(&YES_NO).flat_map(|p| p.split(' ')).map(str::to_owned));
+        words.extend(
+            DIGITS.iter().chain(&MULTIPLES).chain(&YES_NO).flat_map(|p| p.split(' ')).map(str::to_owned),
+        );
         let dictionary =
             Dictionary::build(&words, &config.pronunciations, &cmudict).map_err(ModelError::Dictionary)?;
         let searches = vec![
@@ -127,8 +133,10 @@ impl Model {
         let dictionary = write("dictionary", &self.dictionary)?;
         let [first, others @ ..] = self.searches.as_slice() else { return Err(ModelError::NoSentences) };
         let language_model = write("first.arpa", &first.1)?;
-        let files = Files { acoustic: &self.acoustic, dictionary: &dictionary, language_model: &language_model };
-        let mut decoder = Decoder::load(&files).ok_or(ModelError::Refused("acoustic model or the dictionary"))?;
+        let files =
+            Files { acoustic: &self.acoustic, dictionary: &dictionary, language_model: &language_model };
+        let mut decoder =
+            Decoder::load(&files).ok_or(ModelError::Refused("acoustic model or the dictionary"))?;
         for (search, text) in self.searches.iter() {
             let path = write("next.arpa", text)?;
             if !decoder.add_language_model(search.name(), &path) {
@@ -186,8 +194,26 @@ fn digit_sentences() -> Vec<Vec<&'static str>> {
 }
 
 const YES_NO: [&str; 20] = [
-    "yes", "yeah", "yes please", "yep", "sure", "okay", "right", "that's right", "correct", "that is correct", "of course",
-    "no", "nope", "no thank you", "no thanks", "not really", "that's wrong", "that is wrong", "wrong", "yes that's right",
+    "yes",
+    "yeah",
+    "yes please",
+    "yep",
+    "sure",
+    "okay",
+    "right",
+    "that's right",
+    "correct",
+    "that is correct",
+    "of course",
+    "no",
+    "nope",
+    "no thank you",
+    "no thanks",
+    "not really",
+    "that's wrong",
+    "that is wrong",
+    "wrong",
+    "yes that's right",
 ];
 
 fn yes_no_sentences() -> Vec<Vec<&'static str>> {

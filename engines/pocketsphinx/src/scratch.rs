@@ -4,7 +4,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The directory.
@@ -33,11 +33,6 @@ impl Scratch {
         fs::write(&path, content)?;
         Ok(path)
     }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Drop for Scratch {
@@ -56,7 +51,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let scratch = Scratch::create().expect("the temporary directory is writable");
         let file = scratch.write("a", "b").expect("just created");
-        let mode = fs::metadata(scratch.path()).expect("it exists").permissions().mode();
+        let mode = fs::metadata(&scratch.path).expect("it exists").permissions().mode();
         assert_eq!(mode & 0o077, 0);
         drop(scratch);
         assert!(!file.exists());
