@@ -137,6 +137,8 @@ format = "jsno"
         );
     }
     assert_eq!(found.len(), 14, "{}", found.join("\n"));
+    let line = |problem: &String| problem.split(':').next().and_then(|line| line.parse::<u32>().ok());
+    assert!(found.iter().map(line).is_sorted(), "in the order of the file: {}", found.join("\n"));
 }
 
 #[test]
@@ -216,10 +218,10 @@ fn a_profile_may_be_a_file_of_ones_own_and_its_typos_are_told() {
     };
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert!(
-        found[0].contains("pbx.toml:5:1: unknown key `retry_after`; did you mean `retry_after_seconds`?"),
+        found[1].contains("pbx.toml:5:1: unknown key `retry_after`; did you mean `retry_after_seconds`?"),
         "{found:?}"
     );
-    assert!(found[1].contains("pbx.toml:4:10: warning: 486 is not among failover_codes"), "{found:?}");
+    assert!(found[0].contains("pbx.toml:4:10: warning: 486 is not among failover_codes"), "{found:?}");
 }
 
 #[test]
@@ -242,7 +244,7 @@ fn a_missing_secret_is_named_and_a_present_one_is_never_shown() {
     let file = folder.write("t.toml", &format!("{target}api_key = \"file:key\"\n{route}"));
     let config = Config::load(Some(&file), &Overrides::default()).expect("the key is there");
     let LlmTarget::OpenAi { endpoint, .. } = &config.llm["gpt"] else { panic!("not openai") };
-    assert_eq!(endpoint.api_key.as_ref().map(|key| key.reveal()), Some("sk-verysecret"));
+    assert_eq!(endpoint.api_key.as_ref().map(|key| key.expose()), Some("sk-verysecret"));
     assert!(!format!("{config:?}").contains("verysecret"));
 }
 

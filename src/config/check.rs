@@ -50,7 +50,8 @@ pub(super) fn check(
     let mut config = checker.config(raw);
     override_with(&mut config, overrides);
     checker.problems.extend(too_few_ports(&config, range_place));
-    let Checker { problems, .. } = checker;
+    let Checker { mut problems, .. } = checker;
+    problems.sort_by_key(Problem::offset);
     if problems.iter().any(Problem::is_error) {
         return Err(ConfigError::Wrong(problems));
     }
@@ -195,16 +196,10 @@ impl Checker<'_> {
 
     fn conversation(&mut self, raw: &RawConversation) -> Conversation {
         let conversation = Conversation {
-            end_of_turn_silence: self.milliseconds(
-                &raw.end_of_turn_silence_ms,
-                END_OF_TURN_SILENCE,
-                100..=5000,
-            ),
-            end_of_turn_max_silence: self.milliseconds(
-                &raw.end_of_turn_max_silence_ms,
-                END_OF_TURN_MAX_SILENCE,
-                100..=15_000,
-            ),
+            complete: self.milliseconds(&raw.end_of_turn_complete_ms, COMPLETE, 100..=15_000),
+            unsure: self.milliseconds(&raw.end_of_turn_unsure_ms, UNSURE, 100..=15_000),
+            incomplete: self.milliseconds(&raw.end_of_turn_incomplete_ms, INCOMPLETE, 100..=15_000),
+            number_short: self.milliseconds(&raw.end_of_turn_number_ms, NUMBER_SHORT, 100..=15_000),
             barge_in_speech: self.milliseconds(&raw.barge_in_speech_ms, BARGE_IN_SPEECH, 20..=5000),
             no_input: self.seconds(&raw.no_input_seconds, NO_INPUT, 1..=300),
             no_input_limit: self.number(&raw.no_input_limit, NO_INPUT_LIMIT, 0..=20),
@@ -212,11 +207,15 @@ impl Checker<'_> {
                 * self.number(&raw.max_duration_minutes, MAX_DURATION_MINUTES, 1..=1440)
                 * SECOND,
         };
-        let key = raw.end_of_turn_max_silence_ms.as_ref().or(raw.end_of_turn_silence_ms.as_ref());
-        if let (Some(key), true) =
-            (key, conversation.end_of_turn_max_silence < conversation.end_of_turn_silence)
-        {
-            self.error(key, "end_of_turn_max_silence_ms is below end_of_turn_silence_ms", "make it larger");
+        let Conversation { complete, unsure, incomplete, .. } = conversation;
+        let keys = [&raw.end_of_turn_incomplete_ms, &raw.end_of_turn_unsure_ms, &raw.end_of_turn_complete_ms];
+        let written = keys.into_iter().find_map(Option::as_ref);
+        if let (Some(key), false) = (written, complete <= unsure && unsure <= incomplete) {
+            self.error(
+                key,
+                "the waits for the end of a turn must not fall from complete over unsure to incomplete",
+                "raise the later one or lower the earlier one",
+            );
         }
         conversation
     }
@@ -247,13 +246,13 @@ impl Checker<'_> {
             .map(|stage| (stage, self.milliseconds(key(stage), defaults::budget(stage), 0..=60_000)))
             .collect();
         if let Some(key) =
-            raw.end_of_turn.as_ref().filter(|_| stages[&Stage::EndOfTurn] < conversation.end_of_turn_silence)
+            raw.end_of_turn.as_ref().filter(|_| stages[&Stage::EndOfTurn] < conversation.complete)
         {
-            let silence = conversation.end_of_turn_silence.as_millis();
+            let silence = conversation.complete.as_millis();
             self.warn(
                 key,
                 format!("every turn will be over budget: the caller's silence is waited for {silence} ms"),
-                "raise it to conversation.end_of_turn_silence_ms",
+                "raise it to conversation.end_of_turn_complete_ms",
             );
         }
         Budgets { stages, total: self.milliseconds(&raw.total, BUDGET_TOTAL, 0..=120_000) }
@@ -274,6 +273,7 @@ impl Checker<'_> {
         let at_cap =
             raw.sip.at_cap_status.is_some().then(|| self.number(&raw.sip.at_cap_status, 503, 400..=699));
         let mut names = BTreeSet::new();
+        let mut takes_everything: Option<String> = None;
         let mut trunks: Vec<Trunk> = Vec::new();
         for raw in &raw.trunk {
             let (at, raw) = (raw, raw.get_ref());
@@ -289,10 +289,12 @@ impl Checker<'_> {
                 }
                 Some(_) => {}
             }
-            if let Some(earlier) = trunks.iter().find(|trunk| trunk.takes_everything()) {
-                let message =
-                    format!("no call reaches this trunk: `{}` above it takes every call", earlier.name);
+            if let Some(earlier) = &takes_everything {
+                let message = format!("no call reaches this trunk: `{earlier}` above it takes every call");
                 self.warn(at, message, "put it first, or give the other one sources or called");
+            }
+            if raw.sources.is_none() && raw.called.is_none() {
+                takes_everything.get_or_insert_with(|| name.clone());
             }
             trunks.push(self.trunk(name, raw, at_cap, default_agent, agents));
         }
@@ -310,6 +312,14 @@ impl Checker<'_> {
         default_agent: &str,
         agents: &mut BTreeMap<String, AgentFile>,
     ) -> Trunk {
+        for list in [&raw.sources, &raw.called].into_iter().flatten().filter(|list| list.get_ref().is_empty())
+        {
+            self.error(
+                list,
+                "an empty list would let everything in",
+                "name what may come in, or remove the line",
+            );
+        }
         let mut profile = self.profile(&raw.profile);
         profile.at_cap.status = at_cap.unwrap_or(profile.at_cap.status);
         Trunk {
@@ -352,7 +362,9 @@ impl Checker<'_> {
         let mut inner =
             Checker { source: &source, folder: self.folder, secrets: self.secrets, problems: Vec::new() };
         let profile = Profile::read(&mut inner);
-        self.problems.append(&mut inner.problems);
+        inner.problems.sort_by_key(Problem::offset);
+        let at = key.as_ref().map_or(0, |key| key.span().start);
+        self.problems.extend(inner.problems.into_iter().map(|problem| problem.at(at)));
         profile
     }
 
@@ -413,11 +425,13 @@ impl Checker<'_> {
 /// Tools for keys.
 impl Checker<'_> {
     pub(super) fn error<T>(&mut self, key: &Spanned<T>, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(Problem::error(self.source.place(&key.span()), message, help));
+        let span = key.span();
+        self.problems.push(Problem::error(self.source.place(&span), message, help).at(span.start));
     }
 
     pub(super) fn warn<T>(&mut self, key: &Spanned<T>, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(Problem::warning(self.source.place(&key.span()), message, help));
+        let span = key.span();
+        self.problems.push(Problem::warning(self.source.place(&span), message, help).at(span.start));
     }
 
     /// A whole number within bounds.

@@ -174,10 +174,14 @@ pub struct Media {
 /// Who may speak when: `[conversation]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
-    /// Silence after words that sound complete.
-    pub end_of_turn_silence: Duration,
-    /// Silence after which any turn is over.
-    pub end_of_turn_max_silence: Duration,
+    /// Silence that ends a turn which sounds finished.
+    pub complete: Duration,
+    /// Silence that ends a turn which may be finished.
+    pub unsure: Duration,
+    /// Silence that ends a turn which breaks off.
+    pub incomplete: Duration,
+    /// Silence that ends a turn in which a number is not whole yet.
+    pub number_short: Duration,
     /// Speech that takes the floor from the agent.
     pub barge_in_speech: Duration,
     /// Silence after which the agent asks whether someone is there.

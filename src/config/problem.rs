@@ -23,17 +23,35 @@ pub struct Problem {
     pub message: String,
     /// What to do instead.
     pub help: String,
+    /// Where in its file, for sorting.
+    offset: usize,
 }
 
 impl Problem {
     /// A problem that stops the start.
     pub fn error(place: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, place: place.into(), message: message.into(), help: help.into() }
+        Self {
+            severity: Severity::Error,
+            place: place.into(),
+            message: message.into(),
+            help: help.into(),
+            offset: 0,
+        }
     }
 
     /// A problem worth knowing.
     pub fn warning(place: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(place, message, help) }
+    }
+
+    /// The same, found at this byte of its file.
+    pub(super) fn at(self, offset: usize) -> Self {
+        Self { offset, ..self }
+    }
+
+    /// Where in its file.
+    pub(super) fn offset(&self) -> usize {
+        self.offset
     }
 
     /// Whether it stops the start.
@@ -130,9 +148,9 @@ pub(super) fn suggest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
     let known: Vec<&str> = known.into_iter().collect();
     let distance = |name: &str| strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase());
     let limit = (written.chars().count() / 3).max(2);
-    let nearest = known.iter().map(|name| (distance(name), *name)).filter(|(d, _)| *d <= limit).min();
-    match nearest {
-        Some((_, name)) => format!("did you mean `{name}`?"),
+    let near = |name: &str| distance(name) <= limit || (written.len() > 3 && name.starts_with(written));
+    match known.iter().filter(|name| near(name)).min_by_key(|name| distance(name)) {
+        Some(name) => format!("did you mean `{name}`?"),
         None if known.is_empty() => "there is nothing to choose from yet".into(),
         None => format!("known here: {}", known.join(", ")),
     }

@@ -73,8 +73,10 @@ pub(super) struct RawMedia {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table: write [conversation] on a line of its own")]
 pub(super) struct RawConversation {
-    pub(super) end_of_turn_silence_ms: Key<i64>,
-    pub(super) end_of_turn_max_silence_ms: Key<i64>,
+    pub(super) end_of_turn_complete_ms: Key<i64>,
+    pub(super) end_of_turn_unsure_ms: Key<i64>,
+    pub(super) end_of_turn_incomplete_ms: Key<i64>,
+    pub(super) end_of_turn_number_ms: Key<i64>,
     pub(super) barge_in_speech_ms: Key<i64>,
     pub(super) no_input_seconds: Key<i64>,
     pub(super) no_input_limit: Key<i64>,

@@ -18,7 +18,8 @@ pub(super) fn read<T: DeserializeOwned + Default>(source: &Source, problems: &mu
     let (mut table, errors) = DeTable::parse_recoverable(source.text());
     if !errors.is_empty() {
         problems.extend(errors.iter().take(MAX_PROBLEMS).map(|error| {
-            let place = source.place(&error.span().unwrap_or_default());
+            let span = error.span().unwrap_or_default();
+            let place = source.place(&span);
             Problem::error(
                 place,
                 format!("not TOML: {}", one_line(error)),
@@ -34,8 +35,9 @@ pub(super) fn read<T: DeserializeOwned + Default>(source: &Source, problems: &mu
         };
         let span = error.span();
         let (message, help) = explain(error.message());
-        problems.push(Problem::error(source.place(&span.clone().unwrap_or_default()), message, help));
-        if !span.is_some_and(|span| prune_table(table.get_mut(), &span)) {
+        let span = span.unwrap_or_default();
+        problems.push(Problem::error(source.place(&span), message, help).at(span.start));
+        if !prune_table(table.get_mut(), &span) {
             break;
         }
     }

@@ -58,9 +58,4 @@ impl Trunk {
     fn takes_number(&self, called: &str) -> bool {
         self.called.is_empty() || self.called.iter().any(|prefix| called.starts_with(prefix))
     }
-
-    /// Whether every call is taken, so that no later trunk can be reached.
-    pub fn takes_everything(&self) -> bool {
-        self.called.is_empty() && self.sources.is_empty()
-    }
 }

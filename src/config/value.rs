@@ -186,7 +186,7 @@ impl Secret {
     }
 
     /// The secret itself, for the one line that sends it.
-    pub fn reveal(&self) -> &str {
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
