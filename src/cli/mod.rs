@@ -4,6 +4,7 @@
 pub mod check;
 pub mod init;
 pub mod serve_args;
+pub mod trace;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
