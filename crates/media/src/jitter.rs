@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::resample::dot;
 use crate::{FRAME, Frame, SampleRate};
 
 /// How much delay the buffer may add.
@@ -82,6 +83,12 @@ const MAX_PACKETS: usize = 128;
 /// Loss is covered by repeating the last audio, fading out over 60 ms.
 const CONCEAL: usize = 480;
 
+/// What is remembered for that: 40 ms, two of the longest pitch periods.
+const MEMORY: usize = 320;
+
+/// Pitch periods looked for: 50 to 200 Hz, and by their multiples higher voices.
+const PERIODS: std::ops::RangeInclusive<usize> = 40..=160;
+
 /// A stream that stays late for this long, in at least so many packets, has a new time base.
 const LATE_RUN: (Duration, u32) = (Duration::from_millis(200), 5);
 
@@ -130,7 +137,9 @@ pub(crate) struct JitterBuffer {
     made_up: i64,
     last_sequence: i64,
     quiet: bool,
-    memory: [i16; STEP as usize],
+    /// The last audio as it was played, and the length at its end that repeats best.
+    memory: [i16; MEMORY],
+    period: usize,
     concealed_samples: usize,
     late_run: Option<(Instant, u32)>,
     jitter: Jitter,
@@ -154,7 +163,8 @@ impl JitterBuffer {
             made_up: 0,
             last_sequence: i64::MIN,
             quiet: false,
-            memory: [0; STEP as usize],
+            memory: [0; MEMORY],
+            period: STEP as usize,
             concealed_samples: CONCEAL,
             late_run: None,
             jitter: Jitter::default(),
@@ -483,7 +493,8 @@ impl JitterBuffer {
         }
         self.playhead = end;
         if filling.received > 0 {
-            self.memory = out;
+            self.memory.copy_within(out.len().., 0);
+            self.memory[MEMORY - out.len()..].copy_from_slice(&out);
         }
         self.judge(&out, &filling)
     }
@@ -517,12 +528,16 @@ impl JitterBuffer {
         if meant {
             self.concealed_samples = CONCEAL;
         }
+        if self.concealed_samples == 0 {
+            self.period = pitch_period(&self.memory);
+        }
         // Within a frame that began with received audio the memory is still the frame before; close enough.
         for sample in &mut out[from..to] {
             if self.concealed_samples >= CONCEAL {
                 break;
             }
-            let remembered = i32::from(self.memory[self.concealed_samples % self.memory.len()]);
+            let repeating = &self.memory[MEMORY - self.period..];
+            let remembered = i32::from(repeating[self.concealed_samples % self.period]);
             *sample = (remembered * (CONCEAL - self.concealed_samples) as i32 / CONCEAL as i32) as i16;
             self.concealed_samples += 1;
             filling.faded = true;
@@ -598,6 +613,24 @@ impl DivCeil for i64 {
     }
 }
 
+/// The shift by which the end of the memory is most like what was before it, so that repeating that much goes
+/// on without a seam. Shifts are compared by correlation over 20 ms, normalised by the energy compared with.
+fn pitch_period(memory: &[i16; MEMORY]) -> usize {
+    let memory = memory.map(f32::from);
+    let window = STEP as usize;
+    let end = &memory[MEMORY - window..];
+    let mut best = (0.0, *PERIODS.end());
+    for period in PERIODS {
+        let earlier = &memory[MEMORY - window - period..MEMORY - period];
+        let product = dot(end, earlier).max(0.0);
+        let likeness = product * product / (dot(earlier, earlier) + 1.0);
+        if likeness > best.0 {
+            best = (likeness, period);
+        }
+    }
+    best.1
+}
+
 fn silence() -> Heard {
     Heard { frame: Frame::silence(SampleRate::Hz8000), source: HeardSource::Silence, arrived: None }
 }
@@ -617,4 +650,46 @@ fn micros_from(from: Instant, to: Instant) -> i64 {
     let forward = to.saturating_duration_since(from).as_micros() as i64;
     let backward = from.saturating_duration_since(to).as_micros() as i64;
     forward - backward
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tone;
+
+    #[test]
+    fn the_pitch_of_a_voice_is_found_and_noise_has_some() {
+        for (frequency, period) in [(200, 40), (100, 80), (50, 160)] {
+            let wave: Vec<i16> = (0..MEMORY)
+                .map(|n| if (n * frequency * 10 / 8_000) % 10 == 0 { 9_000 } else { -1_000 })
+                .collect();
+            let found = pitch_period(wave.as_slice().try_into().expect("as long as the memory"));
+            assert_eq!(found % period, 0, "{frequency} Hz: {found}");
+        }
+        let noise = tone::noise(1, -20.0, MEMORY);
+        assert!(PERIODS.contains(&pitch_period(noise.as_slice().try_into().expect("as long"))));
+        assert_eq!(pitch_period(&[0; MEMORY]), *PERIODS.end());
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn a_lost_frame_of_a_voice_goes_on_without_a_seam() {
+        let start = Instant::now();
+        let wave = tone::sine(8_000, 160.0, -12.0, 800);
+        let mut buffer = JitterBuffer::new(JitterConfig::default());
+        let mut heard = Vec::new();
+        for n in 0..5u32 {
+            let now = start + FRAME * n;
+            if n != 3 {
+                let samples = wave[n as usize * 160..][..160].to_vec();
+                buffer.insert(now, i64::from(n), n * 160, Content::Audio(samples));
+            }
+            heard.extend_from_slice(buffer.pop(now + FRAME - Duration::from_millis(1)).frame.samples());
+        }
+        let lost = &heard[480..640];
+        for (n, (made_up, original)) in lost.iter().zip(&wave[480..]).enumerate() {
+            let faded = i32::from(*original) * (CONCEAL - n) as i32 / CONCEAL as i32;
+            assert!((i32::from(*made_up) - faded).abs() < 400, "{n}: {made_up} for {faded}");
+        }
+    }
 }
