@@ -225,12 +225,8 @@ impl JitterBuffer {
     /// The next 20 ms.
     pub(crate) fn pop(&mut self, now: Instant) -> Heard {
         self.last_pop = Some(now);
-        if !self.playing {
-            if self.begins.is_none_or(|begins| now < begins) {
-                return silence();
-            }
-            self.playing = true;
-            self.playhead = self.queue.front().map_or(self.playhead, |first| first.position);
+        if !self.playing && !self.begin(now) {
+            return silence();
         }
         match self.correction() {
             Correction::None => {}
@@ -239,6 +235,18 @@ impl JitterBuffer {
             Correction::Repeat => return self.repeat(),
         }
         self.take()
+    }
+
+    /// Starts to play when the first packet has waited long enough.
+    fn begin(&mut self, now: Instant) -> bool {
+        let Some(begins) = self.begins.filter(|begins| *begins <= now) else { return false };
+        self.playing = true;
+        self.playhead = self.queue.front().map_or(self.playhead, |first| first.position);
+        if now.saturating_duration_since(begins) > FRAME {
+            // Nobody has listened until now: what has piled up must not become delay.
+            self.keep_newest();
+        }
+        true
     }
 
     /// Where a timestamp belongs; `None` if the packet is of no use.
@@ -334,16 +342,21 @@ impl JitterBuffer {
         self.queue.insert(index, stored);
     }
 
-    /// Keeps the backlog bounded: the newest audio is worth most.
+    /// Keeps the backlog bounded.
     fn trim(&mut self) {
         let Some(newest) = self.queue.back() else { return };
         let from = if self.playing { self.playhead } else { self.queue.front().map_or(0, |s| s.position) };
-        let end = newest.end();
         let longest = self.config.maximum.as_micros() as i64 / SAMPLE_US + LONGEST_PACKET;
-        if end - from <= longest {
-            return;
+        if newest.end() - from > longest {
+            self.keep_newest();
         }
-        let keep = end - (newest.end() - newest.position).max(self.target_us() / SAMPLE_US);
+    }
+
+    /// Drops the backlog except for what the wanted delay needs: the newest audio is worth most.
+    fn keep_newest(&mut self) {
+        let Some(newest) = self.queue.back() else { return };
+        let end = newest.end();
+        let keep = end - (end - newest.position).max(self.target_us() / SAMPLE_US);
         while self.queue.front().is_some_and(|first| first.end() <= keep) {
             self.queue.pop_front();
             self.counts.overflowed += 1;
