@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::resample::dot;
+use crate::conceal::Concealment;
 use crate::{FRAME, Frame, SampleRate};
 
 /// How much delay the buffer may add.
@@ -80,15 +80,6 @@ const LONGEST_PACKET: i64 = 1_600;
 /// Packets held at most: at the shortest sensible packetization (5 ms) more than can be ahead.
 const MAX_PACKETS: usize = 128;
 
-/// Loss is covered by repeating the last audio, fading out over 60 ms.
-const CONCEAL: usize = 480;
-
-/// What is remembered for that: 40 ms, two of the longest pitch periods.
-const MEMORY: usize = 320;
-
-/// Pitch periods looked for: 50 to 200 Hz, and by their multiples higher voices.
-const PERIODS: std::ops::RangeInclusive<usize> = 40..=160;
-
 /// A stream that stays late for this long, in at least so many packets, has a new time base.
 const LATE_RUN: (Duration, u32) = (Duration::from_millis(200), 5);
 
@@ -137,10 +128,7 @@ pub(crate) struct JitterBuffer {
     made_up: i64,
     last_sequence: i64,
     quiet: bool,
-    /// The last audio as it was played, and the length at its end that repeats best.
-    memory: [i16; MEMORY],
-    period: usize,
-    concealed_samples: usize,
+    concealment: Concealment,
     late_run: Option<(Instant, u32)>,
     jitter: Jitter,
     /// Mean time in microseconds that packets wait for their frame.
@@ -163,9 +151,7 @@ impl JitterBuffer {
             made_up: 0,
             last_sequence: i64::MIN,
             quiet: false,
-            memory: [0; MEMORY],
-            period: STEP as usize,
-            concealed_samples: CONCEAL,
+            concealment: Concealment::default(),
             late_run: None,
             jitter: Jitter::default(),
             delay_us: None,
@@ -506,8 +492,7 @@ impl JitterBuffer {
         }
         self.playhead = end;
         if filling.received > 0 {
-            self.memory.copy_within(out.len().., 0);
-            self.memory[MEMORY - out.len()..].copy_from_slice(&out);
+            self.concealment.remember(&out);
         }
         self.judge(&out, &filling)
     }
@@ -528,7 +513,7 @@ impl JitterBuffer {
                     filling.at = stop;
                     filling.arrived = Some(first.arrived);
                     self.made_up = 0;
-                    self.concealed_samples = 0;
+                    self.concealment.arm();
                     self.quiet = false;
                 }
             }
@@ -539,22 +524,9 @@ impl JitterBuffer {
     fn fill(&mut self, out: &mut [i16], start: i64, filling: &mut Filling, until: i64, meant: bool) {
         let (from, to) = ((filling.at - start) as usize, (until - start) as usize);
         if meant {
-            self.concealed_samples = CONCEAL;
+            self.concealment.end();
         }
-        if self.concealed_samples == 0 {
-            self.period = pitch_period(&self.memory);
-        }
-        // Within a frame that began with received audio the memory is still the frame before; close enough.
-        for sample in &mut out[from..to] {
-            if self.concealed_samples >= CONCEAL {
-                break;
-            }
-            let repeating = &self.memory[MEMORY - self.period..];
-            let remembered = i32::from(repeating[self.concealed_samples % self.period]);
-            *sample = (remembered * (CONCEAL - self.concealed_samples) as i32 / CONCEAL as i32) as i16;
-            self.concealed_samples += 1;
-            filling.faded = true;
-        }
+        filling.faded |= self.concealment.fill(&mut out[from..to]);
         self.made_up += until - filling.at;
         filling.at = until;
     }
@@ -626,24 +598,6 @@ impl DivCeil for i64 {
     }
 }
 
-/// The shift by which the end of the memory is most like what was before it, so that repeating that much goes
-/// on without a seam. Shifts are compared by correlation over 20 ms, normalised by the energy compared with.
-fn pitch_period(memory: &[i16; MEMORY]) -> usize {
-    let memory = memory.map(f32::from);
-    let window = STEP as usize;
-    let end = &memory[MEMORY - window..];
-    let mut best = (0.0, *PERIODS.end());
-    for period in PERIODS {
-        let earlier = &memory[MEMORY - window - period..MEMORY - period];
-        let product = dot(end, earlier).max(0.0);
-        let likeness = product * product / (dot(earlier, earlier) + 1.0);
-        if likeness > best.0 {
-            best = (likeness, period);
-        }
-    }
-    best.1
-}
-
 fn silence() -> Heard {
     Heard { frame: Frame::silence(SampleRate::Hz8000), source: HeardSource::Silence, arrived: None }
 }
@@ -671,20 +625,6 @@ mod tests {
     use crate::tone;
 
     #[test]
-    fn the_pitch_of_a_voice_is_found_and_noise_has_some() {
-        for (frequency, period) in [(200, 40), (100, 80), (50, 160)] {
-            let wave: Vec<i16> = (0..MEMORY)
-                .map(|n| if (n * frequency * 10 / 8_000) % 10 == 0 { 9_000 } else { -1_000 })
-                .collect();
-            let found = pitch_period(wave.as_slice().try_into().expect("as long as the memory"));
-            assert_eq!(found % period, 0, "{frequency} Hz: {found}");
-        }
-        let noise = tone::noise(1, -20.0, MEMORY);
-        assert!(PERIODS.contains(&pitch_period(noise.as_slice().try_into().expect("as long"))));
-        assert_eq!(pitch_period(&[0; MEMORY]), *PERIODS.end());
-    }
-
-    #[test]
     #[allow(clippy::disallowed_methods)]
     fn a_lost_frame_of_a_voice_goes_on_without_a_seam() {
         let start = Instant::now();
@@ -701,7 +641,7 @@ mod tests {
         }
         let lost = &heard[480..640];
         for (n, (made_up, original)) in lost.iter().zip(&wave[480..]).enumerate() {
-            let faded = i32::from(*original) * (CONCEAL - n) as i32 / CONCEAL as i32;
+            let faded = i32::from(*original) * (480 - n) as i32 / 480;
             assert!((i32::from(*made_up) - faded).abs() < 400, "{n}: {made_up} for {faded}");
         }
     }
