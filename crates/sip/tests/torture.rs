@@ -181,7 +181,9 @@ fn on_a_stream_broken_framing_ends_it_and_the_rest_is_answered_as_on_udp() {
             // 3.4.1 has no Content-Length, which a stream needs: its body is taken for the next message,
             // and the INVITE itself is one without offer.
             "inv2543" => assert_eq!(statuses, [200]),
-            _ => assert!(is_allowed(&statuses, &case.allowed), "{}: {statuses:?} {}", case.name, case.allowed),
+            _ => {
+                assert!(is_allowed(&statuses, &case.allowed), "{}: {statuses:?} {}", case.name, case.allowed)
+            }
         }
     }
 }
@@ -200,9 +202,39 @@ impl Chance {
 
 fn mutate(chance: &mut Chance, seeds: &[Vec<u8>]) -> Vec<u8> {
     const TOKENS: &[&[u8]] = &[
-        b"\r\n", b"\n", b"\r", b":", b";", b",", b"<", b">", b"\"", b"=", b"@", b" ", b"\t", b"\0", b"[", b"]", b"%00",
-        b"4294967296", b"-1", b"tag=", b";branch=z9hG4bK", b"Via:", b"SIP/2.0", b"INVITE", b"CANCEL", b"ACK", b"BYE",
-        b"Content-Length: 5", b"\xff\xfe", b"\xc3", b"sip:", b"Require: x", b"Record-Route: <sip:a;lr>",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b":",
+        b";",
+        b",",
+        b"<",
+        b">",
+        b"\"",
+        b"=",
+        b"@",
+        b" ",
+        b"\t",
+        b"\0",
+        b"[",
+        b"]",
+        b"%00",
+        b"4294967296",
+        b"-1",
+        b"tag=",
+        b";branch=z9hG4bK",
+        b"Via:",
+        b"SIP/2.0",
+        b"INVITE",
+        b"CANCEL",
+        b"ACK",
+        b"BYE",
+        b"Content-Length: 5",
+        b"\xff\xfe",
+        b"\xc3",
+        b"sip:",
+        b"Require: x",
+        b"Record-Route: <sip:a;lr>",
     ];
     let mut bytes = seeds[chance.below(seeds.len())].clone();
     for _ in 0..=chance.below(6) {
