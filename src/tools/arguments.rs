@@ -10,7 +10,8 @@ const LONGEST: usize = 1_000;
 pub(super) fn validate(schema: &Value, arguments: &str) -> Result<Map<String, Value>, String> {
     // Some models send nothing at all for a tool without arguments.
     let text = if arguments.trim().is_empty() { "{}" } else { arguments };
-    let given: Value = serde_json::from_str(text).map_err(|error| format!("the arguments are not JSON: {error}"))?;
+    let given: Value =
+        serde_json::from_str(text).map_err(|error| format!("the arguments are not JSON: {error}"))?;
     let Value::Object(given) = given else { return Err("the arguments must be one JSON object".to_owned()) };
     let none = Map::new();
     let declared = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
@@ -90,15 +91,23 @@ mod tests {
 
     #[test]
     fn the_model_is_told_everything_that_is_wrong_at_once() {
-        let error = validate(&schema(), r#"{"dya":"x","people":"two","part":"night"}"#).expect_err("all is wrong");
-        for part in ["\"dya\" is not an argument", "\"day\" is missing", "\"people\" must be of type integer", "one of"] {
+        let error =
+            validate(&schema(), r#"{"dya":"x","people":"two","part":"night"}"#).expect_err("all is wrong");
+        for part in [
+            "\"dya\" is not an argument",
+            "\"day\" is missing",
+            "\"people\" must be of type integer",
+            "one of",
+        ] {
             assert!(error.contains(part), "{error}");
         }
     }
 
     #[test]
     fn nonsense_is_refused_in_words() {
-        for (nonsense, word) in [("{", "not JSON"), ("[1]", "one JSON object"), (r#"{"day":{"a":1}}"#, "type string")] {
+        for (nonsense, word) in
+            [("{", "not JSON"), ("[1]", "one JSON object"), (r#"{"day":{"a":1}}"#, "type string")]
+        {
             let error = validate(&schema(), nonsense).expect_err("it is nonsense");
             assert!(error.contains(word), "{error}");
         }

@@ -37,7 +37,9 @@ pub enum ToolsError {
         reason: String,
     },
     /// The agent's script fails.
-    #[error("the agent's database script fails: {0}; it must be able to run at every start (CREATE TABLE IF NOT EXISTS)")]
+    #[error(
+        "the agent's database script fails: {0}; it must be able to run at every start (CREATE TABLE IF NOT EXISTS)"
+    )]
     Script(String),
     /// A tool's statement makes no sense in this database.
     #[error("the tool {tool:?} cannot work: {reason}")]
@@ -61,7 +63,8 @@ pub(super) struct Database {
 impl Database {
     pub(super) fn open(directory: &Path, script: &str) -> Result<Self, ToolsError> {
         let path = directory.join(DEMO_DATABASE_FILE);
-        let refused = |error: rusqlite::Error| ToolsError::Open { path: path.clone(), reason: error.to_string() };
+        let refused =
+            |error: rusqlite::Error| ToolsError::Open { path: path.clone(), reason: error.to_string() };
         let mut connection = Connection::open(&path).map_err(refused)?;
         connection.busy_timeout(Duration::from_millis(500)).map_err(refused)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(refused)?;
@@ -87,7 +90,9 @@ impl Database {
         }
         let declared = tool.parameters.get("properties").and_then(Value::as_object);
         for name in parameters(&statement).map_err(wrong)? {
-            if !GIVEN.contains(&name.as_str()) && !declared.is_some_and(|declared| declared.contains_key(&name)) {
+            if !GIVEN.contains(&name.as_str())
+                && !declared.is_some_and(|declared| declared.contains_key(&name))
+            {
                 let known = declared.into_iter().flat_map(Map::keys).map(String::as_str).chain(GIVEN);
                 let known: Vec<&str> = known.collect();
                 return Err(wrong(format!("it uses :{name}, which is none of {}", known.join(", "))));
@@ -134,7 +139,10 @@ impl Database {
 /// A statement is the agent file's, but even so it stays inside its own database.
 #[expect(clippy::needless_pass_by_value, reason = "SQLite's hook gives it away")]
 fn authorize(context: AuthContext<'_>) -> Authorization {
-    if matches!(context.action, AuthAction::Attach { .. } | AuthAction::Detach { .. } | AuthAction::Pragma { .. }) {
+    if matches!(
+        context.action,
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } | AuthAction::Pragma { .. }
+    ) {
         return Authorization::Deny;
     }
     Authorization::Allow
@@ -201,7 +209,9 @@ fn shorten(value: Value) -> Result<String, String> {
 
 fn explain(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
-        Some(ErrorCode::OperationInterrupted) => "the tool took too long and was stopped; nothing was changed".to_owned(),
+        Some(ErrorCode::OperationInterrupted) => {
+            "the tool took too long and was stopped; nothing was changed".to_owned()
+        }
         Some(ErrorCode::ConstraintViolation) => format!("that is not possible: {error}"),
         Some(ErrorCode::DiskFull) => "nothing can be written at the moment".to_owned(),
         _ => format!("the tool failed: {error}"),
@@ -212,7 +222,8 @@ fn explain(error: &rusqlite::Error) -> String {
 mod tests {
     use super::*;
 
-    const SCRIPT: &str = "CREATE TABLE IF NOT EXISTS appointments (day TEXT, time TEXT, name TEXT, UNIQUE (day, time));
+    const SCRIPT: &str =
+        "CREATE TABLE IF NOT EXISTS appointments (day TEXT, time TEXT, name TEXT, UNIQUE (day, time));
         INSERT OR IGNORE INTO appointments VALUES ('2026-10-14', '15:30', 'Smith');";
 
     fn tool(sql: &str, returns: Returns, writes: bool) -> SqlTool {
@@ -243,7 +254,8 @@ mod tests {
         impl Directory {
             pub(super) fn new() -> Self {
                 static NEXT: AtomicU32 = AtomicU32::new(0);
-                let name = format!("tandem-tools-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+                let name =
+                    format!("tandem-tools-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
                 let path = std::env::temp_dir().join(name);
                 std::fs::create_dir_all(&path).expect("a temporary directory");
                 Self(path)
@@ -265,7 +277,8 @@ mod tests {
     fn a_booking_is_made_once_and_the_second_is_told_why_not() {
         let (_directory, mut database) = memory();
         let book = tool("INSERT INTO appointments VALUES (:day, :time, :name)", Returns::Changes, true);
-        let values = json!({ "day": "2026-10-15", "time": "09:00", "name": "O'Neil; DROP TABLE appointments" });
+        let values =
+            json!({ "day": "2026-10-15", "time": "09:00", "name": "O'Neil; DROP TABLE appointments" });
         assert_eq!(run(&mut database, &book, &values), Ok(r#"{"changes":1}"#.to_owned()));
         let error = run(&mut database, &book, &values).expect_err("it is taken");
         assert!(error.contains("UNIQUE"), "{error}");
@@ -277,7 +290,8 @@ mod tests {
     #[test]
     fn an_answer_has_at_most_twenty_rows() {
         let (_directory, mut database) = memory();
-        let sql = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 1000) SELECT x FROM n";
+        let sql =
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 1000) SELECT x FROM n";
         let answer = run(&mut database, &tool(sql, Returns::Rows, false), &json!({})).expect("it answers");
         let answer: Vec<Value> = serde_json::from_str(&answer).expect("JSON");
         assert_eq!(answer.len(), MOST_ROWS);
@@ -286,7 +300,8 @@ mod tests {
     #[test]
     fn an_endless_statement_is_stopped_and_the_next_one_works() {
         let (_directory, mut database) = memory();
-        let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+        let endless =
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
         let error = database.run(&tool(endless, Returns::Row, false), &Map::new(), Instant::now());
         assert!(error.expect_err("it never ends").contains("took too long"));
         let list = tool("SELECT name FROM appointments", Returns::Row, false);
@@ -301,7 +316,9 @@ mod tests {
         assert!(reason(&tool("SELECT :dya", Returns::Rows, false)).contains(":dya, which is none of"));
         assert!(reason(&tool("SELECT ?", Returns::Rows, false)).contains("without a name"));
         assert!(reason(&tool("DELETE FROM appointments", Returns::Changes, false)).contains("only read"));
-        assert!(reason(&tool("ATTACH 'tandem.sqlite' AS x", Returns::Changes, true)).contains("not authorized"));
+        assert!(
+            reason(&tool("ATTACH 'tandem.sqlite' AS x", Returns::Changes, true)).contains("not authorized")
+        );
         assert!(reason(&tool("SELECT 1; SELECT 2", Returns::Rows, false)).contains("cannot work"));
         assert!(database.check(&tool("SELECT :day, :today, :call_id", Returns::Rows, false)).is_ok());
     }
@@ -309,7 +326,8 @@ mod tests {
     #[test]
     fn a_script_that_fails_is_an_error_at_start() {
         let directory = tempdir::Directory::new();
-        let error = Database::open(directory.path(), "CREATE TABBLE x").err().expect("it is no SQL").to_string();
+        let error =
+            Database::open(directory.path(), "CREATE TABBLE x").err().expect("it is no SQL").to_string();
         assert!(error.contains("script"), "{error}");
         std::fs::write(directory.path().join(DEMO_DATABASE_FILE), "x".repeat(4_096)).expect("it is writable");
         assert!(matches!(Database::open(directory.path(), ""), Err(ToolsError::Open { .. })));

@@ -121,7 +121,11 @@ impl ToolRunner {
     fn enqueue(&self, context: &ToolContext, call: &ToolCall) -> Pending {
         let Some(tool) = self.tools.get(&call.name) else {
             let names: Vec<&str> = self.tools.keys().map(String::as_str).collect();
-            return Pending::Known(format!("there is no tool {:?}; there are: {}", call.name, names.join(", ")));
+            return Pending::Known(format!(
+                "there is no tool {:?}; there are: {}",
+                call.name,
+                names.join(", ")
+            ));
         };
         let mut values = match arguments::validate(&tool.parameters, &call.arguments) {
             Ok(values) => values,
