@@ -4,11 +4,16 @@
 use crate::{
     media_threads::Knocker,
     providers::{
-        CallInfo, Events, ProviderEvent, Request, SttCommand, SttStream, TTS_COMMANDS, TtsCommand, TtsStream,
+        CallInfo, Events, ProviderEvent, Request, SpeechToText, SttCommand, SttStream, TTS_COMMANDS,
+        TextToSpeech, TtsCommand, TtsStream,
     },
     rtp_socket::{RtpSockets, is_full},
 };
-use call::{CallId, Event, Input, Output, SipInput, SipOutput, Stamped, TtsEvent};
+use call::{
+    CallId, Event, Input, Output, SipInput, SipOutput, Stamped, TtsEvent,
+    cdr::{Cause, Cdr},
+    port_slots::PortSlot,
+};
 use conversation::{LlmRequest, ToolCall, TurnId};
 use sip::DialogKey;
 use std::{
@@ -19,7 +24,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 use tokio::sync::mpsc;
 
@@ -28,9 +33,6 @@ const INBOX_AT_ONCE: usize = 32;
 
 /// Dropped frames are told to the trace once a second, not one by one.
 const DROPS_PER_REPORT: u64 = 50;
-
-/// The cause recorded for a call that a bug in our own code ended.
-pub const INTERNAL_ERROR: &str = "internal_error";
 
 /// What decides a call. [`call::Call`] in the product; a test may put anything in its place.
 pub trait Machine: Send {
@@ -57,16 +59,17 @@ pub trait TraceSink: Send + Sync {
     fn record(&self, call: CallId, stamped: Stamped);
 }
 
-/// What all calls of a server have in common.
-pub struct Shared {
-    /// The AI gateway.
+/// Whom a call works with.
+#[derive(Clone)]
+pub struct Providers {
+    /// Hears the caller.
+    pub stt: Arc<dyn SpeechToText>,
+    /// Answers: the AI gateway, on the agent's route.
     pub models: Arc<dyn Models>,
-    /// The tool runner.
+    /// Speaks.
+    pub tts: Arc<dyn TextToSpeech>,
+    /// Runs tools.
     pub tools: Arc<dyn Tools>,
-    /// The trace.
-    pub trace: Arc<dyn TraceSink>,
-    /// Counts over all calls.
-    pub counters: ActorCounters,
 }
 
 /// Counts over all calls since the start of the process.
@@ -86,30 +89,28 @@ pub struct ActorCounters {
 
 /// What a call is made of.
 pub struct CallParts {
-    /// Its name.
-    pub call: CallId,
     /// Its dialog with the caller.
     pub dialog: DialogKey,
     /// When the INVITE arrived: the zero of its trace.
     pub invited: Instant,
-    /// The number of its port slot.
-    pub slot: u32,
+    /// What the record says so far.
+    pub cdr: Cdr,
+    /// The slot it holds.
+    pub slot: PortSlot,
     /// The leg's sockets.
     pub sockets: RtpSockets,
     /// The decisions.
     pub machine: Box<dyn Machine>,
     /// What providers may know.
     pub info: CallInfo,
-    /// Where providers report to, and the other end of it.
-    pub inbox: (Events, mpsc::Receiver<ProviderEvent>),
-    /// What provider events wake the thread with.
+    /// Whom it works with.
+    pub providers: Providers,
+    /// Where its events go.
+    pub trace: Arc<dyn TraceSink>,
+    /// Counts over all calls.
+    pub counters: Arc<ActorCounters>,
+    /// What provider events wake its thread with.
     pub knocker: Knocker,
-    /// The open speech-to-text stream.
-    pub stt: SttStream,
-    /// The open text-to-speech session.
-    pub tts: TtsStream,
-    /// What all calls have in common.
-    pub shared: Arc<Shared>,
 }
 
 /// What a call tells the signalling side. None of it may be lost.
@@ -124,22 +125,14 @@ pub enum Note {
 /// What remains of a call.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its name.
-    pub call: CallId,
     /// Its dialog.
     pub dialog: DialogKey,
-    /// The number of its port slot.
-    pub slot: u32,
+    /// The slot, to be given to others.
+    pub slot: PortSlot,
     /// The leg's sockets, to cool down.
     pub sockets: RtpSockets,
-    /// From the INVITE to our 200, if there was one.
-    pub answered_after: Option<Duration>,
-    /// The final response to the INVITE: 200, a refusal's status, or `None` if there was none from the call.
-    pub status: Option<u16>,
-    /// From the INVITE to the end.
-    pub lasted: Duration,
-    /// The cause of the end, as the call named it.
-    pub cause: String,
+    /// Its record, complete.
+    pub cdr: Cdr,
 }
 
 /// When a call wants to be woken.
@@ -154,6 +147,10 @@ pub enum Progress {
 /// Runs one call. Lives on one media thread.
 pub struct CallActor {
     parts: CallParts,
+    events: Events,
+    inbox: mpsc::Receiver<ProviderEvent>,
+    stt: SttStream,
+    tts: TtsStream,
     out: Vec<Output>,
     requests: Vec<(TurnId, Request)>,
     /// Text-to-speech commands that found the queue full and may not be lost. Sentences are never in here.
@@ -163,27 +160,34 @@ pub struct CallActor {
     frames_dropped: u64,
     /// Speech-to-text had no room for the wish for a final; it goes before the next frame.
     finalize_waits: bool,
-    answered_after: Option<Duration>,
-    status: Option<u16>,
-    bye_sent: bool,
-    cause: Option<String>,
+    /// The INVITE has its final response.
+    responded: bool,
+    /// The dialog is over or about to be: there is no BYE to send any more.
+    dialog_over: bool,
 }
 
 impl CallActor {
-    /// A call that has not been stepped yet.
+    /// A call that has not been stepped yet. Opens its provider streams, so that they are ready when the caller is;
+    /// needs a tokio runtime.
     pub fn new(parts: CallParts) -> Self {
+        let knocker = parts.knocker.clone();
+        let (events, inbox) = Events::channel(Arc::new(move || knocker.knock()));
+        let stt = parts.providers.stt.start(&parts.info, events.clone());
+        let tts = parts.providers.tts.open(&parts.info, events.clone());
         Self {
             parts,
+            events,
+            inbox,
+            stt,
+            tts,
             out: Vec::new(),
             requests: Vec::new(),
             tts_backlog: VecDeque::new(),
             refused: VecDeque::new(),
             frames_dropped: 0,
             finalize_waits: false,
-            answered_after: None,
-            status: None,
-            bye_sent: false,
-            cause: None,
+            responded: false,
+            dialog_over: false,
         }
     }
 
@@ -200,6 +204,7 @@ impl CallActor {
     /// Steps the machine and does what it asks for.
     pub fn step(&mut self, now: Instant, input: Input<'_>, notes: &mut VecDeque<Note>) -> Progress {
         self.send_tts_backlog();
+        self.dialog_over |= ends_dialog(&input);
         let mut wake = self.step_once(now, input, notes);
         // Each sentence is refused once and the machine may answer with at most a queue's worth of new ones.
         for _ in 0..2 * TTS_COMMANDS {
@@ -217,7 +222,7 @@ impl CallActor {
         self.parts.knocker.answer();
         let mut progress = None;
         for _ in 0..INBOX_AT_ONCE {
-            let Ok(event) = self.parts.inbox.1.try_recv() else { return progress };
+            let Ok(event) = self.inbox.try_recv() else { return progress };
             let input = match event {
                 ProviderEvent::Stt(event) => Input::Stt(event),
                 ProviderEvent::Llm(turn, event) => Input::Llm(turn, event),
@@ -233,33 +238,26 @@ impl CallActor {
         progress
     }
 
-    /// Ends the actor: what is left of the call. Provider streams and requests end with it.
-    pub fn finish(self, now: Instant, notes: &mut VecDeque<Note>) {
-        let CallParts { call, dialog, slot, sockets, invited, .. } = self.parts;
-        notes.push_back(Note::Finished(Box::new(Finished {
-            call,
-            dialog,
-            slot,
-            sockets,
-            answered_after: self.answered_after,
-            status: self.status,
-            lasted: now.saturating_duration_since(invited),
-            cause: self.cause.unwrap_or_else(|| INTERNAL_ERROR.to_owned()),
-        })));
+    /// Ends the actor. Its provider streams and requests end with it.
+    pub fn finish(mut self, now: Instant, notes: &mut VecDeque<Note>) {
+        if !self.dialog_over && self.responded {
+            notes.push_back(Note::Sip(sip::Command::Bye { dialog: self.parts.dialog, reason: None }));
+        } else if !self.responded && !self.dialog_over {
+            notes.push_back(respond(self.parts.dialog, 500, None, None));
+        }
+        if self.parts.cdr.cause.is_none() {
+            let ended = Event::Ended { cause: Cause::InternalError.name().to_owned(), status: Some(500) };
+            // The sink may be what failed; the slot must come back all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.record(now, ended)));
+        }
+        let CallParts { dialog, slot, sockets, cdr, .. } = self.parts;
+        notes.push_back(Note::Finished(Box::new(Finished { dialog, slot, sockets, cdr })));
     }
 
     /// Ends a call whose machine cannot be asked any more: after a panic, or when the server cannot wait longer.
-    pub fn break_off(mut self, now: Instant, cause: &str, notes: &mut VecDeque<Note>) {
-        let dialog = self.parts.dialog;
-        match self.status {
-            None => notes.push_back(respond(dialog, 500, None, None)),
-            Some(200) if !self.bye_sent => notes.push_back(Note::Sip(sip::Command::Bye { dialog, reason: None })),
-            Some(_) => {}
-        }
-        self.status = self.status.or(Some(500));
-        self.cause = Some(cause.to_owned());
-        // The sink may be what failed; the slot must come back all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.record(now, Event::Ended { cause: cause.to_owned() })));
+    pub fn break_off(mut self, now: Instant, cause: Cause, notes: &mut VecDeque<Note>) {
+        let ended = Event::Ended { cause: cause.name().to_owned(), status: Some(500) };
+        let _ = catch_unwind(AssertUnwindSafe(|| self.record(now, ended)));
         self.finish(now, notes);
     }
 
@@ -278,7 +276,7 @@ impl CallActor {
         match output {
             Output::SendRtp { to, datagram } => self.send(self.parts.sockets.rtp(), to, &datagram),
             Output::SendRtcp { to, datagram } => self.send(self.parts.sockets.rtcp(), to, &datagram),
-            Output::Sip(output) => self.tell_dialog(now, output, notes),
+            Output::Sip(output) => notes.push_back(self.tell_dialog(output)),
             Output::Hear(frame) => self.hear(now, SttCommand::Audio(frame)),
             Output::FinalizeStt => self.hear(now, SttCommand::Finalize),
             Output::Expect(expectation) => self.hear(now, SttCommand::Expect(expectation)),
@@ -286,8 +284,7 @@ impl CallActor {
             Output::Speak { turn, sentence, text } => self.speak(turn, sentence, text),
             Output::FinishSpeech { turn } => self.tell_tts(TtsCommand::Finish { turn }),
             Output::RunTool { turn, call } => {
-                let Shared { tools, .. } = &*self.parts.shared;
-                tools.run(&self.parts.info, turn, call, self.parts.inbox.0.clone());
+                self.parts.providers.tools.run(&self.parts.info, turn, call, self.events.clone());
             }
             Output::Cancel { turn } => {
                 self.requests.retain(|(asked, _)| *asked != turn);
@@ -298,7 +295,7 @@ impl CallActor {
     }
 
     fn send(&self, socket: &UdpSocket, to: SocketAddr, datagram: &[u8]) {
-        let counters = &self.parts.shared.counters;
+        let counters = &self.parts.counters;
         let counter = match socket.send_to(datagram, to) {
             Ok(_) => &counters.datagrams_sent,
             Err(error) if is_full(&error) => &counters.datagrams_dropped,
@@ -307,30 +304,28 @@ impl CallActor {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn tell_dialog(&mut self, now: Instant, output: SipOutput, notes: &mut VecDeque<Note>) {
+    fn tell_dialog(&mut self, output: SipOutput) -> Note {
         let dialog = self.parts.dialog;
-        notes.push_back(match output {
+        match output {
             SipOutput::Ring => respond(dialog, 180, None, None),
             SipOutput::Answer { sdp } => {
-                if self.status.is_none() {
-                    self.status = Some(200);
-                    self.answered_after = Some(now.saturating_duration_since(self.parts.invited));
-                }
+                self.responded = true;
                 respond(dialog, 200, None, Some(sdp))
             }
             SipOutput::Reject { status, reason } => {
-                self.status.get_or_insert(status);
+                self.dialog_over |= !self.responded; // A refused re-INVITE ends nothing.
+                self.responded = true;
                 respond(dialog, status, Some(reason), None)
             }
             SipOutput::Bye { reason } => {
-                self.bye_sent = true;
+                self.dialog_over = true;
                 Note::Sip(sip::Command::Bye { dialog, reason })
             }
-        });
+        }
     }
 
     fn hear(&mut self, now: Instant, command: SttCommand) {
-        let stt = &self.parts.stt;
+        let stt = &self.stt;
         self.finalize_waits = self.finalize_waits && !stt.send(SttCommand::Finalize);
         let finalize = matches!(command, SttCommand::Finalize);
         if !self.finalize_waits && stt.send(command) {
@@ -342,7 +337,7 @@ impl CallActor {
             return;
         }
         self.frames_dropped += 1;
-        self.parts.shared.counters.stt_frames_dropped.fetch_add(1, Ordering::Relaxed);
+        self.parts.counters.stt_frames_dropped.fetch_add(1, Ordering::Relaxed);
         if self.frames_dropped >= DROPS_PER_REPORT {
             self.report_drops(now);
         }
@@ -357,16 +352,16 @@ impl CallActor {
 
     fn ask(&mut self, turn: TurnId, request: LlmRequest) {
         self.requests.retain(|(asked, _)| *asked != turn); // Asked again after a tool: the first request is done.
-        let models = &self.parts.shared.models;
-        self.requests.push((turn, models.ask(&self.parts.info, turn, request, self.parts.inbox.0.clone())));
+        let models = &self.parts.providers.models;
+        self.requests.push((turn, models.ask(&self.parts.info, turn, request, self.events.clone())));
     }
 
     fn speak(&mut self, turn: TurnId, sentence: u32, text: String) {
         self.send_tts_backlog();
-        if self.tts_backlog.is_empty() && self.parts.tts.send(TtsCommand::Speak { turn, sentence, text }) {
+        if self.tts_backlog.is_empty() && self.tts.send(TtsCommand::Speak { turn, sentence, text }) {
             return;
         }
-        self.parts.shared.counters.sentences_refused.fetch_add(1, Ordering::Relaxed);
+        self.parts.counters.sentences_refused.fetch_add(1, Ordering::Relaxed);
         let reason = "text-to-speech is not keeping up or has ended".to_owned();
         self.refused.push_back((turn, TtsEvent::Failed { sentence, reason }));
     }
@@ -390,7 +385,7 @@ impl CallActor {
                 TtsCommand::Cancel { turn } => TtsCommand::Cancel { turn: *turn },
                 TtsCommand::Speak { .. } => continue,
             };
-            if !self.parts.tts.send(command) {
+            if !self.tts.send(command) {
                 self.tts_backlog.push_front(again);
                 return;
             }
@@ -398,12 +393,10 @@ impl CallActor {
     }
 
     fn record(&mut self, now: Instant, event: Event) {
-        if let Event::Ended { cause } = &event {
-            self.cause.get_or_insert_with(|| cause.clone());
-        }
         let at = now.saturating_duration_since(self.parts.invited);
-        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-        self.parts.shared.trace.record(self.parts.call, Stamped { at_us, event });
+        let stamped = Stamped { at_us: u64::try_from(at.as_micros()).unwrap_or(u64::MAX), event };
+        self.parts.cdr.observe(&stamped);
+        self.parts.trace.record(self.parts.info.call, stamped);
     }
 }
 
@@ -411,20 +404,26 @@ fn respond(dialog: DialogKey, status: u16, reason: Option<String>, sdp: Option<S
     Note::Sip(sip::Command::Respond { dialog, status, reason, sdp, headers: Vec::new() })
 }
 
-/// What the endpoint reports about a dialog, as its call sees it; `None` for what concerns no call that was answered
-/// by us.
+/// Whether the dialog is over with this: the endpoint has answered or sent what there was to.
+const fn ends_dialog(input: &Input<'_>) -> bool {
+    matches!(input, Input::Sip(SipInput::Bye { .. } | SipInput::Cancelled | SipInput::AckTimeout))
+}
+
+/// What the endpoint reports about a call's dialog, as the call sees it; `None` for what is not for a call.
 pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
     Some(match event {
         sip::Event::Cancelled { dialog } => (dialog, SipInput::Cancelled),
-        sip::Event::Acked { dialog, .. } => (dialog, SipInput::Acked),
+        sip::Event::Acked { dialog, sdp } => (dialog, SipInput::Acked { sdp }),
         sip::Event::AckTimeout { dialog } => (dialog, SipInput::AckTimeout),
         sip::Event::Bye { dialog, reason } => (dialog, SipInput::Bye { reason }),
         sip::Event::Reinvite { dialog, offer } => (dialog, SipInput::Reoffer { sdp: offer }),
         sip::Event::Info { dialog, content_type, body } => (dialog, SipInput::Info { content_type, body }),
+        // The dialog is gone without a goodbye that a call would have noticed; one that has ended is not there to ask.
+        sip::Event::Ended { dialog } => (dialog, SipInput::Bye { reason: None }),
         sip::Event::Invite(_)
+        | sip::Event::Refused { .. }
         | sip::Event::Progress { .. }
         | sip::Event::Answered { .. }
-        | sip::Event::Failed { .. }
-        | sip::Event::Ended { .. } => return None,
+        | sip::Event::Failed { .. } => return None,
     })
 }

@@ -4,3 +4,5 @@ pub mod call_actor;
 pub mod media_threads;
 pub mod providers;
 pub mod rtp_socket;
+pub mod server;
+pub mod sip_transport;

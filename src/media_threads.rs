@@ -10,7 +10,7 @@ pub use bell::Bell;
 pub use lateness::{BUCKETS_US, Lateness, LatenessSnapshot};
 
 use crate::call_actor::{CallActor, Note};
-use call::{HangUp, SipInput};
+use call::{HangUp, SipInput, cdr::Cause};
 use sip::DialogKey;
 use std::{
     io,
@@ -34,8 +34,8 @@ pub enum Command {
     Sip(DialogKey, SipInput),
     /// A call is to say goodbye and end.
     HangUp(DialogKey, HangUp),
-    /// All calls end now, without goodbye; the text is the cause.
-    BreakOff(&'static str),
+    /// All calls end now, without goodbye.
+    BreakOff(Cause),
     /// The thread ends when it has no call and nothing to tell any more.
     Stop,
 }

@@ -7,10 +7,10 @@ use super::{
     poller::{Poller, sleep_to_next},
 };
 use crate::{
-    call_actor::{CallActor, INTERNAL_ERROR, Note, Progress},
+    call_actor::{CallActor, Note, Progress},
     rtp_socket::{Received, receive},
 };
-use call::Input;
+use call::{Input, cdr::Cause};
 use media::FRAME;
 use sip::DialogKey;
 use std::{
@@ -214,7 +214,7 @@ impl Thread {
         self.counters.calls.store(self.places.len(), Ordering::Relaxed);
         match registered {
             Ok(()) => self.step(place, now, Input::Timeout),
-            Err(_) => self.break_off(place, INTERNAL_ERROR), // Out of descriptors or memory.
+            Err(_) => self.break_off(place, Cause::InternalError), // Out of descriptors or memory.
         }
     }
 
@@ -243,16 +243,16 @@ impl Thread {
             Ok(None) => {}
             Err(_) => {
                 self.counters.panics.fetch_add(1, Ordering::Relaxed);
-                self.break_off(place, INTERNAL_ERROR);
+                self.break_off(place, Cause::InternalError);
             }
         }
     }
 
-    fn break_off(&mut self, place: usize, cause: &str) {
+    fn break_off(&mut self, place: usize, cause: Cause) {
         self.remove(place, |actor, now, notes| actor.break_off(now, cause, notes));
     }
 
-    fn break_off_all(&mut self, cause: &str) {
+    fn break_off_all(&mut self, cause: Cause) {
         for place in 0..self.calls.len() {
             self.break_off(place, cause);
         }
