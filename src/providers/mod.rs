@@ -133,6 +133,9 @@ pub type LlmSink = mpsc::Sender<LlmEvent>;
 pub trait LanguageModel: Send + Sync {
     /// Asks one question without waiting. Everything, failures too, is reported to `events`; `Done` or `Failed` comes last.
     fn ask(&self, call: &CallInfo, request: LlmRequest, events: LlmSink) -> Request;
+
+    /// Opens the connection that the next request will need, without waiting. For the moment a call rings.
+    fn warm(&self) {}
 }
 
 /// A request under way. Dropping it cancels it.

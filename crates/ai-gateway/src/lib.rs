@@ -1,1 +1,10 @@
-//! ai-gateway
+//! Which model answers, and what happens when it does not.
+//! Knows requests, targets and outcomes. Knows no call, audio, vendor, socket or clock.
+
+mod attempt;
+mod failure;
+mod route;
+
+pub use attempt::{Attempt, AttemptId, Input, Output, TargetEvent};
+pub use failure::{Failure, FailureClass};
+pub use route::{Role, Route, TargetId};

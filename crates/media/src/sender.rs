@@ -1,0 +1,196 @@
+//! Numbers and packs what leaves: one RTP packet every 20 ms, sequence without a gap, and pressed keys.
+//! Does not know what is said nor when: the call's heartbeat asks for each packet.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::digits::EventPayload;
+use crate::{Codec, Digit, FRAME, Frame, RtpPacket, SampleRate, tone};
+
+/// How the outgoing stream is numbered and what was agreed for it.
+#[derive(Clone, Copy, Debug)]
+pub struct SenderConfig {
+    /// The codec the other side expects.
+    pub codec: Codec,
+    /// Its payload type in the other side's SDP.
+    pub payload_type: u8,
+    /// The other side's payload type for telephone events; without it keys are sent as tones.
+    pub telephone_event: Option<u8>,
+    /// Ours; should be random.
+    pub ssrc: u32,
+    /// First sequence number; should be random (RFC 3550 section 5.1).
+    pub sequence: u16,
+    /// First timestamp; should be random.
+    pub timestamp: u32,
+}
+
+/// What a sender report says about us (RFC 3550 section 6.4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SenderCounts {
+    /// Packets sent.
+    pub packets: u32,
+    /// Payload bytes sent, without headers.
+    pub octets: u32,
+    /// The RTP timestamp that the next packet will carry.
+    pub timestamp: u32,
+}
+
+/// Samples in one packet; both G.711 laws run at 8 kHz.
+const STEP: u32 = SampleRate::Hz8000.frame_samples() as u32;
+
+/// Keys waiting to be sent. A gather of this length would take seconds; more is refused and counted.
+const MAX_PRESSES: usize = 64;
+
+/// The packet that ends an event is sent this often (RFC 4733 section 2.5.1.4).
+const END_PACKETS: u32 = 3;
+
+/// Frames of audio between two keys: with the repeated ends 80 ms pass, more than any detector needs.
+const PAUSE: u32 = 2;
+
+/// The shortest press that every detector must accept (ITU-T Q.24), and the longest that fits one event.
+const PRESS_RANGE: (Duration, Duration) = (Duration::from_millis(40), Duration::from_secs(8));
+
+/// Level of each of the two tones of an in-band key.
+const TONE_DBFS: f32 = -13.0;
+
+/// The outgoing stream of one leg.
+pub struct Sender {
+    config: SenderConfig,
+    sequence: u16,
+    timestamp: u32,
+    packets: u32,
+    octets: u32,
+    presses: VecDeque<Press>,
+    pause: u32,
+    resume_with_marker: bool,
+    refused_presses: u64,
+}
+
+struct Press {
+    digit: Digit,
+    /// Frames the key is down.
+    frames: u32,
+    /// Frames sent so far, repeated ends included.
+    sent: u32,
+    /// Timestamp of the event, fixed with its first packet.
+    started: u32,
+}
+
+impl Sender {
+    /// A stream that has sent nothing yet.
+    pub fn new(config: SenderConfig) -> Self {
+        Self {
+            config,
+            sequence: config.sequence,
+            timestamp: config.timestamp,
+            packets: 0,
+            octets: 0,
+            presses: VecDeque::new(),
+            pause: 0,
+            resume_with_marker: false,
+            refused_presses: 0,
+        }
+    }
+
+    /// The packet for these 20 ms: the frame, or the key being pressed. The marker is set only on the first
+    /// packet of a talk spurt and of an event.
+    pub fn packet(&mut self, frame: &Frame, talk_spurt_start: bool) -> Vec<u8> {
+        let marker = talk_spurt_start || std::mem::take(&mut self.resume_with_marker);
+        let timestamp = self.timestamp;
+        self.timestamp = self.timestamp.wrapping_add(STEP);
+        if self.pause > 0 {
+            self.pause -= 1;
+        } else if let Some(mut press) = self.presses.pop_front() {
+            return self.press_packet(&mut press, timestamp);
+        }
+        self.audio(frame, timestamp, marker)
+    }
+
+    /// Time passed without packets, `frames` times 20 ms of it: the process woke late, or the leg is on hold.
+    /// The timestamp keeps the time, the sequence shows no loss.
+    pub fn skip(&mut self, frames: u32) {
+        self.timestamp = self.timestamp.wrapping_add(STEP.wrapping_mul(frames));
+    }
+
+    /// Presses a key: the following packets are its event until it is done, then audio goes on. Keys queue.
+    pub fn press(&mut self, digit: Digit, duration: Duration) {
+        if digit.event().is_none() || self.presses.len() >= MAX_PRESSES {
+            self.refused_presses += 1;
+            return;
+        }
+        let duration = duration.clamp(PRESS_RANGE.0, PRESS_RANGE.1);
+        let frames = duration.as_millis().div_ceil(FRAME.as_millis()) as u32;
+        self.presses.push_back(Press { digit, frames, sent: 0, started: 0 });
+    }
+
+    /// Whether a key is being sent or waits to be.
+    pub fn is_pressing(&self) -> bool {
+        !self.presses.is_empty()
+    }
+
+    /// Keys not sent: not on the keypad, or too many waiting.
+    pub const fn refused_presses(&self) -> u64 {
+        self.refused_presses
+    }
+
+    /// What the next sender report says.
+    pub const fn counts(&self) -> SenderCounts {
+        SenderCounts { packets: self.packets, octets: self.octets, timestamp: self.timestamp }
+    }
+
+    /// Ours.
+    pub const fn ssrc(&self) -> u32 {
+        self.config.ssrc
+    }
+
+    fn audio(&mut self, frame: &Frame, timestamp: u32, marker: bool) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(STEP as usize);
+        self.config.codec.encode(frame, &mut payload);
+        self.write(marker, self.config.payload_type, timestamp, &payload)
+    }
+
+    /// One packet of a key; puts the key back in front unless this was its last.
+    fn press_packet(&mut self, press: &mut Press, timestamp: u32) -> Vec<u8> {
+        if press.sent == 0 {
+            press.started = timestamp;
+        }
+        press.sent += 1;
+        let ends = if self.config.telephone_event.is_some() { END_PACKETS - 1 } else { 0 };
+        let packet = match (self.config.telephone_event, press.digit.event()) {
+            (Some(payload_type), Some(event)) => {
+                let duration = (press.sent.min(press.frames) * STEP) as u16;
+                let payload = EventPayload { event, end: press.sent >= press.frames, duration };
+                self.write(press.sent == 1, payload_type, press.started, &payload.bytes())
+            }
+            (_, _) => {
+                let offset = ((press.sent - 1) * STEP) as usize;
+                let tone = tone::dtmf(8_000, press.digit, TONE_DBFS, offset, STEP as usize);
+                self.audio(&Frame::from_samples(SampleRate::Hz8000, &tone), timestamp, press.sent == 1)
+            }
+        };
+        if press.sent < press.frames + ends {
+            self.presses.push_front(Press { ..*press });
+        } else {
+            self.pause = PAUSE;
+            self.resume_with_marker = self.config.telephone_event.is_some();
+        }
+        packet
+    }
+
+    fn write(&mut self, marker: bool, payload_type: u8, timestamp: u32, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        RtpPacket {
+            marker,
+            payload_type,
+            sequence: self.sequence,
+            timestamp,
+            ssrc: self.config.ssrc,
+            payload,
+        }
+        .write(&mut out);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload.len() as u32);
+        out
+    }
+}

@@ -1,0 +1,356 @@
+//! Carries out what the AI gateway decides: asks targets, holds back, passes on, cancels.
+//! Decides nothing itself: whom to ask, and for how long, is `ai_gateway::Attempt`'s business.
+
+use crate::providers::{CallInfo, Events, LLM_EVENTS, LanguageModel, ProviderEvent, Request};
+use ::ai_gateway::{Attempt, AttemptId, Failure, FailureClass, Input, Output, Route, TargetEvent, TargetId};
+use call::LlmEvent;
+use conversation::{LlmRequest, TurnId};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::{runtime::Handle, sync::mpsc, time::Instant};
+
+/// The routes, and the models behind their targets.
+pub struct AiGateway {
+    routes: BTreeMap<String, Route>,
+    targets: BTreeMap<String, Arc<dyn LanguageModel>>,
+    runtime: Handle,
+}
+
+/// A route names a target that does not exist.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("route {route} names target {target}, which does not exist")]
+pub struct UnknownTarget {
+    /// The route.
+    pub route: String,
+    /// What it names.
+    pub target: String,
+}
+
+impl AiGateway {
+    /// Joins routes and targets. Requests run on the runtime that this is called from.
+    ///
+    /// # Errors
+    /// [`UnknownTarget`] when a route names a target that is not among `targets`.
+    ///
+    /// # Panics
+    /// When called outside a tokio runtime.
+    pub fn new(
+        routes: impl IntoIterator<Item = Route>,
+        targets: BTreeMap<String, Arc<dyn LanguageModel>>,
+    ) -> Result<Self, UnknownTarget> {
+        let routes: BTreeMap<_, _> = routes.into_iter().map(|route| (route.name.clone(), route)).collect();
+        for route in routes.values() {
+            if let Some(target) = route.targets.iter().find(|target| !targets.contains_key(&target.0)) {
+                return Err(UnknownTarget { route: route.name.clone(), target: target.to_string() });
+            }
+        }
+        Ok(Self { routes, targets, runtime: Handle::current() })
+    }
+
+    /// Whether agents may name this route.
+    pub fn has_route(&self, route: &str) -> bool {
+        self.routes.contains_key(route)
+    }
+
+    /// Opens the connections that the next request on this route will need: its first target's and its first
+    /// fallback's. For the moment a call rings.
+    pub fn warm(&self, route: &str) {
+        let targets = self.routes.get(route).map_or(&[][..], |route| &route.targets);
+        for target in targets.iter().take(2).filter_map(|target| self.targets.get(&target.0)) {
+            target.warm();
+        }
+    }
+
+    /// Asks a route for the reply of a turn without waiting. Everything is reported to `events` under that turn;
+    /// `Done` or `Failed` comes last. Dropping the request closes what is open upstream.
+    pub fn ask(
+        &self,
+        route: &str,
+        call: &CallInfo,
+        turn: TurnId,
+        request: LlmRequest,
+        events: Events,
+    ) -> Request {
+        let Some(route) = self.routes.get(route).cloned() else {
+            let failure = Failure::new(FailureClass::BadRequest, format!("no route is called {route}"));
+            return Request::new(self.runtime.spawn(async move {
+                let failed = LlmEvent::Failed { reason: failure.to_string() };
+                let _ = events.send(ProviderEvent::Llm(turn, failed)).await;
+            }));
+        };
+        let targets = route.targets.iter().filter_map(|t| Some((t.clone(), self.targets.get(&t.0)?.clone())));
+        let runner =
+            Runner { targets: targets.collect(), call: call.clone(), turn, request, events, current: None };
+        Request::new(self.runtime.spawn(runner.run(route)))
+    }
+}
+
+/// One request on its way.
+struct Runner {
+    targets: BTreeMap<TargetId, Arc<dyn LanguageModel>>,
+    call: CallInfo,
+    turn: TurnId,
+    request: LlmRequest,
+    events: Events,
+    current: Option<Try>,
+}
+
+/// The target that is being asked.
+struct Try {
+    attempt: AttemptId,
+    replies: mpsc::Receiver<LlmEvent>,
+    _request: Request,
+    /// Events that came before anything speakable; `None` once they are passed on as they come.
+    held: Option<Vec<LlmEvent>>,
+    opening: Opening,
+}
+
+/// The call has ended or the reply is over: there is nothing left to do.
+struct Over;
+
+impl Runner {
+    async fn run(mut self, route: Route) {
+        let mut attempt = Attempt::new(Instant::now().into_std(), route);
+        let mut out = Vec::new();
+        let mut wake = attempt.step(Instant::now().into_std(), Input::Start, &mut out);
+        while let (Ok(()), Some(until)) = (self.carry_out(&mut out).await, wake) {
+            let input = match self.next_event(until).await {
+                Some((id, event)) => {
+                    let reported = target_event(&event, self.current.as_mut().map(|t| &mut t.opening));
+                    if self.pass_on(event).await.is_err() {
+                        return;
+                    }
+                    if matches!(reported, TargetEvent::Failed(_) | TargetEvent::Done) {
+                        // A target that has ended would be read as ending again and again.
+                        self.current = None;
+                    }
+                    Input::TargetEvent { attempt: id, event: reported }
+                }
+                None => Input::Timeout,
+            };
+            wake = attempt.step(Instant::now().into_std(), input, &mut out);
+        }
+    }
+
+    /// What the current target says next; `None` when `until` comes first. A target's word counts before the clock,
+    /// because it may have been waiting here while the call was slow to listen.
+    async fn next_event(&mut self, until: std::time::Instant) -> Option<(AttemptId, LlmEvent)> {
+        let Some(current) = &mut self.current else {
+            tokio::time::sleep_until(until.into()).await;
+            return None;
+        };
+        tokio::select! {
+            biased;
+            event = current.replies.recv() => {
+                let silent = Failure::new(FailureClass::Internal, "the provider ended without a word");
+                Some((current.attempt, event.unwrap_or(LlmEvent::Failed { reason: silent.to_string() })))
+            }
+            () = tokio::time::sleep_until(until.into()) => None,
+        }
+    }
+
+    /// Holds an event back or sends it to the call. Failures are the machine's to report.
+    async fn pass_on(&mut self, event: LlmEvent) -> Result<(), Over> {
+        let is_sign_of_life = matches!(&event, LlmEvent::Delta(text) if text.is_empty());
+        if is_sign_of_life || matches!(event, LlmEvent::Failed { .. } | LlmEvent::Attempt { .. }) {
+            return Ok(());
+        }
+        match self.current.as_mut().and_then(|current| current.held.as_mut()) {
+            Some(held) => {
+                held.push(event);
+                Ok(())
+            }
+            None => self.tell(event).await,
+        }
+    }
+
+    async fn carry_out(&mut self, out: &mut Vec<Output>) -> Result<(), Over> {
+        for output in out.drain(..) {
+            match output {
+                Output::Try { attempt, target, role } => {
+                    let Some(model) = self.targets.get(&target) else { return Err(Over) };
+                    let (sink, replies) = mpsc::channel(LLM_EVENTS);
+                    let request = model.ask(&self.call, self.request.clone(), sink);
+                    let held = Some(Vec::new());
+                    let opening = Opening::default();
+                    self.current = Some(Try { attempt, replies, _request: request, held, opening });
+                    self.tell(LlmEvent::Attempt { target: target.0, role: role.name() }).await?;
+                }
+                Output::Cancel { .. } => self.current = None,
+                Output::Forward { .. } => {
+                    let held = self.current.as_mut().and_then(|current| current.held.take());
+                    for event in held.into_iter().flatten() {
+                        self.tell(event).await?;
+                    }
+                }
+                Output::Done => return Err(Over),
+                Output::Failed { failures, partial } => {
+                    self.current = None;
+                    return self.tell(LlmEvent::Failed { reason: describe(&failures, partial) }).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, event: LlmEvent) -> Result<(), Over> {
+        self.events.send(ProviderEvent::Llm(self.turn, event)).await.map_err(|_| Over)
+    }
+}
+
+/// What a model's event means to the machine.
+fn target_event(event: &LlmEvent, opening: Option<&mut Opening>) -> TargetEvent {
+    match event {
+        LlmEvent::Delta(text) => {
+            let speakable = opening.is_none_or(|opening| opening.is_speakable(text));
+            if speakable { TargetEvent::Speakable } else { TargetEvent::Progress }
+        }
+        LlmEvent::ToolCall(_) => TargetEvent::Speakable,
+        LlmEvent::Expect(_) | LlmEvent::Attempt { .. } => TargetEvent::Progress,
+        LlmEvent::Done { .. } => TargetEvent::Done,
+        LlmEvent::Failed { reason } => TargetEvent::Failed(Failure::parse(reason)),
+    }
+}
+
+/// How a reply begins, until something speakable has come. Reasoning between think tags is not spoken.
+#[derive(Default)]
+struct Opening {
+    text: String,
+    spoken: bool,
+}
+
+/// What models that reason in the open put around it.
+const THINKING: (&str, &str) = ("<think>", "</think>");
+
+impl Opening {
+    fn is_speakable(&mut self, delta: &str) -> bool {
+        if self.spoken {
+            return !delta.is_empty();
+        }
+        self.text.push_str(delta);
+        let text = self.text.trim_start();
+        self.spoken = match text.strip_prefix(THINKING.0) {
+            Some(thoughts) => {
+                thoughts.split_once(THINKING.1).is_some_and(|(_, speech)| !speech.trim().is_empty())
+            }
+            None => !THINKING.0.starts_with(text),
+        };
+        self.spoken
+    }
+}
+
+/// Every failure in one line for the operator.
+fn describe(failures: &[(TargetId, Failure)], partial: bool) -> String {
+    let reasons: Vec<_> = failures.iter().map(|(target, failure)| format!("{target}: {failure}")).collect();
+    let what = if partial { "the reply broke off" } else { "no target answered" };
+    format!("{what} ({})", reasons.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::LlmSink;
+    use conversation::ToolCall;
+    use media::SampleRate;
+    use std::time::Duration;
+
+    /// A model that follows a script: waits, then says.
+    struct Scripted(Vec<(u64, fn() -> LlmEvent)>);
+
+    impl LanguageModel for Scripted {
+        fn ask(&self, _: &CallInfo, _: LlmRequest, events: LlmSink) -> Request {
+            let script = self.0.clone();
+            Request::new(tokio::spawn(async move {
+                for (wait_ms, event) in script {
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                    let _ = events.send(event()).await;
+                }
+            }))
+        }
+    }
+
+    fn hello() -> LlmEvent {
+        LlmEvent::Delta("Hello.".into())
+    }
+    fn thought() -> LlmEvent {
+        LlmEvent::Delta("<think>hm".into())
+    }
+    fn done() -> LlmEvent {
+        LlmEvent::Done { input_tokens: None, output_tokens: None }
+    }
+    fn refused() -> LlmEvent {
+        LlmEvent::Failed { reason: "auth: no".into() }
+    }
+    fn tool() -> LlmEvent {
+        LlmEvent::ToolCall(ToolCall { id: "1".into(), name: "look".into(), arguments: "{}".into() })
+    }
+
+    async fn ask(targets: Vec<Vec<(u64, fn() -> LlmEvent)>>) -> Vec<String> {
+        let names: Vec<_> = (0..targets.len()).map(|n| format!("t{n}")).collect();
+        let route = Route::new("default", names.iter().cloned().map(TargetId));
+        let models = targets.into_iter().map(|script| Arc::new(Scripted(script)) as Arc<dyn LanguageModel>);
+        let gateway =
+            AiGateway::new([route], names.into_iter().zip(models).collect()).expect("known targets");
+        let (events, mut inbox) = Events::channel(Arc::new(|| {}));
+        let call = CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "en-US".into() };
+        let today = jiff::civil::date(2026, 11, 20);
+        let question = LlmRequest { system: String::new(), messages: vec![], tools: vec![], today };
+        let _request = gateway.ask("default", &call, TurnId(3), question, events);
+        let mut told = Vec::new();
+        while let Some(ProviderEvent::Llm(TurnId(3), event)) = inbox.recv().await {
+            told.push(match event {
+                LlmEvent::Attempt { target, role } => format!("{role} {target}"),
+                LlmEvent::Delta(text) => text,
+                LlmEvent::ToolCall(call) => call.name,
+                LlmEvent::Expect(_) => "expect".into(),
+                LlmEvent::Done { .. } => "done".into(),
+                LlmEvent::Failed { reason } => reason,
+            });
+        }
+        told
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_is_passed_on_as_it_comes() {
+        assert_eq!(
+            ask(vec![vec![(100, hello), (50, tool), (10, done)], vec![]]).await,
+            ["primary t0", "Hello.", "look", "done"]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thoughts_of_a_loser_are_never_heard() {
+        assert_eq!(
+            ask(vec![vec![(100, thought), (60_000, done)], vec![(100, hello), (10, done)]]).await,
+            ["primary t0", "fallback t1", "Hello.", "done"]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_nobody_answers_every_reason_is_told() {
+        assert_eq!(
+            ask(vec![vec![(1, refused)], vec![]]).await,
+            [
+                "primary t0",
+                "fallback t1",
+                "retry t1",
+                "no target answered (t0: auth: no; t1: internal: the provider ended without a word; \
+                 t1: internal: the provider ended without a word)"
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_stalls_is_told_to_have_broken_off() {
+        assert_eq!(
+            ask(vec![vec![(100, hello), (60_000, done)], vec![(1, hello)]]).await,
+            ["primary t0", "Hello.", "the reply broke off (t0: timeout: silent in the middle of the reply)"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_route_must_lead_somewhere() {
+        let route = Route::new("default", [TargetId("nowhere".into())]);
+        let error = AiGateway::new([route], BTreeMap::new()).err().expect("refused");
+        assert_eq!(error.target, "nowhere");
+    }
+}
