@@ -41,6 +41,12 @@ pub trait Machine: Send {
     fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant>;
 }
 
+impl Machine for call::Call {
+    fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
+        Self::step(self, now, input, out)
+    }
+}
+
 /// Answers the questions of all calls: the AI gateway.
 pub trait Models: Send + Sync {
     /// Asks without waiting. Everything, failures too, is reported to `events` under `turn`; dropping the request cancels it.

@@ -6,6 +6,9 @@ mod lateness;
 mod poller;
 mod thread;
 
+#[cfg(test)]
+mod tests;
+
 pub use bell::Bell;
 pub use lateness::{BUCKETS_US, Lateness, LatenessSnapshot};
 

@@ -174,8 +174,12 @@ impl Reading {
                     Err(_) => return true,
                 }
             }
-            let _ = &self.pong;
-            patience.read(&self.config, Instant::now(), whole, framer.buffered() > 0);
+            let pongs = framer.take_pongs();
+            if pongs > 0 {
+                // A peer that pings but does not read needs no pong.
+                let _ = self.pong.try_send(b"\r\n".repeat(pongs));
+            }
+            patience.read(&self.config, Instant::now(), whole, framer.is_mid_message());
         }
     }
 }
