@@ -213,7 +213,11 @@ impl Thread {
         self.calls[place] = Some(Resident { actor, allowance_since: now, allowance: DATAGRAMS_PER_STEP });
         self.counters.calls.store(self.places.len(), Ordering::Relaxed);
         match registered {
-            Ok(()) => self.step(place, now, Input::Timeout),
+            Ok(()) => {
+                self.step(place, now, Input::Timeout);
+                // Providers may have reported before the call was here: that knock has found nobody.
+                self.act(place, |actor, notes| actor.take_inbox(now, notes));
+            }
             Err(_) => self.break_off(place, Cause::InternalError), // Out of descriptors or memory.
         }
     }
