@@ -129,6 +129,17 @@ impl Script {
         Self { steps }
     }
 
+    /// Plays each file in turn, listens to the answer and hangs up.
+    pub fn recordings(files: &[std::path::PathBuf]) -> Self {
+        let mut steps = vec![Step::Wait { wait_for: WaitFor::Agent, within_ms: patience() }];
+        for wav in files {
+            steps.push(Step::Wav { wav: wav.clone(), after_silence_ms: a_moment() });
+            steps.push(Step::Wait { wait_for: WaitFor::Agent, within_ms: patience() });
+        }
+        steps.push(Step::HangUp { hang_up: true });
+        Self { steps }
+    }
+
     /// Reads a script.
     ///
     /// # Errors
@@ -152,6 +163,23 @@ impl Script {
             Step::Interrupt { interrupt, .. } => Some(interrupt.as_str()),
             Step::SayAfter { say_now, .. } => Some(say_now.as_str()),
             Step::Wav { .. }
+            | Step::Press { .. }
+            | Step::Expect { .. }
+            | Step::ExpectSilence { .. }
+            | Step::ExpectAnswer { .. }
+            | Step::Pause { .. }
+            | Step::Wait { .. }
+            | Step::HangUp { .. } => None,
+        })
+    }
+
+    /// Every file that will be played.
+    pub fn files(&self) -> impl Iterator<Item = &std::path::Path> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Wav { wav, .. } => Some(wav.as_path()),
+            Step::Say { .. }
+            | Step::Interrupt { .. }
+            | Step::SayAfter { .. }
             | Step::Press { .. }
             | Step::Expect { .. }
             | Step::ExpectSilence { .. }

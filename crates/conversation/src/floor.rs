@@ -121,6 +121,8 @@ pub enum Decision {
         digits: bool,
         /// When the last frame of speech was, or the last key.
         ended: Instant,
+        /// The silence that would have sufficed with the words at hand: what was waited beyond it is due to the transcript.
+        wait: Duration,
         /// For the trace.
         reason: EndOfTurnReason,
     },
@@ -414,13 +416,7 @@ impl Floor {
     /// How long after the last speech something is due, and why the turn would be over then.
     fn silence_wait(&self) -> (Duration, EndOfTurnReason) {
         let Some(paused) = self.utterance.paused else { return (self.config.pause, EndOfTurnReason::Pause) };
-        let (wait, reason) =
-            match judge(&self.utterance.text(), self.expectation, self.config.phrases.as_deref()) {
-                Completeness::Complete(reason) => (self.config.complete, reason),
-                Completeness::Unsure => (self.config.unsure, EndOfTurnReason::Pause),
-                Completeness::Incomplete => (self.config.incomplete, EndOfTurnReason::LongPause),
-                Completeness::NumberShort => (self.config.number_short, EndOfTurnReason::LongPause),
-            };
+        let (wait, reason) = self.judged_wait();
         if self.utterance.is_settled() {
             return (wait, reason);
         }
@@ -428,22 +424,33 @@ impl Floor {
         (wait.max(noticed + self.config.final_patience), EndOfTurnReason::NoFinal)
     }
 
+    /// The silence that these words ask for.
+    fn judged_wait(&self) -> (Duration, EndOfTurnReason) {
+        match judge(&self.utterance.text(), self.expectation, self.config.phrases.as_deref()) {
+            Completeness::Complete(reason) => (self.config.complete, reason),
+            Completeness::Unsure => (self.config.unsure, EndOfTurnReason::Pause),
+            Completeness::Incomplete => (self.config.incomplete, EndOfTurnReason::LongPause),
+            Completeness::NumberShort => (self.config.number_short, EndOfTurnReason::LongPause),
+        }
+    }
+
     fn end_keys(&mut self, now: Instant) -> Decision {
-        let (_, reason) = self.key_wait();
+        let (wait, reason) = self.key_wait();
         let keys = std::mem::take(&mut self.keys);
         let text = keys.pressed.chars().map(String::from).collect::<Vec<_>>().join(" ");
         let ended = keys.last.unwrap_or(now);
-        self.end_turn(Decision::EndOfTurn { text, digits: true, ended, reason }, String::new())
+        self.end_turn(Decision::EndOfTurn { text, digits: true, ended, wait, reason }, String::new())
     }
 
     /// The silence was long enough: the turn is over, or it was only noise.
     fn end_utterance(&mut self, now: Instant) -> Option<Decision> {
         let (_, reason) = self.silence_wait();
+        let (wait, _) = self.judged_wait();
         let text = self.utterance.text();
         let ended = self.utterance.last_speech.unwrap_or(now);
         if !text.is_empty() {
             let answered = text.clone();
-            return Some(self.end_turn(Decision::EndOfTurn { text, digits: false, ended, reason }, answered));
+            return Some(self.end_turn(Decision::EndOfTurn { text, digits: false, ended, wait, reason }, answered));
         }
         if self.utterance.speech < self.config.unintelligible {
             self.holder = Holder::Nobody;
@@ -451,7 +458,7 @@ impl Floor {
             return None;
         }
         let reason = EndOfTurnReason::Unintelligible;
-        Some(self.end_turn(Decision::EndOfTurn { text, digits: false, ended, reason }, String::new()))
+        Some(self.end_turn(Decision::EndOfTurn { text, digits: false, ended, wait, reason }, String::new()))
     }
 
     fn end_turn(&mut self, decision: Decision, answered: String) -> Decision {
@@ -519,3 +526,6 @@ fn cut(text: &str, max: usize) -> &str {
     }
     &text[..end]
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,10 +72,11 @@ const SAMPLE_US: i64 = 125;
 /// Beyond this distance a timestamp is not early or late, it has jumped.
 const JUMP: i64 = 8_000;
 
-/// More audio ahead than this is a flood or a stall's backlog: all but the newest is dropped.
-const MAX_AHEAD: i64 = 4_000;
+/// Audio further ahead than the longest delay and the longest packet (200 ms) is a flood or a stall's backlog:
+/// all but the newest is dropped.
+const LONGEST_PACKET: i64 = 1_600;
 
-/// Packets held at most; at the shortest sensible packetization (5 ms) more than [`MAX_AHEAD`].
+/// Packets held at most: at the shortest sensible packetization (5 ms) more than can be ahead.
 const MAX_PACKETS: usize = 128;
 
 /// Loss is covered by repeating the last audio, fading out over 60 ms.
@@ -270,7 +271,8 @@ impl JitterBuffer {
             return;
         }
         let frames = (position - self.playhead).div_euclid(STEP);
-        let waits = self.until_next_pop(now) + frames * STEP * SAMPLE_US;
+        // A late packet waits no time at all; how late it is does not matter for the others.
+        let waits = (self.until_next_pop(now) + frames * STEP * SAMPLE_US).max(0);
         self.delay_us = Some(self.delay_us.map_or(waits, |mean| mean + (waits - mean) / 16));
     }
 
@@ -327,7 +329,8 @@ impl JitterBuffer {
         let Some(newest) = self.queue.back() else { return };
         let from = if self.playing { self.playhead } else { self.queue.front().map_or(0, |s| s.position) };
         let end = newest.end();
-        if end - from <= MAX_AHEAD {
+        let longest = self.config.maximum.as_micros() as i64 / SAMPLE_US + LONGEST_PACKET;
+        if end - from <= longest {
             return;
         }
         let keep = end - (newest.end() - newest.position).max(self.target_us() / SAMPLE_US);
