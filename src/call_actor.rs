@@ -223,6 +223,13 @@ impl CallActor {
         wake
     }
 
+    /// Has the inbox looked into. Says `None`, as it does not step the machine.
+    pub fn knock(&self) -> Option<Progress> {
+        self.parts.knocker.answer();
+        self.parts.knocker.knock();
+        None
+    }
+
     /// Hands the machine what providers have reported, a bounded number at a time; knocks again if there may be more.
     pub fn take_inbox(&mut self, now: Instant, notes: &mut VecDeque<Note>) -> Option<Progress> {
         self.parts.knocker.answer();

@@ -3,6 +3,7 @@
 
 mod bell;
 mod lateness;
+mod phases;
 mod poller;
 mod thread;
 

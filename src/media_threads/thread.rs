@@ -4,6 +4,7 @@
 use super::{
     Command, DATAGRAMS_PER_STEP, ThreadCounters, Uplink,
     bell::Bell,
+    phases::Phases,
     poller::{Poller, sleep_to_next},
 };
 use crate::{
@@ -53,6 +54,8 @@ struct Resident {
     /// When it was last given a fresh allowance of datagrams.
     allowance_since: Instant,
     allowance: u32,
+    /// The part of a frame in which its heartbeat falls.
+    phase: usize,
 }
 
 pub(super) struct Thread {
@@ -67,6 +70,7 @@ pub(super) struct Thread {
     /// some hundreds of places this is cheaper than keeping a heap in order on every step.
     wakes: Vec<Option<Instant>>,
     free: Vec<usize>,
+    phases: Phases,
     places: HashMap<DialogKey, usize>,
     notes: VecDeque<Note>,
     stopping: bool,
@@ -85,6 +89,7 @@ impl Thread {
             calls: Vec::new(),
             wakes: Vec::new(),
             free: Vec::new(),
+            phases: Phases::new(Instant::now()),
             places: HashMap::new(),
             notes: VecDeque::new(),
             stopping: false,
@@ -210,13 +215,17 @@ impl Thread {
             .add(sockets.rtp(), name_of(place, false))
             .and_then(|()| self.poller.add(sockets.rtcp(), name_of(place, true)));
         self.places.insert(actor.dialog(), place);
-        self.calls[place] = Some(Resident { actor, allowance_since: now, allowance: DATAGRAMS_PER_STEP });
+        let (phase, first_step) = self.phases.take(now);
+        self.calls[place] = Some(Resident { actor, allowance_since: now, allowance: DATAGRAMS_PER_STEP, phase });
         self.counters.calls.store(self.places.len(), Ordering::Relaxed);
         match registered {
             Ok(()) => {
-                self.step(place, now, Input::Timeout);
+                self.wakes[place] = Some(first_step);
+                if first_step <= now {
+                    self.step(place, now, Input::Timeout);
+                }
                 // Providers may have reported before the call was here: that knock has found nobody.
-                self.act(place, |actor, notes| actor.take_inbox(now, notes));
+                self.act(place, |actor, _| actor.knock());
             }
             Err(_) => self.break_off(place, Cause::InternalError), // Out of descriptors or memory.
         }
@@ -270,6 +279,7 @@ impl Thread {
         self.places.remove(&resident.actor.dialog());
         self.wakes[place] = None;
         self.free.push(place);
+        self.phases.give_back(resident.phase);
         self.counters.calls.store(self.places.len(), Ordering::Relaxed);
         let notes = &mut self.notes;
         // What a provider's stream does when it is dropped is not ours either.

@@ -14,7 +14,6 @@ use call::{
     cdr::{Arrival, Cause, Cdr},
     port_slots::{Grant, PortSlots},
 };
-use media::FRAME;
 use sip::{Address, DialogKey, EndpointStatistics, Event, Flow, IncomingInvite};
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,9 +26,6 @@ use tokio::sync::{oneshot, watch};
 
 /// Commands for media threads that wait for room. A thread that is this far behind has stopped.
 const UNDELIVERED: usize = 4_096;
-
-/// Calls whose INVITEs come together get their heartbeats in different ones of this many parts of a frame.
-const PHASES: u32 = 20;
 
 /// Keeps call records. Called on the SIP task: it must not wait.
 pub trait RecordSink: Send + Sync {
@@ -62,9 +58,6 @@ pub struct NewCall<'a> {
     pub seed: u64,
     /// Wall clock of the INVITE, in microseconds since 1970.
     pub started_at_us: u64,
-    /// When the first frame is due, between one and two frames after `now`: spreads the heartbeats of calls that
-    /// begin together.
-    pub first_frame: Instant,
 }
 
 /// What a call is made of, as far as the server does not know it.
@@ -118,7 +111,6 @@ pub(super) struct Admission {
     ports: RtpPorts,
     dialogs: HashMap<DialogKey, Dialog>,
     undelivered: VecDeque<(usize, Command)>,
-    phase: u32,
     status: Status,
     publish: watch::Sender<Status>,
 }
@@ -191,7 +183,6 @@ impl Admission {
             status,
             dialogs: HashMap::new(),
             undelivered: VecDeque::new(),
-            phase: 0,
             config,
             services,
             threads,
@@ -261,7 +252,6 @@ impl Admission {
             media: SocketAddr::new(self.media_address(&invite.flow), port),
             seed: self.chance.number(),
             started_at_us: arrival.invited_at_us,
-            first_frame: now + FRAME + self.next_phase(),
         };
         let builder = Arc::clone(&self.services.calls);
         // A bug in building one call must not take the task with it that all calls need.
@@ -372,12 +362,6 @@ impl Admission {
     fn least_loaded(&self) -> usize {
         let loads = self.loads.iter().enumerate();
         loads.min_by_key(|(_, load)| **load).map_or(0, |(thread, _)| thread)
-    }
-
-    /// 7 has no divisor in common with 20: neighbours land far apart, and every part gets its turn.
-    fn next_phase(&mut self) -> Duration {
-        self.phase = (self.phase + 7) % PHASES;
-        FRAME / PHASES * self.phase
     }
 
     /// What our SDP says: as configured, as bound, as SIP was addressed, or as routed.

@@ -2,8 +2,10 @@
 //! Knows how the parts are joined. Decides nothing about a call.
 
 mod admission;
+mod agent_calls;
 mod chance;
 
+pub use agent_calls::AgentCalls;
 pub use admission::{BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
 
 use crate::{
