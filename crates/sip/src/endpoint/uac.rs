@@ -12,7 +12,7 @@ use crate::message::{HeaderName, Message, StartLine};
 use crate::parser::parse;
 use crate::transaction::{Heard, InviteClient, NonInviteClient};
 use crate::uri::Uri;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most forks of one INVITE that are acknowledged; the rest time out at their side.
 const MAX_FORKS: usize = 8;
@@ -170,17 +170,25 @@ impl Endpoint {
 
     /// The CANCEL is made of the INVITE it cancels (section 9.1) and limits the wait for its final response.
     fn send_cancel(&mut self, step: &mut Step<'_>, transaction: u64) {
-        let limit = step.now + self.config.timers.timeout();
-        let Some(client) = self.store.clients.get_mut(&transaction) else { return };
-        let ClientMachine::Invite(machine) = &mut client.machine else { return };
-        machine.give_up_at(limit);
+        self.limit_invite(transaction, step.now + self.config.timers.timeout());
+        let Some(client) = self.store.clients.get(&transaction) else { return };
+        let ClientMachine::Invite(machine) = &client.machine else { return };
         let (flow, branch) = (client.flow, client.branch.clone());
         let bytes = parse(machine.request()).ok().and_then(|invite| like_invite(&invite, "CANCEL", None));
-        self.store.wake_client(transaction);
         if let Some(bytes) = bytes {
             // The CANCEL has the branch of its INVITE, so its transaction needs a name of its own.
             let name = format!("{branch}|CANCEL");
             self.send_request(step, flow, ("CANCEL", name, bytes), (None, Purpose::Silent));
+        }
+    }
+
+    /// The final response of this INVITE is waited for until `limit`, no longer.
+    pub(super) fn limit_invite(&mut self, transaction: u64, limit: Instant) {
+        if let Some(client) = self.store.clients.get_mut(&transaction)
+            && let ClientMachine::Invite(machine) = &mut client.machine
+        {
+            machine.give_up_at(limit);
+            self.store.wake_client(transaction);
         }
     }
 
@@ -427,13 +435,18 @@ impl Endpoint {
         self.send(step, flow, ack);
     }
 
-    /// A 2xx nobody waits for: ACK, then BYE.
+    /// A 2xx that nobody waits for any more: ACK, and BYE for a call of its own.
     fn end_fork(&mut self, step: &mut Step<'_>, id: u64, message: &Message) {
         let Some(client) = self.store.clients.get(&id) else { return };
         let ClientMachine::Invite(machine) = &client.machine else { return };
         let Ok(invite) = parse(machine.request()) else { return };
+        let is_fork = client.purpose == Purpose::Invite;
         let mut leg = fork_dialog(&invite, message, client.flow);
         self.acknowledge_2xx(step, id, &leg, message);
+        if !is_fork {
+            // The late 2xx of a re-INVITE: its dialog has ended by a BYE of its own.
+            return;
+        }
         let cseq = leg.reserve_cseq();
         let flow = routing::next_hop(&leg);
         let branch = self.identifiers.branch();

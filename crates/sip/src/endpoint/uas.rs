@@ -362,11 +362,13 @@ impl Endpoint {
         self.respond(step, key, Answer { status, reason: None, sdp: None, headers: Vec::new() });
     }
 
-    /// Removes the dialog and says so, once.
+    /// Removes the dialog and says so, once. An INVITE of ours that is still open must not wait for ever.
     pub(super) fn end_dialog(&mut self, step: &mut Step<'_>, key: DialogKey) {
-        if self.store.remove_dialog(key).is_some() {
-            step.event(Event::Ended { dialog: key });
+        let Some(dialog) = self.store.remove_dialog(key) else { return };
+        if let Some(outgoing) = dialog.outgoing {
+            self.limit_invite(outgoing.transaction, step.now + self.config.timers.timeout());
         }
+        step.event(Event::Ended { dialog: key });
     }
 
     fn handle_cancel(&mut self, step: &mut Step<'_>, request: Request<'_>) {
