@@ -142,8 +142,9 @@ fn unfold(header: &mut Header, line: &[u8]) -> Result<(), ParseError> {
         return Err(ParseError::TooManyHeaders);
     }
     // UTF-8 and Latin-1 mixed in one value: it is kept as characters and echoed as UTF-8.
-    header.latin1 = (header.latin1 && (latin1 || text.is_ascii()))
-        || (latin1 && !header.latin1 && header.value.is_ascii());
+    let before = header.latin1 || header.value.is_ascii();
+    let after = latin1 || text.is_ascii();
+    header.latin1 = before && after && (header.latin1 || latin1);
     if !header.value.is_empty() {
         header.value.push(' ');
     }
