@@ -83,7 +83,7 @@ pub struct CallRecord {
     /// The port slot it held.
     pub port_slot: Option<u32>,
     /// Slots in use when it got its slot, this one included.
-    pub concurrency: u32,
+    pub concurrency: Option<u32>,
     /// The codec's name.
     pub codec: Option<String>,
     /// Turns of the agent.
@@ -115,7 +115,7 @@ impl CallRecord {
             end_cause: None,
             sip_status: None,
             port_slot: None,
-            concurrency: 0,
+            concurrency: None,
             codec: None,
             turns: 0,
             barge_ins: 0,

@@ -67,7 +67,7 @@ pub fn running(call: CallId) -> CallRecord {
         caller: "+15550100".to_owned().into(),
         called: "+15550199".to_owned().into(),
         port_slot: Some(3),
-        concurrency: 2,
+        concurrency: Some(2),
         codec: Some("PCMU".into()),
         ..CallRecord::new(call, Direction::Inbound, id, at)
     }

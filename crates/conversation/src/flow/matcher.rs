@@ -21,8 +21,8 @@ const SMALL_WORDS: &[&str] = &[
     "a", "am", "an", "and", "any", "are", "at", "be", "can", "could", "did", "do", "does", "for", "from",
     "get", "give", "go", "have", "hello", "hey", "hi", "i", "i'd", "i'll", "i'm", "in", "is", "it", "just",
     "let", "let's", "like", "may", "me", "my", "need", "of", "oh", "okay", "on", "or", "our", "please", "so",
-    "some", "that", "the", "there", "this", "to", "uh", "um", "us", "want", "wanna", "we", "well", "what",
-    "what's", "will", "with", "would", "you", "your", "yes", "no",
+    "some", "right", "that", "that's", "the", "there", "this", "to", "uh", "um", "us", "want", "wanna", "we",
+    "well", "what", "what's", "will", "with", "would", "you", "your", "yes", "no",
 ];
 
 /// The keywords of every way to say a phrase; each once.

@@ -77,7 +77,7 @@ const WEEKDAYS: [(&str, Weekday); 7] = [
 ];
 
 /// Lower-case words without punctuation. `3.30 p.m.`, `10,000` and `half-past` become `3:30 pm`, `10000` and `half past`.
-pub fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let text = text.to_lowercase().replace('\u{2019}', "'").replace("a.m", "am").replace("p.m", "pm");
     let chars: Vec<char> = text.chars().collect();
     let digit = |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(char::is_ascii_digit);
@@ -280,20 +280,20 @@ fn ordinal(words: &[String], at: usize, word: &str) -> Option<u32> {
 
 /// A time of day as it was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpokenTime {
+pub(crate) struct SpokenTime {
     /// 0 to 23. Without "am" or "pm" a business hour: one to six are in the afternoon.
-    pub hour: u32,
+    pub(crate) hour: u32,
     /// 0 to 59.
-    pub minute: u32,
+    pub(crate) minute: u32,
     /// Whether more than a bare hour was said.
-    pub precise: bool,
+    pub(crate) precise: bool,
     /// Whether the half of the day was said.
-    pub half_of_day: bool,
+    pub(crate) half_of_day: bool,
 }
 
 impl SpokenTime {
     /// `15:30`.
-    pub fn clock(self) -> String {
+    pub(crate) fn clock(self) -> String {
         format!("{:02}:{:02}", self.hour, self.minute)
     }
 }
