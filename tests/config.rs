@@ -161,8 +161,9 @@ fn nothing_that_can_be_in_a_file_makes_the_reader_panic() {
     ] {
         let _ = load(text);
     }
-    for cut in (0..TEMPLATE.len()).step_by(7).filter(|cut| TEMPLATE.is_char_boundary(*cut)) {
-        let _ = load(&uncommented()[..cut.min(uncommented().len())]);
+    let text = uncommented();
+    for cut in (0..text.len()).step_by(151).filter(|cut| text.is_char_boundary(*cut)) {
+        let _ = load(&text[..cut]);
     }
 }
 
@@ -176,7 +177,7 @@ fn the_defaults_take_every_call_with_the_demo_agent_and_the_embedded_engines() {
     );
     assert!(config.agents.contains_key(&trunk.agent));
     assert_eq!(config.stt[&config.routes.stt["default"].targets[0]], SttTarget::Embedded);
-    assert_eq!(config.llm[&config.routes.llm["default"].targets[0]], LlmTarget::Flow);
+    assert_eq!(config.llm[&config.routes.llm["default"].targets[0].0], LlmTarget::Flow);
     assert!(config.tts.contains_key(&config.routes.tts["default"].targets[0]));
     assert!(config.http.listen.ip().is_loopback() && config.warnings.is_empty());
     assert!(config.rtp.ports.pairs() >= usize::from(config.server.ports));
@@ -232,12 +233,18 @@ fn an_agent_file_is_understood_with_its_knowledge_before_the_first_call() {
     folder.write("mine.toml", &text);
     let file = folder.write("t.toml", "[agent]\nfile = \"mine.toml\"\n");
     let told = || match Config::load(Some(&file), &Overrides::default()) {
-        Err(ConfigError::Wrong(problems)) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        Err(ConfigError::Wrong(problems)) => {
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        }
         other => panic!("{other:?}"),
     };
     assert!(told().contains("mine.toml: its knowledge file `hours.md` cannot be read"), "{}", told());
     folder.write("hours.md", "# Hours\n\nWe are open from nine to five.\n");
-    assert!(told().contains("names the route [routes.stt.defualt], which is not there; did you mean `default`?"), "{}", told());
+    assert!(
+        told().contains("names the route [routes.stt.defualt], which is not there; did you mean `default`?"),
+        "{}",
+        told()
+    );
     folder.write("mine.toml", &text.replace("[agent]", "[agnet]"));
     assert!(told().contains("mine.toml:4:2: "), "{}", told());
 }
@@ -249,12 +256,13 @@ fn a_missing_secret_is_named_and_a_present_one_is_never_shown() {
     let found = problems(&format!("{target}api_key = \"env:TANDEM_NO_SUCH_KEY\"\n{route}"));
     assert_eq!(
         found,
-        ["4:11: the environment variable TANDEM_NO_SUCH_KEY is not set; provide it before the start"]
+        ["4:11: environment variable TANDEM_NO_SUCH_KEY is not set; provide it before the start"]
     );
 
     let found = problems(&format!("{target}api_key = \"sk-verysecret\"\n{route}"));
     assert!(
-        found[0].starts_with("4:11: a secret is written as env:NAME or file:PATH") && !found[0].contains("verysecret")
+        found[0].starts_with("4:11: a secret is written as env:NAME or file:PATH")
+            && !found[0].contains("verysecret")
     );
 
     let folder = Folder::new();
@@ -357,9 +365,9 @@ fn the_template_holds_every_key_there_is() {
     let sections: BTreeSet<String> = template.keys().cloned().collect();
     assert_eq!(sections, known_keys(""));
     let inner = |path: &[&str]| {
-        let found = path.iter().fold(&template, |table, name| match &table[*name] {
-            toml::Value::Array(tables) => tables[0].as_table().expect("a table"),
-            value => value.as_table().expect("a table"),
+        let found = path.iter().fold(&template, |table, name| {
+            let value = &table[*name];
+            value.get(0).unwrap_or(value).as_table().expect("a table, or an array of them")
         });
         found.keys().cloned().collect::<BTreeSet<_>>()
     };

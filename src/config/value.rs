@@ -1,30 +1,12 @@
 //! The values a config file is made of: addresses, port ranges, networks, secrets.
 //! Does not know which key they belong to.
 
+pub use sip::Transport;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
 };
-
-/// What carries SIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
-    /// One message in one datagram.
-    Udp,
-    /// Messages in a stream.
-    Tcp,
-}
-
-impl Transport {
-    /// As it stands in the config.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        }
-    }
-}
 
 /// Where SIP is awaited, written `udp:0.0.0.0:5060`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +19,7 @@ pub struct Listen {
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport.name(), self.address)
+        write!(f, "{}:{}", self.transport.name().to_ascii_lowercase(), self.address)
     }
 }
 
