@@ -6,7 +6,7 @@ mod agent_calls;
 mod chance;
 
 pub use agent_calls::AgentCalls;
-pub use admission::{BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
+pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
 
 use crate::{
     call_actor::{ActorCounters, TraceSink},
