@@ -1,7 +1,8 @@
 //! The agent's own database: its script at start, its tools' statements afterwards.
 //! Knows SQL and limits. The statements are the agent file's; values only ever come in as parameters.
 
-use super::{Returns, SqlTool};
+use super::SqlTool;
+use conversation::Returns;
 use rusqlite::{
     Connection, ErrorCode, Statement,
     hooks::{AuthAction, AuthContext, Authorization},
