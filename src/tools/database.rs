@@ -138,7 +138,6 @@ impl Database {
 }
 
 /// A statement is the agent file's, but even so it stays inside its own database.
-#[expect(clippy::needless_pass_by_value, reason = "SQLite's hook gives it away")]
 fn authorize(context: AuthContext<'_>) -> Authorization {
     if matches!(
         context.action,

@@ -255,6 +255,21 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(60);
 
     #[tokio::test]
+    async fn the_demo_agents_tools_fit_its_database() {
+        let knowledge = [("demo-hours.md".to_owned(), include_str!("../../agents/demo-hours.md").to_owned())];
+        let agent = conversation::Agent::parse(include_str!("../../agents/demo.toml"), &knowledge.into());
+        let tools: Vec<_> = agent.expect("it is our own").tools().iter().filter_map(SqlTool::of).collect();
+        assert!(tools.len() >= 4, "{tools:?}");
+        let mut bench = bench("demo", tools);
+        let free =
+            bench.run("find_slots", r#"{"day":"2026-10-14"}"#).await.expect("Wednesday has free times");
+        assert!(free.contains(r#"{"time":"11:30"}"#), "{free}");
+        let balance = bench.run("balance", r#"{"account":"12345"}"#).await;
+        assert_eq!(balance, Ok(r#"{"cents":50,"dollars":248}"#.into()));
+        assert_eq!(bench.run("balance", r#"{"account":"00000"}"#).await, Ok("null".into()));
+    }
+
+    #[tokio::test]
     async fn a_booking_goes_into_the_database_with_what_the_call_knows() {
         let book = "INSERT INTO appointments (day, time, name, call_id, booked_at)
             SELECT :day, :time, :name, :call_id, :now
