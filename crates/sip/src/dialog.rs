@@ -93,6 +93,32 @@ pub(crate) struct Dialog {
 }
 
 impl Dialog {
+    /// A dialog of which only the name and the way are known yet.
+    pub(crate) fn new(key: DialogKey, call_id: String, flow: Flow) -> Self {
+        Self {
+            key,
+            is_caller: false,
+            phase: Phase::Early,
+            call_id,
+            local_tag: String::new(),
+            remote_tag: None,
+            local: Vec::new(),
+            remote: Vec::new(),
+            route_set: Vec::new(),
+            remote_target: String::new(),
+            local_cseq: 0,
+            remote_cseq: None,
+            flow,
+            flow_closed: false,
+            behind_nat: false,
+            incoming: None,
+            unacked: None,
+            outgoing: None,
+            bye_wanted: None,
+            retry: None,
+        }
+    }
+
     /// When something is due.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let incoming = self.incoming.as_ref().map(|incoming| incoming.ends.min(incoming.refresh));
