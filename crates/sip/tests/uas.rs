@@ -6,7 +6,7 @@ mod kit;
 
 use kit::{Bench, in_dialog, invite, request, tag_of, tcp, udp};
 use sip::message::HeaderName;
-use sip::{Command, DialogKey, EndpointConfig, Event, Input, OutgoingInvite};
+use sip::{Command, DialogKey, EndpointConfig, Event, Input, OutgoingInvite, Output};
 
 #[test]
 fn a_call_rings_is_answered_acknowledged_and_hung_up() {
@@ -540,7 +540,8 @@ fn the_users_headers_go_out_but_not_those_the_endpoint_owns() {
 fn debug_output_holds_no_caller_data() {
     let mut bench = Bench::new(udp());
     bench.receive(&invite("call", "z9hG4bK1"));
-    let text = format!("{:?}", bench.events);
+    let message = &bench.sent[0].1;
+    let text = format!("{:?} {:?} {:?}", bench.events, message, message.headers);
     assert!(!text.contains("ann") && !text.contains("5550100"), "{text}");
 }
 
@@ -617,4 +618,14 @@ fn on_tcp_everything_goes_back_on_its_connection_and_only_the_200_is_repeated() 
     bench.pass_ms(4000);
     let kinds = bench.take_sent_kinds();
     assert_eq!(kinds.matches("404").count(), 1, "{kinds}");
+}
+
+#[test]
+fn a_stream_that_does_not_speak_sip_is_closed_and_counted() {
+    let mut out = Vec::new();
+    let mut bench = Bench::new(tcp());
+    let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    bench.endpoint.step(bench.now, Input::Message { flow: tcp(), bytes: http }, &mut out);
+    assert_eq!(out, [Output::CloseFlow { flow: tcp() }]);
+    assert_eq!(bench.endpoint.statistics().dropped["bad_start_line"], 1);
 }
