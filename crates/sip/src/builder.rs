@@ -7,7 +7,7 @@ use crate::uri::bracketed;
 use std::net::SocketAddr;
 
 /// A message being written.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Writer {
     bytes: Vec<u8>,
 }
@@ -67,7 +67,7 @@ impl Writer {
 }
 
 /// What every response to one request shares: copied once, when the request arrives (RFC 3261 section 8.2.6).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ResponseTemplate {
     head: Vec<u8>,
     to: Vec<u8>,

@@ -102,6 +102,10 @@ impl Endpoint {
             }
             Err(error) => {
                 self.statistics.drop(parse_reason(error));
+                if flow.transport.is_reliable() {
+                    // Not SIP, or not to be trusted: nothing sensible can follow on this stream.
+                    step.out.push(Output::CloseFlow { flow });
+                }
                 return;
             }
         };

@@ -18,7 +18,6 @@ pub enum InviteClientState {
 }
 
 /// The machine.
-#[derive(Debug)]
 pub struct InviteClient {
     state: InviteClientState,
     request: Vec<u8>,
