@@ -3,6 +3,7 @@
 
 pub mod deepgram;
 pub mod elevenlabs;
+pub mod flow;
 pub mod openai;
 mod websocket;
 

@@ -1,7 +1,8 @@
 //! The agent's own database: its script at start, its tools' statements afterwards.
 //! Knows SQL and limits. The statements are the agent file's; values only ever come in as parameters.
 
-use super::{Returns, SqlTool};
+use super::SqlTool;
+use conversation::Returns;
 use rusqlite::{
     Connection, ErrorCode, Statement,
     hooks::{AuthAction, AuthContext, Authorization},
@@ -137,7 +138,6 @@ impl Database {
 }
 
 /// A statement is the agent file's, but even so it stays inside its own database.
-#[expect(clippy::needless_pass_by_value, reason = "SQLite's hook gives it away")]
 fn authorize(context: AuthContext<'_>) -> Authorization {
     if matches!(
         context.action,

@@ -9,7 +9,7 @@ pub use database::{DEMO_DATABASE_FILE, ToolsError};
 use crate::providers::{Events, ProviderEvent};
 use crate::telemetry::{Metrics, Pii};
 use call::{CallId, ToolResult};
-use conversation::{ToolCall, TurnId};
+use conversation::{Returns, Tool, ToolCall, ToolClass, ToolKind, TurnId};
 use database::Database;
 use jiff::{Timestamp, civil::Date};
 use serde_json::{Map, Value};
@@ -46,15 +46,23 @@ pub struct SqlTool {
     pub writes: bool,
 }
 
-/// The JSON that a statement's result becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Returns {
-    /// A list of objects, at most [`database::MOST_ROWS`].
-    Rows,
-    /// The first row as an object, or null.
-    Row,
-    /// `{"changes": 1}`.
-    Changes,
+impl SqlTool {
+    /// An agent's tool as a statement; `None` for those that the call carries out itself.
+    pub fn of(tool: &Tool) -> Option<Self> {
+        let (sql, returns) = match &tool.kind {
+            ToolKind::Sqlite { sql, returns } => (sql, *returns),
+            ToolKind::NotePerson { sql } => (sql, Returns::Changes),
+            ToolKind::EndCall => return None,
+        };
+        Some(Self {
+            name: tool.spec.name.clone(),
+            sql: sql.clone(),
+            returns,
+            parameters: tool.spec.parameters.clone(),
+            timeout: tool.timeout,
+            writes: tool.class == ToolClass::Write,
+        })
+    }
 }
 
 /// What a statement may know of the call besides its arguments.
@@ -183,5 +191,146 @@ fn work(mut database: Database, jobs: &Receiver<Job>) {
         };
         // Nobody waits any more if it took too long.
         let _ = job.answer.send(result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::path::PathBuf;
+
+    const SCRIPT: &str = include_str!("../../agents/demo.sql");
+
+    /// The demo agent's database and tools, and a call that listens.
+    struct Bench {
+        directory: PathBuf,
+        runner: ToolRunner,
+        events: Events,
+        inbox: tokio::sync::mpsc::Receiver<ProviderEvent>,
+    }
+
+    impl Drop for Bench {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    fn bench(name: &str, tools: Vec<SqlTool>) -> Bench {
+        let directory = std::env::temp_dir().join(format!("tandem-runner-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a temporary directory");
+        let runner = ToolRunner::start(&directory, SCRIPT, tools, Handle::current(), Metrics::default());
+        let (events, inbox) = Events::channel(Arc::new(|| {}));
+        Bench { directory, runner: runner.expect("the tools are fine"), events, inbox }
+    }
+
+    fn sql(name: &str, sql: &str, returns: Returns, timeout: Duration) -> SqlTool {
+        let parameters = json!({
+            "type": "object",
+            "properties": { "day": { "type": "string" }, "time": { "type": "string" }, "name": { "type": "string" } },
+            "required": []
+        });
+        let writes = returns == Returns::Changes;
+        SqlTool { name: name.into(), sql: sql.into(), returns, parameters, timeout, writes }
+    }
+
+    impl Bench {
+        async fn run(&mut self, name: &str, arguments: &str) -> Result<String, String> {
+            let context = ToolContext {
+                call: CallId(7),
+                caller: "+15550100".to_owned().into(),
+                today: jiff::civil::date(2026, 10, 12),
+            };
+            let call = ToolCall { id: "t1".into(), name: name.into(), arguments: arguments.into() };
+            self.runner.run(&context, TurnId(3), &call, self.events.clone());
+            match self.inbox.recv().await {
+                Some(ProviderEvent::Tool(TurnId(3), ToolResult { call_id, result })) if call_id == "t1" => {
+                    result
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn the_demo_agents_tools_fit_its_database() {
+        let knowledge = [("demo-hours.md".to_owned(), include_str!("../../agents/demo-hours.md").to_owned())];
+        let agent = conversation::Agent::parse(include_str!("../../agents/demo.toml"), &knowledge.into());
+        let tools: Vec<_> = agent.expect("it is our own").tools().iter().filter_map(SqlTool::of).collect();
+        assert!(tools.len() >= 4, "{tools:?}");
+        let mut bench = bench("demo", tools);
+        let free =
+            bench.run("find_slots", r#"{"day":"2026-10-14"}"#).await.expect("Wednesday has free times");
+        assert!(free.contains(r#"{"time":"11:30"}"#), "{free}");
+        let balance = bench.run("balance", r#"{"account":"12345"}"#).await;
+        assert_eq!(balance, Ok(r#"{"cents":50,"dollars":248}"#.into()));
+        assert_eq!(bench.run("balance", r#"{"account":"00000"}"#).await, Ok("null".into()));
+    }
+
+    #[tokio::test]
+    async fn a_booking_goes_into_the_database_with_what_the_call_knows() {
+        let book = "INSERT INTO appointments (day, time, name, call_id, booked_at)
+            SELECT :day, :time, :name, :call_id, :now
+            WHERE NOT EXISTS (SELECT 1 FROM appointments a WHERE a.day = :day AND a.time = :time)";
+        let look =
+            "SELECT name, call_id, :caller AS caller, :today AS today FROM appointments WHERE day = :day";
+        let tools =
+            vec![sql("book", book, Returns::Changes, SECOND), sql("look", look, Returns::Row, SECOND)];
+        let mut bench = bench("booking", tools);
+        let arguments = r#"{"day":"2026-10-14","time":"15:30","name":"Lee"}"#;
+        assert_eq!(bench.run("book", arguments).await, Ok(r#"{"changes":1}"#.into()));
+        assert_eq!(bench.run("book", arguments).await, Ok(r#"{"changes":0}"#.into()));
+        let found = bench.run("look", r#"{"day":"2026-10-14"}"#).await.expect("it is there");
+        let found: Value = serde_json::from_str(&found).expect("JSON");
+        let expected = json!({ "name": "Lee", "call_id": "0000000000000007", "caller": "+15550100", "today": "2026-10-12" });
+        assert_eq!(found, expected);
+    }
+
+    #[tokio::test]
+    async fn whatever_goes_wrong_is_an_answer_for_the_model() {
+        let broken = sql("broken", "SELECT abs(-9223372036854775808)", Returns::Row, SECOND);
+        let mut bench = bench("wrong", vec![broken]);
+        let error = bench.run("brokn", "{}").await.expect_err("there is no such tool");
+        assert!(error.contains("there are: broken"), "{error}");
+        let error = bench.run("broken", "[]").await.expect_err("no object");
+        assert!(error.contains("one JSON object"), "{error}");
+        let error = bench.run("broken", r#"{"caller":"+1"}"#).await.expect_err("not an argument");
+        assert!(error.contains("not an argument"), "{error}");
+        let error = bench.run("broken", "{}").await.expect_err("it overflows");
+        assert!(error.contains("overflow"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_tool_that_takes_too_long_is_stopped_and_the_call_told() {
+        let endless =
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+        let mut bench = bench("slow", vec![sql("endless", endless, Returns::Row, Duration::from_millis(20))]);
+        let error = bench.run("endless", "{}").await.expect_err("it never ends");
+        assert!(error.contains("too long"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_said_at_once() {
+        let endless =
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+        let mut bench =
+            bench("full", vec![sql("endless", endless, Returns::Row, Duration::from_millis(300))]);
+        let context =
+            ToolContext { call: CallId(7), caller: Pii::default(), today: jiff::civil::date(2026, 10, 12) };
+        let call = ToolCall { id: "t1".into(), name: "endless".into(), arguments: String::new() };
+        let mut busy = 0;
+        for _ in 0..TOOL_QUEUE + 10 {
+            bench.runner.run(&context, TurnId(3), &call, bench.events.clone());
+        }
+        for _ in 0..TOOL_QUEUE + 10 {
+            let Some(ProviderEvent::Tool(_, answer)) = bench.inbox.recv().await else {
+                panic!("an answer for each")
+            };
+            busy += usize::from(answer.result.is_err_and(|error| error.contains("too many tools")));
+        }
+        // One may be in the thread's hands.
+        assert!((9..=10).contains(&busy), "{busy}");
     }
 }

@@ -187,7 +187,7 @@ pub fn events() -> Vec<Stamped> {
             },
         ),
         (22_000_000, Event::NoInput { count: 1 }),
-        (31_400_000, Event::Ended { cause: "caller_hung_up".into() }),
+        (31_400_000, Event::Ended { cause: "caller_hung_up".into(), status: None }),
     ]
     .map(|(at_us, event)| Stamped { at_us, event })
     .to_vec()

@@ -186,12 +186,17 @@ fn reaction(agent: &Agent, text: &str) -> String {
 #[test]
 fn one_wrong_or_missing_word_rarely_changes_the_meaning() {
     let agent = demo();
-    // Examples of phrases only: days and names by themselves mean nothing yet.
+    // Only what means something by itself: a day or a number does not.
+    let empty = |sentence: &[String]| {
+        let wants = ["appointment", "book", "come", "have", "is", "meeting", "schedule", "see", "visit"];
+        reaction(&agent, &sentence.join(" ")) == "book"
+            && !sentence.iter().any(|word| wants.contains(&word.as_str()))
+    };
     let clear = |sentence: &Vec<String>| {
-        sentence.len() >= 3 && !reaction(&agent, &sentence.join(" ")).starts_with("Sorry")
+        sentence.len() >= 3 && !empty(sentence) && !reaction(&agent, &sentence.join(" ")).starts_with("Sorry")
     };
     let examples: Vec<Vec<String>> =
-        agent.example_sentences().into_iter().step_by(37).filter(clear).collect();
+        agent.example_sentences().into_iter().step_by(19).filter(clear).collect();
     let vocabulary: Vec<&String> = examples.iter().flatten().collect();
     let mut chance = 1_u64;
     let mut next = |below: usize| {
@@ -207,12 +212,18 @@ fn one_wrong_or_missing_word_rarely_changes_the_meaning() {
         let mut wrong = sentence.clone();
         wrong[at].clone_from(vocabulary[next(vocabulary.len())]);
         all += 1;
+        for noisy in [&without, &wrong] {
+            let got = reaction(&agent, &noisy.join(" "));
+            if got != wanted {
+                println!("{sentence:?} as {noisy:?}: {wanted} -> {got}");
+            }
+        }
         dropped += usize::from(reaction(&agent, &without.join(" ")) == wanted);
         replaced += usize::from(reaction(&agent, &wrong.join(" ")) == wanted);
     }
     println!("{all} sentences: {dropped} the same with a word dropped, {replaced} with a word replaced");
     assert!(
-        dropped * 100 >= all * 85 && replaced * 100 >= all * 85,
+        dropped * 100 >= all * 90 && replaced * 100 >= all * 85,
         "{all}: {dropped} dropped, {replaced} replaced"
     );
 }

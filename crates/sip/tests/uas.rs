@@ -6,7 +6,7 @@ mod kit;
 
 use kit::{Bench, in_dialog, invite, request, tag_of, tcp, udp};
 use sip::message::HeaderName;
-use sip::{Command, DialogKey, EndpointConfig, Event, Input, OutgoingInvite};
+use sip::{Command, DialogKey, EndpointConfig, Event, Input, OutgoingInvite, Output};
 
 #[test]
 fn a_call_rings_is_answered_acknowledged_and_hung_up() {
@@ -540,6 +540,92 @@ fn the_users_headers_go_out_but_not_those_the_endpoint_owns() {
 fn debug_output_holds_no_caller_data() {
     let mut bench = Bench::new(udp());
     bench.receive(&invite("call", "z9hG4bK1"));
-    let text = format!("{:?}", bench.events);
+    let message = &bench.sent[0].1;
+    let text = format!("{:?} {:?} {:?}", bench.events, message, message.headers);
     assert!(!text.contains("ann") && !text.contains("5550100"), "{text}");
+}
+
+#[test]
+fn a_reinvite_that_overtakes_the_ack_must_come_again() {
+    let mut bench = Bench::new(udp());
+    bench.receive(&invite("call", "z9hG4bK1"));
+    let dialog = bench.last_dialog();
+    bench.respond(dialog, 200);
+    let tag = tag_of(&bench.take_sent().pop().unwrap(), &HeaderName::To);
+    bench.receive(&in_dialog("INVITE", 2, "z9hG4bKre", &tag));
+    assert_eq!(bench.take_sent_kinds(), "500");
+    bench.receive(&in_dialog("ACK", 1, "z9hG4bKack", &tag));
+    assert_eq!(bench.take_event_names(), "Invite Acked", "the first answer is still acknowledged");
+}
+
+#[test]
+fn a_stranger_who_knows_only_our_tag_is_not_in_the_dialog() {
+    let mut bench = Bench::new(udp());
+    let (_, tag) = bench.established();
+    bench.receive(&in_dialog("BYE", 2, "z9hG4bKb", &tag).replace("tag=peer", "tag=stranger"));
+    assert_eq!((bench.take_sent_kinds().as_str(), bench.take_event_names().as_str()), ("481", ""));
+}
+
+#[test]
+fn a_reinvite_moves_the_remote_target() {
+    let mut bench = Bench::new(udp());
+    let (dialog, tag) = bench.established();
+    bench.receive(
+        &in_dialog("INVITE", 2, "z9hG4bKre", &tag).replace("ann@192.0.2.7:5060", "ann@192.0.2.8:5070"),
+    );
+    bench.respond(dialog, 200);
+    bench.receive(&in_dialog("ACK", 2, "z9hG4bKack2", &tag));
+    bench.command(Command::Bye { dialog, reason: None });
+    assert_eq!(bench.sent_flows.last().unwrap().remote, "192.0.2.8:5070".parse().unwrap());
+    let bye = bench.take_sent().pop().unwrap();
+    let sip::message::StartLine::Request { uri, .. } = &bye.start else { panic!("a request") };
+    assert_eq!(uri, "sip:ann@192.0.2.8:5070");
+}
+
+#[test]
+fn a_private_contact_of_a_public_peer_is_reached_on_its_flow() {
+    let mut bench = Bench::new(udp());
+    bench.receive(
+        &invite("call", "z9hG4bK1")
+            .replace("192.0.2.7:5060;branch", "pbx.example;branch")
+            .replace("ann@192.0.2.7", "ann@10.0.0.5"),
+    );
+    let dialog = bench.last_dialog();
+    bench.respond(dialog, 200);
+    let tag = tag_of(&bench.take_sent().pop().unwrap(), &HeaderName::To);
+    bench.receive(&in_dialog("ACK", 1, "z9hG4bK2", &tag));
+    bench.command(Command::Bye { dialog, reason: None });
+    assert_eq!(bench.sent_flows, [udp()]);
+}
+
+#[test]
+fn on_tcp_everything_goes_back_on_its_connection_and_only_the_200_is_repeated() {
+    let mut bench = Bench::new(tcp());
+    bench.receive(&invite("call", "z9hG4bK1"));
+    let dialog = bench.last_dialog();
+    bench.respond(dialog, 200);
+    bench.pass_ms(1600);
+    assert!(bench.sent_flows.iter().all(|flow| *flow == tcp()));
+    assert_eq!(
+        bench.take_sent_kinds(),
+        "100 200 200 200",
+        "RFC 3261 section 13.3.1.4: whatever the transport"
+    );
+    bench.receive(&invite("other", "z9hG4bK2"));
+    let other = bench.last_dialog();
+    bench.take_sent();
+    bench.respond(other, 404);
+    bench.pass_ms(4000);
+    let kinds = bench.take_sent_kinds();
+    assert_eq!(kinds.matches("404").count(), 1, "{kinds}");
+}
+
+#[test]
+fn a_stream_that_does_not_speak_sip_is_closed_and_counted() {
+    let mut out = Vec::new();
+    let mut bench = Bench::new(tcp());
+    let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    bench.endpoint.step(bench.now, Input::Message { flow: tcp(), bytes: http }, &mut out);
+    assert_eq!(out, [Output::CloseFlow { flow: tcp() }]);
+    assert_eq!(bench.endpoint.statistics().dropped["bad_start_line"], 1);
 }
