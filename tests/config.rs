@@ -176,8 +176,8 @@ fn the_defaults_take_every_call_with_the_demo_agent_and_the_embedded_engines() {
         ("open", "PCMU", 503)
     );
     assert!(config.agents.contains_key(&trunk.agent));
-    assert_eq!(config.stt[&config.routes.stt["default"].targets[0]], SttTarget::Embedded);
-    assert_eq!(config.llm[&config.routes.llm["default"].targets[0].0], LlmTarget::Flow);
+    assert!(matches!(config.stt[&config.routes.stt["default"].targets[0]], SttTarget::Embedded));
+    assert!(matches!(config.llm[&config.routes.llm["default"].targets[0].0], LlmTarget::Flow));
     assert!(config.tts.contains_key(&config.routes.tts["default"].targets[0]));
     assert!(config.http.listen.ip().is_loopback() && config.warnings.is_empty());
     assert!(config.rtp.ports.pairs() >= usize::from(config.server.ports));
@@ -269,8 +269,8 @@ fn a_missing_secret_is_named_and_a_present_one_is_never_shown() {
     folder.write("key", "sk-verysecret\n");
     let file = folder.write("t.toml", &format!("{target}api_key = \"file:key\"\n{route}"));
     let config = Config::load(Some(&file), &Overrides::default()).expect("the key is there");
-    let LlmTarget::OpenAi { endpoint, .. } = &config.llm["gpt"] else { panic!("not openai") };
-    assert_eq!(endpoint.api_key.as_ref().map(|key| key.expose()), Some("sk-verysecret"));
+    let LlmTarget::OpenAi(target) = &config.llm["gpt"] else { panic!("not openai") };
+    assert_eq!(target.api_key.as_ref().map(|key| key.expose()), Some("sk-verysecret"));
     assert!(!format!("{config:?}").contains("verysecret"));
 }
 
@@ -345,7 +345,7 @@ fn the_template_repeats_every_default_truthfully() {
     default.server.data_dir = folder.0.join(&default.server.data_dir);
     assert_eq!(written.server, default.server);
     assert_eq!((&written.sip, &written.rtp, &written.http), (&default.sip, &default.rtp, &default.http));
-    assert_eq!((&written.media, &written.stt_connect), (&default.media, &default.stt_connect));
+    assert_eq!(written.media, default.media);
     assert_eq!(format!("{:?}", written.call), format!("{:?}", default.call));
     assert_eq!((&written.routes, &written.log), (&default.routes, &default.log));
     assert!(written.agents.keys().eq(default.agents.keys()));

@@ -11,11 +11,13 @@ use super::{
     target,
     value::{Listen, PortRange, RtpBind},
 };
+use crate::rtp_socket::RtpPortsConfig;
 use call::{
     CallConfig, Patience,
     latency::{Budgets, Stage},
 };
 use conversation::FloorConfig;
+use jiff::tz::TimeZone;
 use media::JitterConfig;
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 use toml::Spanned;
@@ -70,9 +72,11 @@ fn too_few_ports(config: &Config, place: String) -> Option<Problem> {
 
 impl Checker<'_> {
     fn config(&mut self, raw: RawConfig) -> Config {
-        let stt = self.stt_targets(&raw.stt);
+        let call = self.call(&raw);
+        let connect = self.milliseconds(&raw.timeouts_ms.stt_connect, STT_CONNECT, 100..=30_000);
+        let stt = self.stt_targets(&raw.stt, connect);
         let llm = self.llm_targets(&raw.llm);
-        let tts = self.tts_targets(&raw.tts);
+        let tts = self.tts_targets(&raw.tts, call.patience.speech);
         let patience = &raw.timeouts_ms.llm_first_token;
         let patience = self.milliseconds(patience, ai_gateway::Route::FIRST_SPEAKABLE_TIMEOUT, 100..=60_000);
         let routes = self.routes(&raw.routes, &target::Names::of(&stt, &llm, &tts), patience);
@@ -85,7 +89,6 @@ impl Checker<'_> {
         let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
         let trunks = self.trunks(&raw, &default_agent, &mut agents);
         self.agent_routes(&agents, &routes);
-        let call = self.call(&raw);
         Config {
             server: self.server(&raw.server),
             sip: self.sip(&raw.sip),
@@ -93,7 +96,7 @@ impl Checker<'_> {
             http: self.http(&raw.http),
             media: self.media(&raw.media),
             call,
-            stt_connect: self.milliseconds(&raw.timeouts_ms.stt_connect, STT_CONNECT, 100..=30_000),
+            time_zone: self.time_zone(&raw.agent.time_zone),
             stt,
             llm,
             tts,
@@ -144,7 +147,11 @@ impl Checker<'_> {
             })
         });
         let ports: PortRange = self.parsed(&raw.ports, RTP_PORTS, str::parse);
-        Rtp { address, ports, cooling: self.seconds(&raw.cooling_seconds, COOLING, 0..=60) }
+        Rtp {
+            address,
+            ports,
+            cooling: self.seconds(&raw.cooling_seconds, RtpPortsConfig::default().quiet, 0..=600),
+        }
     }
 
     fn http(&mut self, raw: &RawHttp) -> Http {
@@ -161,9 +168,17 @@ impl Checker<'_> {
         Http { listen }
     }
 
+    fn time_zone(&mut self, key: &Key<String>) -> TimeZone {
+        let Some(key) = key else { return TimeZone::system() };
+        TimeZone::get(key.get_ref()).unwrap_or_else(|_| {
+            let message = format!("there is no time zone `{}`", key.get_ref());
+            self.error(key, message, "write its IANA name, such as \"Europe/Berlin\"");
+            TimeZone::UTC
+        })
+    }
+
     fn media(&mut self, raw: &RawMedia) -> Media {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Media { threads: self.number(&raw.threads, cores, 1..=256) }
+        Media { threads: raw.threads.is_some().then(|| self.number(&raw.threads, 1, 1..=256)) }
     }
 
     fn call(&mut self, raw: &RawConfig) -> CallConfig {

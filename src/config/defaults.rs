@@ -17,14 +17,10 @@ pub(super) const USER_AGENT: &str = concat!("Tandem/", env!("CARGO_PKG_VERSION")
 pub(super) const RTP_ADDRESS: &str = "0.0.0.0";
 /// Below 32768, where Linux begins to hand out ports by itself.
 pub(super) const RTP_PORTS: &str = "20000-29999";
-/// A packet still under way to a closed call is on time for two seconds at most.
-pub(super) const COOLING: Duration = Duration::from_secs(2);
 
 /// Loopback: there is no login.
 pub(super) const HTTP_LISTEN: &str = "127.0.0.1:8080";
 
 pub(super) const STT_CONNECT: Duration = Duration::from_millis(1500);
 
-pub(super) const DEEPGRAM_URL: &str = "wss://api.deepgram.com";
 pub(super) const OPENAI_URL: &str = "https://api.openai.com/v1";
-pub(super) const ELEVENLABS_URL: &str = "wss://api.elevenlabs.io";

@@ -10,6 +10,7 @@ mod problem;
 pub mod profile;
 mod raw;
 mod read;
+mod server;
 pub mod target;
 pub mod trunk;
 mod value;
@@ -21,6 +22,7 @@ pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
 use call::CallConfig;
 use conversation::Agent;
+use jiff::tz::TimeZone;
 use problem::Source;
 use std::{
     collections::BTreeMap,
@@ -53,8 +55,8 @@ pub struct Config {
     pub media: Media,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.
     pub call: CallConfig,
-    /// From opening a speech-to-text stream until it is ready.
-    pub stt_connect: Duration,
+    /// Where "tomorrow" is reckoned.
+    pub time_zone: TimeZone,
     /// Speech-to-text targets by name.
     pub stt: BTreeMap<String, SttTarget>,
     /// Language model targets by name.
@@ -152,7 +154,7 @@ pub struct Rtp {
     pub address: IpAddr,
     /// At least one pair for each call of the cap.
     pub ports: PortRange,
-    /// How long a port rests after a call.
+    /// How long a port must have been quiet after a call before it serves another.
     pub cooling: Duration,
 }
 
@@ -166,8 +168,8 @@ pub struct Http {
 /// How media is handled: `[media]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
-    /// Threads that calls live on.
-    pub threads: usize,
+    /// Threads that calls live on; one less than cores when absent.
+    pub threads: Option<usize>,
 }
 
 /// What is written to standard error: `[log]`.

@@ -119,6 +119,7 @@ pub(super) struct RawStt {
     pub(super) api_key: Key<String>,
     pub(super) model: Key<String>,
     pub(super) language: Key<String>,
+    pub(super) extra_query: Key<toml::Table>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,6 +131,9 @@ pub(super) struct RawLlm {
     pub(super) model: Key<String>,
     pub(super) temperature: Key<f64>,
     pub(super) max_output_tokens: Key<i64>,
+    pub(super) max_tokens_field: Key<String>,
+    pub(super) include_usage: Key<bool>,
+    pub(super) extra_body: Key<toml::Table>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -140,6 +144,7 @@ pub(super) struct RawTts {
     pub(super) api_key: Key<String>,
     pub(super) model: Key<String>,
     pub(super) voice: Key<String>,
+    pub(super) voice_settings: Key<toml::Table>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -170,6 +175,7 @@ pub(super) struct RawLlmRoute {
 #[serde(default, deny_unknown_fields, expecting = "a table: write [agent] on a line of its own")]
 pub(super) struct RawAgent {
     pub(super) file: Key<String>,
+    pub(super) time_zone: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,72 +3,43 @@
 
 use super::{
     checker::Checker,
-    defaults::{DEEPGRAM_URL, ELEVENLABS_URL, OPENAI_URL},
+    defaults::OPENAI_URL,
     problem::suggest,
     raw::{Key, Named, RawLlm, RawRoutes, RawStt, RawTts},
 };
-use crate::secret::Secret;
+use crate::{
+    providers::{deepgram::DeepgramConfig, elevenlabs::ElevenLabsConfig, openai::OpenAiConfig},
+    secret::Secret,
+};
 use ai_gateway::{Route as LlmRoute, TargetId};
 use std::{collections::BTreeMap, time::Duration};
 use toml::Spanned;
 
-/// Where a provider is, and the key to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Without a slash at its end.
-    pub base_url: String,
-    /// Absent only where `base_url` was written and needs none.
-    pub api_key: Option<Secret>,
-}
-
 /// A speech-to-text target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum SttTarget {
     /// The recogniser on this machine.
     Embedded,
     /// Deepgram's live `listen`.
-    Deepgram {
-        /// Where.
-        endpoint: Endpoint,
-        /// Which model.
-        model: String,
-        /// A BCP 47 tag; the agent's language when absent.
-        language: Option<String>,
-    },
+    Deepgram(DeepgramConfig),
 }
 
 /// A language model target.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum LlmTarget {
     /// The flow engine on this machine.
     Flow,
     /// Anything that speaks OpenAI's chat completions.
-    OpenAi {
-        /// Where.
-        endpoint: Endpoint,
-        /// Which model.
-        model: String,
-        /// The model's own when absent.
-        temperature: Option<f64>,
-        /// The model's own when absent.
-        max_output_tokens: Option<u32>,
-    },
+    OpenAi(OpenAiConfig),
 }
 
 /// A text-to-speech target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum TtsTarget {
     /// The voice on this machine.
     Embedded,
     /// ElevenLabs' multi-context stream.
-    ElevenLabs {
-        /// Where.
-        endpoint: Endpoint,
-        /// Which model.
-        model: String,
-        /// Which voice.
-        voice: String,
-    },
+    ElevenLabs(ElevenLabsConfig),
 }
 
 /// What agents may name. Each stage has a route called `default`.
@@ -110,27 +81,30 @@ impl Names {
     }
 }
 
-/// The keys that network providers share, as written.
-struct Vendor<'a> {
-    name: &'a Spanned<String>,
-    base_url: &'a Key<String>,
-    api_key: &'a Key<String>,
-}
-
 impl Checker<'_> {
-    pub(super) fn stt_targets(&mut self, raw: &Named<RawStt>) -> BTreeMap<String, SttTarget> {
+    pub(super) fn stt_targets(
+        &mut self,
+        raw: &Named<RawStt>,
+        connect: Duration,
+    ) -> BTreeMap<String, SttTarget> {
         let mut targets = BTreeMap::from([("embedded".to_owned(), SttTarget::Embedded)]);
         for (name, raw) in raw {
-            let RawStt { provider, base_url, api_key, model, language } = raw;
-            let vendor = Vendor { name, base_url, api_key };
+            let RawStt { provider, base_url, api_key, model, language, extra_query } = raw;
             let target = match self.provider(name, provider, &["embedded", "deepgram"]).as_str() {
-                "deepgram" => SttTarget::Deepgram {
-                    endpoint: self.endpoint(&vendor, DEEPGRAM_URL, &["wss", "ws"]),
-                    model: self.needed(&vendor, "model", model),
-                    language: language.clone().map(Spanned::into_inner),
-                },
+                "deepgram" => {
+                    let secret = self.needed_secret(name, api_key);
+                    let default = DeepgramConfig::new(secret, self.needed(name, "model", model));
+                    SttTarget::Deepgram(DeepgramConfig {
+                        base_url: self.base_url(base_url, &default.base_url, &["wss", "ws"]),
+                        language: language.clone().map(Spanned::into_inner),
+                        extra_query: self.query(extra_query),
+                        connect_timeout: connect,
+                        ..default
+                    })
+                }
                 _ => {
                     self.takes_nothing(&[base_url, api_key, model, language]);
+                    self.takes_nothing(&[extra_query]);
                     SttTarget::Embedded
                 }
             };
@@ -142,21 +116,16 @@ impl Checker<'_> {
     pub(super) fn llm_targets(&mut self, raw: &Named<RawLlm>) -> BTreeMap<String, LlmTarget> {
         let mut targets = BTreeMap::from([("flow".to_owned(), LlmTarget::Flow)]);
         for (name, raw) in raw {
-            let RawLlm { provider, base_url, api_key, model, temperature, max_output_tokens } = raw;
-            let vendor = Vendor { name, base_url, api_key };
+            let RawLlm { provider, base_url, api_key, model, temperature, max_output_tokens, .. } = raw;
             let target = match self.provider(name, provider, &["flow", "openai"]).as_str() {
-                "openai" => LlmTarget::OpenAi {
-                    endpoint: self.endpoint(&vendor, OPENAI_URL, &["https", "http"]),
-                    model: self.needed(&vendor, "model", model),
-                    temperature: self.temperature(temperature),
-                    max_output_tokens: max_output_tokens
-                        .is_some()
-                        .then(|| self.number(max_output_tokens, 0, 1..=1_000_000)),
-                },
+                "openai" => LlmTarget::OpenAi(self.openai(name, raw)),
                 _ => {
                     self.takes_nothing(&[base_url, api_key, model]);
                     self.takes_nothing(&[temperature]);
                     self.takes_nothing(&[max_output_tokens]);
+                    self.takes_nothing(&[&raw.max_tokens_field]);
+                    self.takes_nothing(&[&raw.include_usage]);
+                    self.takes_nothing(&[&raw.extra_body]);
                     LlmTarget::Flow
                 }
             };
@@ -165,19 +134,30 @@ impl Checker<'_> {
         targets
     }
 
-    pub(super) fn tts_targets(&mut self, raw: &Named<RawTts>) -> BTreeMap<String, TtsTarget> {
+    pub(super) fn tts_targets(
+        &mut self,
+        raw: &Named<RawTts>,
+        first_audio: Duration,
+    ) -> BTreeMap<String, TtsTarget> {
         let mut targets = BTreeMap::from([("embedded".to_owned(), TtsTarget::Embedded)]);
         for (name, raw) in raw {
-            let RawTts { provider, base_url, api_key, model, voice } = raw;
-            let vendor = Vendor { name, base_url, api_key };
+            let RawTts { provider, base_url, api_key, model, voice, voice_settings } = raw;
             let target = match self.provider(name, provider, &["embedded", "elevenlabs"]).as_str() {
-                "elevenlabs" => TtsTarget::ElevenLabs {
-                    endpoint: self.endpoint(&vendor, ELEVENLABS_URL, &["wss", "ws"]),
-                    model: self.needed(&vendor, "model", model),
-                    voice: self.needed(&vendor, "voice", voice),
-                },
+                "elevenlabs" => {
+                    let secret = self.needed_secret(name, api_key);
+                    let (voice, model) =
+                        (self.needed(name, "voice", voice), self.needed(name, "model", model));
+                    let default = ElevenLabsConfig::new(secret, voice, model);
+                    TtsTarget::ElevenLabs(ElevenLabsConfig {
+                        base_url: self.base_url(base_url, &default.base_url, &["wss", "ws"]),
+                        voice_settings: voice_settings.as_ref().map(|key| json(key.get_ref())),
+                        first_audio_timeout: first_audio,
+                        ..default
+                    })
+                }
                 _ => {
                     self.takes_nothing(&[base_url, api_key, model, voice]);
+                    self.takes_nothing(&[voice_settings]);
                     TtsTarget::Embedded
                 }
             };
@@ -254,41 +234,72 @@ impl Checker<'_> {
         self.choice(provider, known[0], known)
     }
 
-    fn endpoint(&mut self, vendor: &Vendor<'_>, default_url: &str, schemes: &[&str]) -> Endpoint {
-        let base_url = match vendor.base_url {
-            Some(key) => {
-                let url = reqwest::Url::parse(key.get_ref()).ok();
-                if !url.is_some_and(|url| schemes.contains(&url.scheme()) && url.has_host()) {
-                    let message = format!("`{}` is not an address of this provider", key.get_ref());
-                    self.error(
-                        key,
-                        message,
-                        format!("write {}://HOST, such as {default_url}", schemes.join(":// or ")),
-                    );
-                }
-                key.get_ref().trim_end_matches('/').to_owned()
-            }
-            None => default_url.to_owned(),
+    fn openai(&mut self, name: &Spanned<String>, raw: &RawLlm) -> OpenAiConfig {
+        let base_url = self.base_url(&raw.base_url, OPENAI_URL, &["https", "http"]);
+        let api_key = match (&raw.api_key, &raw.base_url) {
+            // A server of one's own often needs no key.
+            (None, Some(_)) => None,
+            (key, _) => Some(self.needed_secret(name, key)),
         };
-        if vendor.api_key.is_none() && vendor.base_url.is_none() {
-            let message = format!("the target `{}` has no key", vendor.name.get_ref());
-            self.error(vendor.name, message, "write api_key = \"env:NAME\" or \"file:PATH\"");
+        let default = OpenAiConfig::new(base_url, api_key, self.needed(name, "model", &raw.model));
+        let limit = &raw.max_output_tokens;
+        OpenAiConfig {
+            temperature: self.temperature(&raw.temperature),
+            max_tokens: limit.is_some().then(|| self.number(limit, 1, 1..=1_000_000)),
+            max_tokens_field: raw
+                .max_tokens_field
+                .clone()
+                .map_or(default.max_tokens_field, Spanned::into_inner),
+            include_usage: raw.include_usage.as_ref().map_or(default.include_usage, |key| *key.get_ref()),
+            extra_body: match raw.extra_body.as_ref().map(|key| json(key.get_ref())) {
+                Some(serde_json::Value::Object(body)) => body,
+                Some(_) | None => default.extra_body,
+            },
+            ..default
         }
-        Endpoint { base_url, api_key: vendor.api_key.as_ref().and_then(|key| self.secret(key)) }
     }
 
-    fn needed(&mut self, vendor: &Vendor<'_>, word: &str, key: &Key<String>) -> String {
+    fn base_url(&mut self, key: &Key<String>, default: &str, schemes: &[&str]) -> String {
+        let Some(key) = key else { return default.to_owned() };
+        let url = reqwest::Url::parse(key.get_ref()).ok();
+        if !url.is_some_and(|url| schemes.contains(&url.scheme()) && url.has_host()) {
+            let message = format!("`{}` is not an address of this provider", key.get_ref());
+            self.error(key, message, format!("write {}://HOST, such as {default}", schemes.join(":// or ")));
+        }
+        key.get_ref().trim_end_matches('/').to_owned()
+    }
+
+    /// Where the secret is only noted as missing, an empty one stands for it: such a config is never used.
+    fn needed_secret(&mut self, name: &Spanned<String>, key: &Key<String>) -> Secret {
+        let found = match key {
+            Some(key) => self.secret(key),
+            None => {
+                let message = format!("the target `{}` has no key", name.get_ref());
+                self.error(name, message, "write api_key = \"env:NAME\" or \"file:PATH\"");
+                None
+            }
+        };
+        found.unwrap_or_else(|| Secret::new(""))
+    }
+
+    fn needed(&mut self, name: &Spanned<String>, word: &str, key: &Key<String>) -> String {
         match key {
             Some(key) if !key.get_ref().trim().is_empty() => return key.get_ref().clone(),
             Some(key) => {
                 self.error(key, format!("the {word} is empty"), "write its name as the provider does")
             }
             None => {
-                let message = format!("the target `{}` needs a {word}", vendor.name.get_ref());
-                self.error(vendor.name, message, format!("write {word} = \"…\" as the provider names it"));
+                let message = format!("the target `{}` needs a {word}", name.get_ref());
+                self.error(name, message, format!("write {word} = \"…\" as the provider names it"));
             }
         }
         String::new()
+    }
+
+    fn query(&mut self, key: &Key<toml::Table>) -> Vec<(String, String)> {
+        let table = key.iter().flat_map(|key| key.get_ref());
+        let text = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        table.map(|(name, value)| (name.clone(), text(value))).collect()
     }
 
     fn takes_nothing<T>(&mut self, keys: &[&Key<T>]) {
@@ -301,11 +312,17 @@ impl Checker<'_> {
         }
     }
 
-    fn temperature(&mut self, key: &Key<f64>) -> Option<f64> {
+    #[expect(clippy::cast_possible_truncation, reason = "a temperature has one or two digits")]
+    fn temperature(&mut self, key: &Key<f64>) -> Option<f32> {
         let key = key.as_ref()?;
         if !(0.0..=2.0).contains(key.get_ref()) {
             self.error(key, format!("{} is out of range", key.get_ref()), "write a number from 0.0 to 2.0");
         }
-        Some(*key.get_ref())
+        Some(*key.get_ref() as f32)
     }
+}
+
+/// What TOML can say, JSON can say too.
+fn json(table: &toml::Table) -> serde_json::Value {
+    serde_json::to_value(table).unwrap_or_default()
 }
