@@ -17,8 +17,9 @@ const SMALL: f32 = 0.15;
 const SLOT: f32 = 0.8;
 /// A match below this is none.
 const LEAST: f32 = 0.5;
-/// A match that has less in common is none unless it is whole: "what is the" means nothing.
+/// A match that has less in common is none unless it is nearly whole: "what is the" means nothing.
 const LEAST_COMMON: f32 = 0.5;
+const NEARLY_WHOLE: f32 = 0.85;
 /// Hanging up cannot be undone.
 const LEAST_TO_END: f32 = 0.75;
 
@@ -111,7 +112,7 @@ impl Matcher {
             common += if slots_count || !said.is_slot[term] { self.weights[term] } else { 0.0 };
         }
         let score = 2.0 * both / (shape.weight + said.weight);
-        if common < LEAST_COMMON && score < 0.99 { 0.0 } else { score }
+        if common < LEAST_COMMON && score < NEARLY_WHOLE { 0.0 } else { score }
     }
 }
 
