@@ -21,6 +21,7 @@ struct Cli {
 enum Command {
     Init(init::Args),
     Check(check::Args),
+    Trace(trace::Args),
 }
 
 const EXIT_CODES: &str = "Exit codes:
@@ -59,6 +60,7 @@ pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args, |_| Vec::new()),
+        Command::Trace(args) => trace::run(&args),
     };
     exit.into()
 }

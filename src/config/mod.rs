@@ -1,7 +1,9 @@
 //! The config file as written becomes a config as checked: everything that can be wrong is found here, at the start.
 //! Knows every key and its default; opens no socket and calls no provider.
 
+mod agent;
 mod check;
+mod checker;
 mod defaults;
 pub mod machine;
 mod problem;
@@ -12,16 +14,19 @@ pub mod target;
 pub mod trunk;
 mod value;
 
-pub use check::Secrets;
+pub use crate::telemetry::logs::LogFormat;
+pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
-pub use value::{Listen, Network, PortRange, RtpBind, Secret, Transport};
+pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
-use call::latency::Stage;
+use call::CallConfig;
+use conversation::Agent;
 use problem::Source;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use target::{LlmTarget, Routes, SttTarget, TtsTarget};
@@ -46,12 +51,10 @@ pub struct Config {
     pub http: Http,
     /// How media is handled.
     pub media: Media,
-    /// Who may speak when.
-    pub conversation: Conversation,
-    /// When a stage has failed its turn.
-    pub timeouts: Timeouts,
-    /// When a stage is slow.
-    pub budgets: Budgets,
+    /// How every call behaves: turn-taking, jitter buffer, patience, budgets.
+    pub call: CallConfig,
+    /// From opening a speech-to-text stream until it is ready.
+    pub stt_connect: Duration,
     /// Speech-to-text targets by name.
     pub stt: BTreeMap<String, SttTarget>,
     /// Language model targets by name.
@@ -60,8 +63,8 @@ pub struct Config {
     pub tts: BTreeMap<String, TtsTarget>,
     /// What agents may name.
     pub routes: Routes,
-    /// Agent files by the key that trunks carry.
-    pub agents: BTreeMap<String, AgentFile>,
+    /// Agents by the key that trunks carry.
+    pub agents: BTreeMap<String, Arc<Agent>>,
     /// Where calls come from; the first that matches takes the call. Never empty.
     pub trunks: Vec<Trunk>,
     /// What is written to standard error.
@@ -165,73 +168,6 @@ pub struct Http {
 pub struct Media {
     /// Threads that calls live on.
     pub threads: usize,
-    /// The jitter buffer never holds less.
-    pub jitter_min: Duration,
-    /// The jitter buffer never holds more.
-    pub jitter_max: Duration,
-}
-
-/// Who may speak when: `[conversation]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conversation {
-    /// Silence that ends a turn which sounds finished.
-    pub complete: Duration,
-    /// Silence that ends a turn which may be finished.
-    pub unsure: Duration,
-    /// Silence that ends a turn which breaks off.
-    pub incomplete: Duration,
-    /// Silence that ends a turn in which a number is not whole yet.
-    pub number_short: Duration,
-    /// Speech that takes the floor from the agent.
-    pub barge_in_speech: Duration,
-    /// Silence after which the agent asks whether someone is there.
-    pub no_input: Duration,
-    /// How often it asks before it says goodbye.
-    pub no_input_limit: u32,
-    /// The longest call.
-    pub max_duration: Duration,
-}
-
-/// When a stage has failed its turn: `[timeouts_ms]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From opening a speech-to-text stream until it is ready.
-    pub stt_connect: Duration,
-    /// From the question to the first delta, where the route says nothing else.
-    pub llm_first_token: Duration,
-    /// From a sentence to its first audio.
-    pub tts_first_audio: Duration,
-    /// From a tool's start to its result, where the agent says nothing else.
-    pub tool: Duration,
-}
-
-/// When a stage is slow: `[budgets_ms]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Budgets {
-    /// Every stage of [`Stage::ALL`].
-    pub stages: BTreeMap<Stage, Duration>,
-    /// The whole response gap.
-    pub total: Duration,
-}
-
-/// An agent file, read but not yet understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentFile {
-    /// What its problems are reported against: its path, or that it is built in.
-    pub name: String,
-    /// Its text.
-    pub text: String,
-    /// Where the files that it names are looked for; absent for the built-in agent.
-    pub folder: Option<PathBuf>,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Pretty,
-    /// One JSON object in each line.
-    Json,
 }
 
 /// What is written to standard error: `[log]`.

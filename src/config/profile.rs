@@ -1,7 +1,7 @@
 //! SIP profiles: how one kind of carrier or PBX behaves. The files are in sip-profiles/.
 //! Does not know trunks or addresses.
 
-use super::{check::Checker, problem::suggest, raw::Key, read::read, value::Transport};
+use super::{checker::Checker, problem::suggest, raw::Key, read::read, value::Transport};
 use serde::Deserialize;
 use std::{ops::RangeInclusive, time::Duration};
 use toml::Spanned;

@@ -46,6 +46,7 @@ pub(super) struct RawSip {
     pub(super) listen: Key<Vec<Spanned<String>>>,
     pub(super) user_agent: Key<String>,
     pub(super) at_cap_status: Key<i64>,
+    pub(super) ring_ms: Key<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,8 +89,10 @@ pub(super) struct RawConversation {
 pub(super) struct RawTimeouts {
     pub(super) stt_connect: Key<i64>,
     pub(super) llm_first_token: Key<i64>,
+    pub(super) reply: Key<i64>,
     pub(super) tts_first_audio: Key<i64>,
     pub(super) tool: Key<i64>,
+    pub(super) media: Key<i64>,
 }
 
 /// One key for each `call::latency::Stage`, under its name, and one for the whole.
@@ -158,6 +161,9 @@ pub(super) struct RawRoute {
 pub(super) struct RawLlmRoute {
     pub(super) targets: Key<Vec<Spanned<String>>>,
     pub(super) first_speakable_ms: Key<i64>,
+    pub(super) stall_ms: Key<i64>,
+    pub(super) total_ms: Key<i64>,
+    pub(super) rounds: Key<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

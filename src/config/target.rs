@@ -2,12 +2,13 @@
 //! Knows what each provider needs; does not know how to talk to it.
 
 use super::{
-    check::Checker,
+    checker::Checker,
     defaults::{DEEPGRAM_URL, ELEVENLABS_URL, OPENAI_URL},
     problem::suggest,
     raw::{Key, Named, RawLlm, RawRoutes, RawStt, RawTts},
-    value::Secret,
 };
+use crate::secret::Secret;
+use ai_gateway::{Route as LlmRoute, TargetId};
 use std::{collections::BTreeMap, time::Duration};
 use toml::Spanned;
 
@@ -86,15 +87,6 @@ pub struct Routes {
 pub struct Route {
     /// Never empty; each exists.
     pub targets: Vec<String>,
-}
-
-/// The same, with the patience for each target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LlmRoute {
-    /// Never empty; each exists.
-    pub targets: Vec<String>,
-    /// The next target is asked when this one has said nothing for so long.
-    pub first_speakable: Duration,
 }
 
 /// The names of all targets, for routes to refer to.
@@ -197,7 +189,10 @@ impl Checker<'_> {
     pub(super) fn routes(&mut self, raw: &RawRoutes, names: &Names, patience: Duration) -> Routes {
         let mut stt = BTreeMap::from([("default".to_owned(), Route { targets: vec!["embedded".into()] })]);
         let mut tts = stt.clone();
-        let flow = LlmRoute { targets: vec!["flow".into()], first_speakable: patience };
+        let flow = LlmRoute {
+            first_speakable_timeout: patience,
+            ..LlmRoute::new("default", [TargetId("flow".to_owned())])
+        };
         let mut llm = BTreeMap::from([("default".to_owned(), flow)]);
         for (raw, routes, stage, known) in
             [(&raw.stt, &mut stt, "stt", &names.stt), (&raw.tts, &mut tts, "tts", &names.tts)]
@@ -208,9 +203,16 @@ impl Checker<'_> {
             }
         }
         for (name, raw) in &raw.llm {
-            let targets = self.route_targets("llm", name, &raw.targets, &names.llm);
-            let first_speakable = self.milliseconds(&raw.first_speakable_ms, patience, 100..=60_000);
-            llm.insert(name.get_ref().clone(), LlmRoute { targets, first_speakable });
+            let targets = self.route_targets("llm", name, &raw.targets, &names.llm).into_iter().map(TargetId);
+            let default = LlmRoute::new(name.get_ref(), targets);
+            let route = LlmRoute {
+                first_speakable_timeout: self.milliseconds(&raw.first_speakable_ms, patience, 100..=60_000),
+                stall_timeout: self.milliseconds(&raw.stall_ms, default.stall_timeout, 100..=60_000),
+                total_timeout: self.milliseconds(&raw.total_ms, default.total_timeout, 1000..=600_000),
+                rounds: self.number(&raw.rounds, default.rounds, 1..=10),
+                ..default
+            };
+            llm.insert(name.get_ref().clone(), route);
         }
         Routes { stt, llm, tts }
     }

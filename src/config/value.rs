@@ -1,30 +1,12 @@
 //! The values a config file is made of: addresses, port ranges, networks, secrets.
 //! Does not know which key they belong to.
 
+pub use sip::Transport;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
 };
-
-/// What carries SIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
-    /// One message in one datagram.
-    Udp,
-    /// Messages in a stream.
-    Tcp,
-}
-
-impl Transport {
-    /// As it stands in the config.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        }
-    }
-}
 
 /// Where SIP is awaited, written `udp:0.0.0.0:5060`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +19,7 @@ pub struct Listen {
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport.name(), self.address)
+        write!(f, "{}:{}", self.transport.name().to_ascii_lowercase(), self.address)
     }
 }
 
@@ -175,28 +157,6 @@ impl FromStr for Network {
     }
 }
 
-/// A key or password. It cannot be printed by accident.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
-    /// The secret itself, for the one line that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,10 +197,5 @@ mod tests {
         assert_eq!(parse::<Listen>("TCP:[::]:5060").to_string(), "tcp:[::]:5060");
         assert_eq!(parse::<RtpBind>("[::1]:20000-20099").ports.pairs(), 50);
         assert!("0.0.0.0:5060".parse::<Listen>().is_err() && "udp:5060".parse::<Listen>().is_err());
-    }
-
-    #[test]
-    fn a_secret_is_never_printed() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(…)");
     }
 }

@@ -1,6 +1,12 @@
 //! How speech-to-text, language models and text-to-speech plug in.
 //! Knows the three traits and the streams between a call and a provider; each vendor is a file beside this one.
 
+pub mod deepgram;
+pub mod elevenlabs;
+pub mod flow;
+pub mod openai;
+mod websocket;
+
 use call::{CallId, LlmEvent, SttEvent, ToolResult, TtsEvent};
 use conversation::{Expectation, LlmRequest, TurnId};
 use media::{Frame, SampleRate};

@@ -18,6 +18,7 @@ use sip::{Address, DialogKey, EndpointStatistics, Event, Flow, IncomingInvite};
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -37,11 +38,31 @@ pub trait RecordSink: Send + Sync {
 
 /// Makes a call out of an INVITE. Called on the SIP task: it must not wait.
 pub trait CallBuilder: Send + Sync {
+    /// The trunk that a call comes over, before anything is spent on it; `None`: whatever the server's config says.
+    ///
+    /// # Errors
+    /// [`Refusal`] when no trunk claims it.
+    fn trunk(&self, _invite: &IncomingInvite) -> Result<Option<ArrivalTrunk>, Refusal> {
+        Ok(None)
+    }
+
     /// The machine of a new call and whom it works with.
     ///
     /// # Errors
     /// [`Refusal`] when nobody here takes such a call.
     fn build(&self, now: Instant, call: NewCall<'_>) -> Result<BuiltCall, Refusal>;
+}
+
+/// What the trunk of a new call decides before the call is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrivalTrunk {
+    /// Its name, for the record.
+    pub name: String,
+    /// The status that refuses calls over the cap.
+    pub full_status: u16,
+    /// Seconds of the Retry-After of a refusal over the cap; `None`: no such header, so that the carrier takes its next
+    /// route at once.
+    pub retry_after: Option<RangeInclusive<u32>>,
 }
 
 /// A call that has its slot and its sockets.
@@ -193,25 +214,43 @@ impl Admission {
     }
 
     fn invite(&mut self, now: Instant, invite: &IncomingInvite, commands: &mut Vec<sip::Command>) {
-        let arrival = self.arrival(invite.sip_call_id.clone(), &invite.from, invite.user.clone());
-        let refusal = match self.admit(now, invite, &arrival) {
-            Ok(()) => return,
-            Err(refusal) => refusal,
-        };
+        let mut arrival = self.arrival(invite.sip_call_id.clone(), &invite.from, invite.user.clone());
+        let builder = Arc::clone(&self.services.calls);
+        let trunk = builder.trunk(invite).map(|trunk| trunk.unwrap_or_else(|| self.own_trunk()));
+        let mut retry_after = Some(self.config.retry_after.clone());
+        let admitted = trunk.and_then(|trunk| {
+            arrival.trunk = trunk.name;
+            retry_after = trunk.retry_after;
+            self.admit(now, invite, &arrival, trunk.full_status)
+        });
+        let Err(refusal) = admitted else { return };
         let mut headers = Vec::new();
-        if refusal.status == 503 {
-            let seconds = self.chance.within(&self.config.retry_after);
-            headers.push(("Retry-After".to_owned(), seconds.to_string()));
+        if let (503, Some(seconds)) = (refusal.status, retry_after) {
+            headers.push(("Retry-After".to_owned(), self.chance.within(&seconds).to_string()));
         }
         let (dialog, status) = (invite.dialog, refusal.status);
         commands.push(sip::Command::Respond { dialog, status, reason: None, sdp: None, headers });
         self.count_refused(arrival, refusal, now.elapsed());
     }
 
+    fn own_trunk(&self) -> ArrivalTrunk {
+        ArrivalTrunk {
+            name: self.config.trunk.clone(),
+            full_status: self.config.full_status,
+            retry_after: Some(self.config.retry_after.clone()),
+        }
+    }
+
     /// Takes a slot and its sockets before anything rings, and starts the call. What was taken comes back if the call
     /// does not begin.
-    fn admit(&mut self, now: Instant, invite: &IncomingInvite, arrival: &Arrival) -> Result<(), Refusal> {
-        let full = Refusal { status: self.config.full_status, cause: Cause::PortsFull };
+    fn admit(
+        &mut self,
+        now: Instant,
+        invite: &IncomingInvite,
+        arrival: &Arrival,
+        full_status: u16,
+    ) -> Result<(), Refusal> {
+        let full = Refusal { status: full_status, cause: Cause::PortsFull };
         if self.status.draining {
             return Err(Refusal { status: 503, cause: Cause::Draining });
         }

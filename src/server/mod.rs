@@ -5,7 +5,7 @@ mod admission;
 mod agent_calls;
 mod chance;
 
-pub use admission::{BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
+pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
 pub use agent_calls::AgentCalls;
 
 use crate::{

@@ -2,7 +2,7 @@
 //! Knows columns and their meaning. Knows neither SQL nor how a call comes to have them.
 
 use crate::telemetry::Pii;
-use call::{CallId, latency::StageTime};
+use call::{CallId, Event, cdr::Cdr, latency::StageTime};
 use serde::{Deserialize, Serialize};
 
 /// End cause of calls whose server died under them; written when the next one starts.
@@ -83,7 +83,7 @@ pub struct CallRecord {
     /// The port slot it held.
     pub port_slot: Option<u32>,
     /// Slots in use when it got its slot, this one included.
-    pub concurrency: u32,
+    pub concurrency: Option<u32>,
     /// The codec's name.
     pub codec: Option<String>,
     /// Turns of the agent.
@@ -115,7 +115,7 @@ impl CallRecord {
             end_cause: None,
             sip_status: None,
             port_slot: None,
-            concurrency: 0,
+            concurrency: None,
             codec: None,
             turns: 0,
             barge_ins: 0,
@@ -123,6 +123,52 @@ impl CallRecord {
             gap_p50_us: None,
             gap_max_us: None,
         }
+    }
+}
+
+impl From<&Cdr> for CallRecord {
+    /// What a call says of itself at its end, as it is kept. A call of ours outward is marked by whoever dialled.
+    fn from(cdr: &Cdr) -> Self {
+        let arrival = &cdr.arrival;
+        let invite_us = i64::try_from(arrival.invited_at_us).unwrap_or(i64::MAX);
+        let after = |us: u64| invite_us.saturating_add_unsigned(us);
+        Self {
+            trunk: Some(arrival.trunk.clone()),
+            agent: cdr.agent.clone(),
+            caller: Pii::new(arrival.caller.clone()),
+            called: Pii::new(arrival.called.clone()),
+            answer_us: cdr.answered_after_us.map(after),
+            end_us: cdr.ended_after_us.map(after),
+            end_cause: cdr.cause.clone(),
+            sip_status: cdr.sip_status,
+            port_slot: cdr.port_slot,
+            concurrency: cdr.concurrency,
+            codec: cdr.codec.clone(),
+            turns: cdr.turns,
+            barge_ins: cdr.barge_ins,
+            quality: cdr.quality.as_ref().and_then(Quality::of).unwrap_or_default(),
+            gap_p50_us: cdr.gap_us(0.5),
+            gap_max_us: cdr.gap_us(1.0),
+            ..Self::new(arrival.call, Direction::Inbound, arrival.sip_call_id.clone(), invite_us)
+        }
+    }
+}
+
+impl Quality {
+    /// The figures of the event that carries them.
+    pub fn of(event: &Event) -> Option<Self> {
+        let Event::Quality { received, lost, late, concealed, jitter_us, sent, foreign } = event else {
+            return None;
+        };
+        Some(Self {
+            received: *received,
+            lost: *lost,
+            late: *late,
+            concealed: *concealed,
+            jitter_us: *jitter_us,
+            sent: *sent,
+            foreign: *foreign,
+        })
     }
 }
 
@@ -166,5 +212,27 @@ pub mod call_id {
     /// When the text is not hexadecimal.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CallId, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use call::cdr::{Arrival, Cause};
+
+    #[test]
+    fn a_refused_call_is_a_record_like_any_other() {
+        let arrival = Arrival {
+            call: CallId(1),
+            sip_call_id: "a@b".into(),
+            invited_at_us: 1_000_000,
+            trunk: "generic".into(),
+            caller: "+15550100".into(),
+            called: "100".into(),
+        };
+        let record = CallRecord::from(&Cdr::refused(arrival, Cause::PortsFull, 503, 300));
+        assert_eq!((record.invite_us, record.answer_us, record.end_us), (1_000_000, None, Some(1_000_300)));
+        assert_eq!((record.end_cause.as_deref(), record.sip_status), (Some("ports_full"), Some(503)));
+        assert!(!format!("{record:?}").contains("+15550100"));
     }
 }

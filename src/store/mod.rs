@@ -103,7 +103,7 @@ enum Message {
 }
 
 enum SpoolMessage {
-    Record(CallRecord),
+    Record(Box<CallRecord>),
     /// Answered when every record before it has been taken care of.
     Flush(SyncSender<()>),
 }
@@ -162,7 +162,7 @@ impl Store {
             Err(
                 TrySendError::Full(Message::End(record)) | TrySendError::Disconnected(Message::End(record)),
             ) => {
-                self.spool(*record);
+                self.spool(record);
             }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 unreachable!("it gives back what it got")
@@ -199,7 +199,7 @@ impl Store {
         }
     }
 
-    fn spool(&self, record: CallRecord) {
+    fn spool(&self, record: Box<CallRecord>) {
         let call = record.call;
         let queued = self
             .0

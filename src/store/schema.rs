@@ -21,7 +21,7 @@ CREATE TABLE calls (
     end_cause TEXT,
     sip_status INTEGER,
     port_slot INTEGER,
-    concurrency INTEGER NOT NULL,
+    concurrency INTEGER,
     codec TEXT,
     turns INTEGER NOT NULL,
     barge_ins INTEGER NOT NULL,

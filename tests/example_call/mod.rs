@@ -67,7 +67,7 @@ pub fn running(call: CallId) -> CallRecord {
         caller: "+15550100".to_owned().into(),
         called: "+15550199".to_owned().into(),
         port_slot: Some(3),
-        concurrency: 2,
+        concurrency: Some(2),
         codec: Some("PCMU".into()),
         ..CallRecord::new(call, Direction::Inbound, id, at)
     }
@@ -187,7 +187,7 @@ pub fn events() -> Vec<Stamped> {
             },
         ),
         (22_000_000, Event::NoInput { count: 1 }),
-        (31_400_000, Event::Ended { cause: "caller_hung_up".into() }),
+        (31_400_000, Event::Ended { cause: "caller_hung_up".into(), status: None }),
     ]
     .map(|(at_us, event)| Stamped { at_us, event })
     .to_vec()

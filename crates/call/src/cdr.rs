@@ -28,6 +28,8 @@ pub enum Cause {
     NoCommonCodec,
     /// Speech-to-text was lost for good.
     SttFailed,
+    /// Nothing could be spoken any more, not even a prepared sentence.
+    TtsFailed,
     /// A fault of ours.
     InternalError,
     /// Refused: every port slot was in use.
@@ -40,7 +42,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
@@ -52,6 +54,7 @@ impl Cause {
         Self::AckTimeout,
         Self::NoCommonCodec,
         Self::SttFailed,
+        Self::TtsFailed,
         Self::InternalError,
         Self::PortsFull,
         Self::Draining,
@@ -72,6 +75,7 @@ impl Cause {
             Self::AckTimeout => "ack_timeout",
             Self::NoCommonCodec => "no_common_codec",
             Self::SttFailed => "stt_failed",
+            Self::TtsFailed => "tts_failed",
             Self::InternalError => "internal_error",
             Self::PortsFull => "ports_full",
             Self::Draining => "draining",

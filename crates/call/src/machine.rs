@@ -4,7 +4,7 @@
 use crate::{
     CallConfig, CallSetup, Event, HangUp, Input, Output, SipInput,
     cdr::Cause,
-    leg::{Leg, Wall},
+    leg::{Leg, Listened, Wall},
     reply::Reply,
 };
 use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
@@ -53,9 +53,11 @@ pub struct Call {
 }
 
 /// The caller's speech as the leg heard it: what the response gap is measured from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Hearing {
     pub(crate) speech: bool,
+    /// Loudest frame of the speech under way.
+    peak_dbfs: f32,
     /// Arrival of the last packet with speech, and when it was taken from the jitter buffer.
     pub(crate) last: Option<(Instant, Instant)>,
 }
@@ -76,7 +78,7 @@ impl Call {
             turn: TurnId::default(),
             reply: None,
             next_frame: now + FRAME,
-            hearing: Hearing { speech: false, last: None },
+            hearing: Hearing::default(),
             silent_since: None,
             holder: Holder::Nobody,
         }
@@ -184,13 +186,10 @@ impl Call {
             return;
         }
         if listened.speech != self.hearing.speech {
-            self.hearing.speech = listened.speech;
             out.push(Output::Event(Event::Speech { active: listened.speech }));
         }
-        if listened.speech {
-            self.hearing.last = Some((listened.heard.arrived.unwrap_or(now), now));
-        }
-        let decision = self.floor.handle_frame(now, listened.speech);
+        let voiced = self.hearing.note(now, &listened);
+        let decision = self.floor.handle_frame(now, voiced);
         out.push(Output::Hear(listened.heard.frame));
         self.decide(now, decision, out);
     }
@@ -235,6 +234,27 @@ impl Call {
             self.holder = holder;
             out.push(Output::Event(Event::Floor { holder: holder.name().to_owned() }));
         }
+    }
+}
+
+/// A frame this far below the loudest one of its utterance carries no word, though the voice detector still hangs on.
+const TAIL_DB: f32 = 30.0;
+
+impl Hearing {
+    /// Whether a frame carries speech. The detector ends speech about 100 ms late by nature; its tail is silence, and
+    /// the caller waits through it, so neither the floor nor the trace may count it as speech.
+    fn note(&mut self, now: Instant, listened: &Listened) -> bool {
+        let level = listened.heard.frame.level_dbfs();
+        self.peak_dbfs = match (self.speech, listened.speech) {
+            (true, true) => self.peak_dbfs.max(level),
+            (false, _) | (_, false) => level,
+        };
+        self.speech = listened.speech;
+        let voiced = listened.speech && level > self.peak_dbfs - TAIL_DB;
+        if voiced {
+            self.last = Some((listened.heard.arrived.unwrap_or(now), now));
+        }
+        voiced
     }
 }
 

@@ -411,12 +411,8 @@ impl Call {
         out.push(Output::Event(Event::Fallback { turn, stage: stage.to_owned(), reason }));
         self.cut_reply(out);
         if saved {
-            // Even the prepared sentence could not be spoken: give the floor back rather than try for ever.
-            self.floor.agent_done(now);
-            if let Some(cause) = then {
-                self.end(cause, out);
-            }
-            return;
+            // Not even the prepared sentence can be spoken: an honest end is better than a mute agent.
+            return self.end(then.unwrap_or(Cause::TtsFailed), out);
         }
         let clip = if then.is_some() { &self.setup.clips.goodbye } else { &self.setup.clips.trouble }.clone();
         // A turn of its own: whatever the failed providers still send carries the old number.

@@ -17,6 +17,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Sentences given to a recogniser at most.
 const MAX_EXAMPLES: u64 = 20_000;
+/// How often a sentence comes at most to make its intent as frequent as the others.
+const MOST_REPEATS: u64 = 30;
 
 /// A part of the answering chain that a route can be chosen for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -263,8 +265,8 @@ impl Agent {
         Arc::clone(&self.phrases)
     }
 
-    /// What callers say, as lower-case words, for a recogniser's language model: the same about 20,000 sentences
-    /// every time.
+    /// What callers say, as lower-case words, for a recogniser's language model: at most 20,000 sentences, the same
+    /// every time. Frequent ones come several times.
     pub fn example_sentences(&self) -> Vec<Vec<String>> {
         examples(&self.intents, &self.slots)
     }
@@ -283,12 +285,12 @@ impl Slot {
 
     /// The `n`-th example of how it is said.
     fn example(&self, n: u64) -> String {
-        let pick = |list: &[&str]| list[usize::try_from(n).unwrap_or(usize::MAX) % list.len()].to_owned();
+        let pick = |list: &[&str]| list[usize_of(n) % list.len()].to_owned();
         match &self.kind {
             SlotKind::Date => pick(DAYS),
             SlotKind::Time => {
-                let hour = HOURS[usize::try_from(n).unwrap_or(0) % HOURS.len()];
-                TIMES[usize::try_from(n / HOURS.len() as u64).unwrap_or(0) % TIMES.len()].replace('#', hour)
+                let hour = HOURS[usize_of(n) % HOURS.len()];
+                TIMES[usize_of(n / HOURS.len() as u64) % TIMES.len()].replace('#', hour)
             }
             SlotKind::Digits { length } => {
                 let length = usize::from(length.unwrap_or(4));
@@ -297,7 +299,7 @@ impl Slot {
                 if n.is_multiple_of(3) { digits.replace("zero", "oh") } else { digits }
             }
             SlotKind::Name { known } if known.is_empty() => "smith".to_owned(),
-            SlotKind::Name { known } => known[usize::try_from(n).unwrap_or(0) % known.len()].clone(),
+            SlotKind::Name { known } => known[usize_of(n) % known.len()].clone(),
         }
     }
 
@@ -369,33 +371,39 @@ const ANSWERS: &[&str] = &[
     "uh",
 ];
 
-/// Expands phrases and answers, evenly, until there are enough.
+/// Expands phrases and answers. Every intent and every slot gets about the same number of sentences, because a
+/// recogniser takes their number for their probability; what can be said in few ways comes several times.
 pub(crate) fn examples(intents: &[Intent], slots: &BTreeMap<String, Slot>) -> Vec<Vec<String>> {
-    let mut out: Vec<Vec<String>> =
-        ANSWERS.iter().map(|answer| answer.split(' ').map(str::to_owned).collect()).collect();
+    let share = (MAX_EXAMPLES / (intents.len() + slots.len() + 1).max(10) as u64).max(1);
+    let split = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let answers = (0..share.min(MOST_REPEATS * ANSWERS.len() as u64))
+        .map(|n| split(ANSWERS[usize_of(n) % ANSWERS.len()]));
+    let mut out: Vec<Vec<String>> = answers.collect();
     for slot in slots.values() {
-        let answers = (0..slot.examples()).map(|n| slot.example(n));
-        let framed =
-            (0..slot.examples().min(60)).map(|n| format!("{} {}", slot_frame(&slot.kind), slot.example(n)));
-        out.extend(
-            answers.chain(framed).map(|answer| answer.split_whitespace().map(str::to_owned).collect()),
-        );
+        let wanted = share.min(MOST_REPEATS * slot.examples());
+        out.extend((0..wanted).map(|n| match n % 4 {
+            3 => split(&format!("{} {}", slot_frame(&slot.kind), slot.example(n / 4))),
+            _ => split(&slot.example(n / 4 * 3 + n % 4)),
+        }));
     }
-    let patterns: Vec<&Pattern> = intents.iter().flat_map(|intent| &intent.patterns).collect();
-    let share = MAX_EXAMPLES.saturating_sub(out.len() as u64) / (patterns.len().max(1) as u64);
-    for pattern in patterns {
-        let has_slots = !pattern.slots().is_empty();
-        let wanted = if has_slots { share } else { pattern.count().min(share) };
-        let shapes: Vec<Vec<Piece>> = pattern.some(wanted).collect();
-        // Few shapes with slots are said several times, with other days and names.
-        let rounds = if has_slots { (wanted / shapes.len().max(1) as u64).clamp(1, 40) } else { 1 };
-        for round in 0..rounds {
-            for (n, shape) in shapes.iter().enumerate() {
-                out.push(say(shape, slots, scatter(round << 32 | n as u64)));
-            }
+    for intent in intents {
+        let share = share / intent.patterns.len().max(1) as u64;
+        for pattern in &intent.patterns {
+            // The short ways are the frequent ones.
+            let bare = pattern.bare();
+            let shapes = bare.some((share / 4).max(1)).chain(pattern.some(share.max(1)));
+            let shapes: Vec<Vec<Piece>> = shapes.filter(|shape| !shape.is_empty()).collect();
+            let wanted = share.min(MOST_REPEATS * shapes.len() as u64).max(1);
+            let shape = |n: u64| &shapes[usize_of(n) % shapes.len()];
+            out.extend((0..wanted).map(|n| say(shape(n), slots, scatter(n))));
         }
     }
+    out.truncate(usize_of(MAX_EXAMPLES));
     out
+}
+
+fn usize_of(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// What callers put before an answer.

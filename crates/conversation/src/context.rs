@@ -233,10 +233,10 @@ impl Reply {
     }
 
     fn messages(&self, out: &mut Vec<Message>) {
-        for step in &self.steps {
+        for (n, step) in self.steps.iter().enumerate() {
             let text = join(step.sentences.iter().map(Sentence::said));
             let cut = step.sentences.iter().any(|sentence| !sentence.unsaid().is_empty());
-            let last = std::ptr::eq(step, &raw const self.steps[self.steps.len() - 1]);
+            let last = n + 1 == self.steps.len();
             if text.is_empty() && step.calls.is_empty() {
                 continue;
             }
@@ -296,4 +296,196 @@ impl Sentence {
 
 fn join<'a>(parts: impl Iterator<Item = &'a str>) -> String {
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grammar::scatter;
+
+    fn call(id: &str) -> ToolCall {
+        ToolCall { id: id.to_owned(), name: "find_slots".to_owned(), arguments: "{}".to_owned() }
+    }
+
+    fn heard(index: u32, fraction: f32) -> HeardSentence {
+        HeardSentence { index, fraction }
+    }
+
+    /// The messages as lines: `u:`, `a:` (with `!` when interrupted and `+id` for calls), `t:`.
+    fn lines(context: &Context) -> Vec<String> {
+        let line = |message: &Message| match message {
+            Message::User { text } => format!("u: {text}"),
+            Message::Assistant { text, tool_calls, interrupted } => {
+                let calls: String = tool_calls.iter().map(|call| format!(" +{}", call.id)).collect();
+                format!("a{}: {text}{calls}", if *interrupted { "!" } else { "" })
+            }
+            Message::Tool { call_id, result, .. } => format!("t {call_id}: {result}"),
+        };
+        context.messages().iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_cut_sentence_ends_with_the_last_whole_word_that_was_heard() {
+        let mut context = Context::new("");
+        context.user("hours");
+        context.assistant_sentence(TurnId(1), 0, "We open at nine.");
+        context.assistant_sentence(TurnId(1), 1, "We close at five in the afternoon.");
+        context.assistant_sentence(TurnId(1), 2, "On Sunday we are closed.");
+        context.heard(TurnId(1), &[heard(0, 1.0), heard(1, 0.5)]);
+        assert_eq!(lines(&context), ["u: hours", "a!: We open at nine. We close at five"]);
+        let (said, unsaid) = context.heard_and_unsaid(TurnId(1));
+        assert_eq!(said, "We open at nine. We close at five");
+        assert_eq!(unsaid, "in the afternoon. On Sunday we are closed.");
+    }
+
+    #[test]
+    fn a_reply_of_which_nothing_was_heard_leaves_no_trace() {
+        let mut context = Context::new("");
+        context.user("book an appointment");
+        context.assistant_sentence(TurnId(1), 0, "For which day?");
+        context.heard(TurnId(1), &[]);
+        context.user("for tuesday");
+        assert_eq!(lines(&context), ["u: book an appointment for tuesday"]);
+    }
+
+    #[test]
+    fn a_sentence_made_after_the_cut_was_not_heard() {
+        let mut context = Context::new("");
+        context.user("hours");
+        context.assistant_sentence(TurnId(1), 0, "We open at nine.");
+        context.heard(TurnId(1), &[heard(0, 1.0)]);
+        context.interrupted(TurnId(1));
+        context.assistant_sentence(TurnId(1), 1, "We close at five.");
+        assert_eq!(lines(&context), ["u: hours", "a!: We open at nine."]);
+    }
+
+    #[test]
+    fn a_tool_result_that_comes_after_the_interruption_is_kept() {
+        let mut context = Context::new("");
+        context.user("book it");
+        context.assistant_sentence(TurnId(1), 0, "One moment.");
+        context.tool_call(TurnId(1), call("c1"));
+        context.heard(TurnId(1), &[]);
+        context.user("hello?");
+        assert_eq!(lines(&context), ["u: book it", "a!:  +c1", &format!("t c1: {PENDING}"), "u: hello?"]);
+        assert!(context.tool_result("c1", r#"{"changes":1}"#));
+        assert_eq!(lines(&context), ["u: book it", "a!:  +c1", r#"t c1: {"changes":1}"#, "u: hello?"]);
+        assert!(!context.tool_result("c1", "{}"), "a second result is refused");
+        assert!(!context.tool_result("c9", "{}"), "a result of nobody's call is refused");
+    }
+
+    #[test]
+    fn words_after_a_tool_follow_its_result() {
+        let mut context = Context::new("");
+        context.user("tuesday");
+        context.assistant_sentence(TurnId(1), 0, "Let me see.");
+        context.tool_call(TurnId(1), call("c1"));
+        context.tool_call(TurnId(1), call("c2"));
+        context.tool_result("c2", "[]");
+        context.tool_result("c1", "[1]");
+        context.assistant_sentence(TurnId(1), 1, "Nine is free.");
+        assert_eq!(
+            lines(&context),
+            ["u: tuesday", "a: Let me see. +c1 +c2", "t c1: [1]", "t c2: []", "a: Nine is free."]
+        );
+    }
+
+    #[test]
+    fn a_long_call_forgets_its_beginning_and_keeps_the_system_prompt() {
+        let agent =
+            Agent::parse("[agent]\nname = \"a\"\ngreeting = \"hi\"\n", &std::collections::BTreeMap::new())
+                .expect("a small agent");
+        let today = jiff::civil::date(2026, 10, 12);
+        let mut context = Context::new("You are kind.");
+        for turn in 0..500 {
+            context.user(format!("question {turn}"));
+            context.assistant_sentence(TurnId(turn), 0, "answer ".repeat(20));
+            context.tool_call(TurnId(turn), call(&format!("c{turn}")));
+        }
+        let request = context.request(&agent, today);
+        assert!(request.system.starts_with("You are kind."));
+        assert!(request.messages.len() <= MAX_MESSAGES + 4);
+        assert!(matches!(&request.messages[0], Message::User { .. }));
+        assert!(
+            matches!(&request.messages[request.messages.len() - 3], Message::User { text } if text == "question 499")
+        );
+    }
+
+    /// Whatever is cut wherever: no word is in the context that was not heard whole, every call has its result right
+    /// after it, and no tool is forgotten.
+    #[test]
+    fn the_context_never_holds_an_unheard_word() {
+        for seed in 0..2_000_u64 {
+            let mut chance = (0..).map(|n| scatter(seed << 16 | n));
+            let mut next = |below: u64| chance.next().map_or(0, |n| n % below);
+            let mut context = Context::new("");
+            let (mut heard_words, mut calls) = (Vec::new(), Vec::new());
+            for turn in 0..5 {
+                let turn = TurnId(turn);
+                context.user("so");
+                let mut reports = Vec::new();
+                for index in 0..u32::try_from(next(5)).expect("small") {
+                    let count = next(9) + 1;
+                    let words: Vec<String> = (0..count).map(|n| format!("w{}x{index}x{n}", turn.0)).collect();
+                    let text = words.join(" ");
+                    context.assistant_sentence(turn, index, text.clone());
+                    #[expect(clippy::cast_precision_loss, reason = "small")]
+                    let fraction = match next(3) {
+                        0 => 0.0,
+                        1 => 1.0,
+                        _ => next(1000) as f32 / 1000.0,
+                    };
+                    // A word was heard if its last letter was.
+                    let mut end = 0;
+                    for word in &words {
+                        end += word.len();
+                        #[expect(clippy::cast_precision_loss, reason = "small")]
+                        if end as f32 <= fraction * text.len() as f32 + 0.01 {
+                            heard_words.push(word.clone());
+                        }
+                        end += 1;
+                    }
+                    reports.push(heard(index, fraction));
+                    if next(3) == 0 {
+                        let id = format!("c{}", calls.len());
+                        context.tool_call(turn, call(&id));
+                        calls.push(id.clone());
+                        if next(2) == 0 {
+                            context.tool_result(&id, "{}");
+                        }
+                    }
+                }
+                context.heard(turn, &reports);
+                if let Some(id) = calls.last().filter(|_| next(2) == 0) {
+                    context.tool_result(id, "{}");
+                }
+            }
+            check(&context, &heard_words, &calls, seed);
+        }
+    }
+
+    fn check(context: &Context, heard_words: &[String], calls: &[String], seed: u64) {
+        let messages = context.messages();
+        let mut found = Vec::new();
+        let mut open: Vec<String> = Vec::new();
+        for message in &messages {
+            match message {
+                Message::Assistant { text, tool_calls, .. } => {
+                    assert!(open.is_empty(), "seed {seed}: a call without a result");
+                    assert!(!text.is_empty() || !tool_calls.is_empty(), "seed {seed}: an empty message");
+                    for word in text.split_whitespace() {
+                        assert!(
+                            heard_words.iter().any(|heard| heard == word),
+                            "seed {seed}: {word} was not heard"
+                        );
+                    }
+                    open.extend(tool_calls.iter().map(|call| call.id.clone()));
+                    found.extend(tool_calls.iter().map(|call| call.id.clone()));
+                }
+                Message::Tool { call_id, .. } => assert_eq!(open.remove(0), *call_id, "seed {seed}"),
+                Message::User { .. } => assert!(open.is_empty(), "seed {seed}: a call without a result"),
+            }
+        }
+        assert_eq!(found, calls, "seed {seed}: a call was lost");
+    }
 }

@@ -153,3 +153,49 @@ fn answers(heard: &[String], expectation: Expectation) -> bool {
         Expectation::Any | Expectation::Digits { .. } | Expectation::Name => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sounds_finished_is_told_from_what_goes_on() {
+        use Completeness::{Complete, Incomplete, NumberShort, Unsure};
+        use EndOfTurnReason::{DigitsSpoken, Phrase, Punctuation, YesNo};
+        let five = Expectation::Digits { count: Some(5) };
+        let some = Expectation::Digits { count: None };
+        for (text, expectation, wanted) in [
+            ("what are your opening hours?", Expectation::Any, Complete(Punctuation)),
+            ("what is it for?", Expectation::Any, Complete(Punctuation)),
+            ("opening hours", Expectation::Any, Unsure),
+            ("", Expectation::Any, Unsure),
+            ("i would like to", Expectation::Any, Incomplete),
+            ("My appointment is on.", Expectation::Any, Incomplete),
+            ("tuesday um", Expectation::Date, Incomplete),
+            ("on tuesday", Expectation::Date, Complete(Phrase)),
+            ("half past three", Expectation::Time, Complete(Phrase)),
+            ("three", Expectation::Time, Unsure),
+            ("yes", Expectation::YesNo, Complete(YesNo)),
+            ("no thanks", Expectation::YesNo, Complete(YesNo)),
+            ("yes but", Expectation::YesNo, Incomplete),
+            ("yes", Expectation::Any, Unsure),
+            ("four two", five, NumberShort),
+            ("four two double one oh", five, Complete(DigitsSpoken)),
+            ("four two", some, Incomplete),
+            ("i don't know", five, Unsure),
+            ("my account number is", Expectation::Any, NumberShort),
+            ("it's four two", Expectation::Any, Incomplete),
+        ] {
+            assert_eq!(judge(text, expectation, None), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_phrase_that_may_go_on_is_not_whole() {
+        let sentences = [vec!["book".to_owned()], vec!["book".to_owned(), "tuesday".to_owned()]];
+        let phrases = Phrases::new(sentences.iter().map(Vec::as_slice));
+        assert_eq!(judge("book", Expectation::Any, Some(&phrases)), Completeness::Unsure);
+        let whole = Completeness::Complete(EndOfTurnReason::Phrase);
+        assert_eq!(judge("book tuesday", Expectation::Any, Some(&phrases)), whole);
+    }
+}

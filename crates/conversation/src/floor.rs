@@ -370,9 +370,13 @@ impl Floor {
         if window.count_ones() < frames(self.config.barge_in_speech).max(1) {
             return None;
         }
-        let age = window.ilog2();
+        let onset = now.checked_sub(FRAME * window.ilog2()).unwrap_or(now);
         self.holder = Holder::Caller;
-        Some(Decision::BargeIn { onset: now.checked_sub(FRAME * age).unwrap_or(now) })
+        if self.utterance.final_at.is_some_and(|at| at + self.config.early_answer < onset) {
+            // A cough that was understood as a word long before this.
+            self.utterance.finals.clear();
+        }
+        Some(Decision::BargeIn { onset })
     }
 
     /// Whether a transcript belongs to the utterance that was answered already.

@@ -84,7 +84,9 @@ fn reply(act: Act, messages: &[Message]) -> FlowReply {
     let (text, tool_calls, expect, end_call) = match act {
         Act::Say { text, expect, .. } => (text, Vec::new(), expect, false),
         Act::Call { tool, arguments, text } => (text, vec![call(tool, arguments)], Expectation::Any, false),
-        Act::End { tool, text } => (text, vec![call(tool, "{}".to_owned())], Expectation::Any, true),
+        Act::End { tool, text } => {
+            (text, tool.map(|tool| call(tool, "{}".to_owned())).into_iter().collect(), Expectation::Any, true)
+        }
     };
     FlowReply { pieces: pieces(&text), tool_calls, expect, end_call }
 }

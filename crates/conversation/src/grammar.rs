@@ -5,8 +5,7 @@ mod pattern;
 mod spoken;
 
 pub(crate) use pattern::{Pattern, Piece, scatter};
-pub use spoken::{SpokenTime, words};
 pub(crate) use spoken::{
-    capital, day_words, digit_words, is_value_word, number_words, parse_day, parse_name, parse_time,
-    spoken_digits, time_words, yes_no,
+    SpokenTime, capital, day_words, digit_words, is_value_word, number_words, parse_day, parse_name,
+    parse_time, spoken_digits, time_words, words, yes_no,
 };

@@ -340,6 +340,15 @@ fn after_a_long_stall_the_newest_audio_is_heard_without_growing_delay() {
 }
 
 #[test]
+fn what_came_before_anybody_listened_does_not_become_delay() {
+    let arrivals = datagrams(&stretch(0, 0..100, 0, 7));
+    let run = run(&arrivals, 4, milliseconds(1_003));
+    let delays = run.delays();
+    assert!(delays[delays.len() - 1] <= 30.0, "{delays:?}");
+    assert!(run.blocks().ends_with(&blocks(50..100)));
+}
+
+#[test]
 fn concealment_fades_within_60_ms_and_then_is_silence() {
     let run = run(&datagrams(&stretch(0, 0..50, 0, 7)), 2, milliseconds(5));
     let last = run.frames.iter().rposition(|(_, heard)| heard.source == HeardSource::Played).expect("heard");

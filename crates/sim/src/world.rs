@@ -26,7 +26,7 @@ use std::{
 /// A packet of ours, as it left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// After the start of the simulation.
+    /// After the INVITE arrived.
     pub at: Duration,
     /// RTP sequence number.
     pub sequence: u16,
@@ -393,7 +393,9 @@ impl World {
         let now = self.now;
         let line = &mut self.lines[number];
         let later = match output {
-            Output::SendRtp { datagram, .. } => return line.told.sent.extend(sent(now - self.start, &datagram)),
+            Output::SendRtp { datagram, .. } => {
+                return line.told.sent.extend(sent(now - line.invited, &datagram));
+            }
             Output::Hear(_) => {
                 line.told.heard_frames += 1;
                 line.providers.hear(now)

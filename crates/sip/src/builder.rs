@@ -7,7 +7,7 @@ use crate::uri::bracketed;
 use std::net::SocketAddr;
 
 /// A message being written.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Writer {
     bytes: Vec<u8>,
 }
@@ -67,7 +67,7 @@ impl Writer {
 }
 
 /// What every response to one request shares: copied once, when the request arrives (RFC 3261 section 8.2.6).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ResponseTemplate {
     head: Vec<u8>,
     to: Vec<u8>,
@@ -217,11 +217,14 @@ pub fn reason_phrase(status: u16) -> &'static str {
         600 => "Busy Everywhere",
         603 => "Decline",
         606 => "Not Acceptable",
-        100..=199 => "Progress",
-        300..=399 => "Redirection",
-        400..=499 => "Request Failure",
-        500..=599 => "Server Failure",
-        _ => "Global Failure",
+        _ => match status / 100 {
+            1 => "Progress",
+            2 => "Success",
+            3 => "Redirection",
+            4 => "Request Failure",
+            5 => "Server Failure",
+            _ => "Global Failure",
+        },
     }
 }
 

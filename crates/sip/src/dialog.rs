@@ -20,7 +20,7 @@ pub(crate) enum Phase {
 }
 
 /// An INVITE or re-INVITE of the peer that waits for our final response.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Incoming {
     pub(crate) transaction: u64,
     pub(crate) cseq: u32,
@@ -33,7 +33,7 @@ pub(crate) struct Incoming {
 }
 
 /// Our 2xx that waits for its ACK (RFC 3261 section 13.3.1.4).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Unacked {
     pub(crate) response: Vec<u8>,
     pub(crate) flow: Flow,
@@ -44,7 +44,7 @@ pub(crate) struct Unacked {
 }
 
 /// Our INVITE or re-INVITE that waits for its final response.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Outgoing {
     pub(crate) transaction: u64,
     pub(crate) initial: bool,
@@ -62,7 +62,7 @@ pub(crate) enum Cancel {
     Sent,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Dialog {
     pub(crate) key: DialogKey,
     /// We sent the first INVITE, so we own the Call-ID (matters for glare, section 14.1).
@@ -93,6 +93,32 @@ pub(crate) struct Dialog {
 }
 
 impl Dialog {
+    /// A dialog of which only the name and the way are known yet.
+    pub(crate) fn new(key: DialogKey, call_id: String, flow: Flow) -> Self {
+        Self {
+            key,
+            is_caller: false,
+            phase: Phase::Early,
+            call_id,
+            local_tag: String::new(),
+            remote_tag: None,
+            local: Vec::new(),
+            remote: Vec::new(),
+            route_set: Vec::new(),
+            remote_target: String::new(),
+            local_cseq: 0,
+            remote_cseq: None,
+            flow,
+            flow_closed: false,
+            behind_nat: false,
+            incoming: None,
+            unacked: None,
+            outgoing: None,
+            bye_wanted: None,
+            retry: None,
+        }
+    }
+
     /// When something is due.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let incoming = self.incoming.as_ref().map(|incoming| incoming.ends.min(incoming.refresh));

@@ -132,7 +132,7 @@ impl<'a> Via<'a> {
 }
 
 /// `"display" <uri>;params` or `uri;params` (From, To, Contact, Route, Record-Route).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NameAddr<'a> {
     /// The display name without quotes, escapes left in; empty if there is none.
     pub display: &'a str,
@@ -165,6 +165,13 @@ impl<'a> NameAddr<'a> {
     /// The tag, if there is one.
     pub fn tag(&self) -> Option<&'a str> {
         param(self.params, "tag").filter(|tag| !tag.is_empty())
+    }
+}
+
+impl std::fmt::Debug for NameAddr<'_> {
+    /// Without name and URI, which are the caller's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NameAddr(..)")
     }
 }
 

@@ -2,6 +2,7 @@
 //! Knows names and bytes. Knows nothing of transactions, dialogs or what a value means.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// A request method. Case matters (RFC 3261 section 7.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Method {
 }
 
 /// The first line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum StartLine {
     /// A request line.
     Request {
@@ -140,7 +141,7 @@ const NAMES: &[(HeaderName, &str, u8)] = &[
 ];
 
 /// One header field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Header {
     /// Its name.
     pub name: HeaderName,
@@ -173,7 +174,7 @@ pub enum BodyFault {
 }
 
 /// A parsed message. Parsing is lenient: what the values mean is checked on access.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// Request or status line.
     pub start: StartLine,
@@ -206,6 +207,29 @@ impl Message {
     /// The body as text; bytes that are not UTF-8 are replaced.
     pub fn body_text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+// What a message carries belongs to the caller: `Debug` shows its kind and size only.
+
+impl fmt::Debug for StartLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request { method, .. } => f.write_str(method.name()),
+            Self::Response { status, .. } => status.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ({} bytes)", self.name.text(), self.value.len())
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({} headers, {} bytes of body)", self.start, self.headers.len(), self.body.len())
     }
 }
 

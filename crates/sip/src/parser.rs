@@ -142,8 +142,9 @@ fn unfold(header: &mut Header, line: &[u8]) -> Result<(), ParseError> {
         return Err(ParseError::TooManyHeaders);
     }
     // UTF-8 and Latin-1 mixed in one value: it is kept as characters and echoed as UTF-8.
-    header.latin1 = (header.latin1 && (latin1 || text.is_ascii()))
-        || (latin1 && !header.latin1 && header.value.is_ascii());
+    let before = header.latin1 || header.value.is_ascii();
+    let after = latin1 || text.is_ascii();
+    header.latin1 = before && after && (header.latin1 || latin1);
     if !header.value.is_empty() {
         header.value.push(' ');
     }
@@ -179,8 +180,24 @@ fn decode(bytes: &[u8]) -> (String, bool) {
 
 /// A token (RFC 3261 section 25.1).
 pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| TOKEN_BYTE[usize::from(byte)])
 }
+
+const TOKEN_BYTE: [bool; 256] = {
+    let marks = b"-.!%*_+`'~";
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut mark = 0;
+    while mark < marks.len() {
+        table[marks[mark] as usize] = true;
+        mark += 1;
+    }
+    table
+};
 
 fn cut_body<'a>(rest: &'a [u8], headers: &[Header]) -> (&'a [u8], Option<BodyFault>) {
     match content_length(headers) {

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A URI's parts, borrowed from the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Uri<'a> {
     /// As written: `sip`, `sips`, `tel` or something else.
     pub scheme: &'a str,
@@ -67,6 +67,13 @@ impl<'a> Uri<'a> {
         let host = self.param("maddr").unwrap_or(self.host);
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok()?;
         Some(SocketAddr::new(ip, self.port.unwrap_or(default_port)))
+    }
+}
+
+impl std::fmt::Debug for Uri<'_> {
+    /// Without the user part, which is the caller's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:..@{}", self.scheme, self.host)
     }
 }
 

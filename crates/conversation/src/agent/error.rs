@@ -49,9 +49,12 @@ impl AgentError {
 
 /// The known word nearest to a wrong one, or all of them.
 pub(super) fn did_you_mean<'a>(wrong: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    let scored = known.clone().map(|word| (strsim::jaro_winkler(wrong, word), word));
+    let near = |word: &str| {
+        strsim::normalized_damerau_levenshtein(wrong, word).max(strsim::jaro_winkler(wrong, word) - 0.25)
+    };
+    let scored = known.clone().map(|word| (near(word), word));
     match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((score, word)) if score >= 0.75 => format!("did you mean `{word}`?"),
+        Some((score, word)) if score >= 0.6 => format!("did you mean `{word}`?"),
         Some(_) => format!("known: {}", known.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")),
         None => "none is defined".to_owned(),
     }

@@ -266,6 +266,17 @@ fn a_barge_in_is_followed_by_a_turn_with_its_first_words() {
 }
 
 #[test]
+fn a_cough_understood_as_a_word_does_not_begin_a_later_turn() {
+    let play = Play::agent_speaks(Interruptible::Any)
+        .strip("10.5x20.")
+        .hears("uh")
+        .strip("100.20x12.")
+        .hears("stop.")
+        .strip("9.");
+    assert_eq!(play.decisions()[2], "end words \"stop.\" at 3080 punctuation");
+}
+
+#[test]
 fn an_announcement_cannot_be_interrupted() {
     let play = Play::agent_speaks(Interruptible::Never).strip("10.50x100.");
     assert_eq!(play.decisions(), [""; 0]);

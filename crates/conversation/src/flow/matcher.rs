@@ -2,7 +2,7 @@
 //! Knows words and their weight. Knows nothing of the conversation.
 
 use crate::{
-    agent::{Intent, Slot, SlotKind},
+    agent::{Action, Intent, Slot, SlotKind},
     grammar::{Pattern, Piece, is_value_word, parse_day, parse_name, parse_time, spoken_digits},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,16 +13,22 @@ const MAX_SHAPES: u64 = 400;
 const STRANGE: f32 = 0.4;
 /// What a word that carries no meaning by itself is worth.
 const SMALL: f32 = 0.15;
+/// What a slot is worth, in a phrase and in what was said.
+const SLOT: f32 = 0.8;
 /// A match below this is none.
-pub(super) const LEAST: f32 = 0.5;
+const LEAST: f32 = 0.5;
+/// A match that has less in common is none unless it is whole: "what is the" means nothing.
+const LEAST_COMMON: f32 = 0.5;
+/// Hanging up cannot be undone.
+const LEAST_TO_END: f32 = 0.75;
 
 /// Words that carry no meaning by themselves.
 const SMALL_WORDS: &[&str] = &[
     "a", "am", "an", "and", "any", "are", "at", "be", "can", "could", "did", "do", "does", "for", "from",
     "get", "give", "go", "have", "hello", "hey", "hi", "i", "i'd", "i'll", "i'm", "in", "is", "it", "just",
     "let", "let's", "like", "may", "me", "my", "need", "of", "oh", "okay", "on", "or", "our", "please", "so",
-    "some", "that", "the", "there", "this", "to", "uh", "um", "us", "want", "wanna", "we", "well", "what",
-    "what's", "will", "with", "would", "you", "your", "yes", "no",
+    "some", "right", "that", "that's", "the", "there", "this", "to", "uh", "um", "us", "want", "wanna", "we",
+    "well", "what", "what's", "will", "with", "would", "you", "your", "yes", "no",
 ];
 
 /// The keywords of every way to say a phrase; each once.
@@ -67,22 +73,23 @@ impl Matcher {
         let found: BTreeSet<&str> =
             slots.values().filter(|slot| is_said(slot, heard)).map(|slot| slot.name.as_str()).collect();
         let text: BTreeSet<&str> = heard.iter().map(String::as_str).collect();
-        let all: f32 = text
-            .iter()
-            .filter(|word| !is_value_word(word) || self.weights.contains_key(**word))
-            .map(|word| self.weight(word))
-            .sum();
+        let meant = |word: &&&str| !is_value_word(word) || self.weights.contains_key(**word);
+        let values = SLOT * said(found.len());
+        let all: f32 = text.iter().filter(meant).map(|word| self.weight(word)).sum::<f32>() + values;
         let scored = intents.iter().flat_map(|intent| {
-            let text = &text;
-            let found = &found;
-            intent.skeletons.iter().map(move |shape| (intent, self.score(shape, text, found, all)))
+            // A day or a number by itself says what a task needs, but asks for nothing else.
+            let task = matches!(intent.action, Action::Task(_));
+            let slot_counts = if task { SLOT } else { 0.0 };
+            let score = |shape: &Vec<Piece>| self.score(shape, &text, &found, all, slot_counts);
+            let best = intent.skeletons.iter().map(score).fold(0.0, f32::max);
+            let ends = matches!(intent.action, Action::Goodbye { .. });
+            (best >= if ends { LEAST_TO_END } else { LEAST }).then_some((intent, best))
         });
         // Of equals the first in the file.
-        let best = scored.fold(None, |best: Option<(&Intent, f32)>, next| match best {
-            Some(best) if best.1 >= next.1 => Some(best),
+        scored.fold(None, |best, next| match best {
+            Some((_, score)) if score >= next.1 => best,
             Some(_) | None => Some(next),
-        });
-        best.filter(|(_, score)| *score >= LEAST)
+        })
     }
 
     fn weight(&self, word: &str) -> f32 {
@@ -91,23 +98,37 @@ impl Matcher {
     }
 
     /// Twice what both have over all that either has.
-    fn score(&self, shape: &[Piece], text: &BTreeSet<&str>, found: &BTreeSet<&str>, all: f32) -> f32 {
-        let (mut both, mut own) = (0.0, 0.0);
-        let mut slots = 0.0;
+    fn score(
+        &self,
+        shape: &[Piece],
+        text: &BTreeSet<&str>,
+        found: &BTreeSet<&str>,
+        all: f32,
+        slot_counts: f32,
+    ) -> f32 {
+        let (mut both, mut own, mut common) = (0.0, 0.0, 0.0);
         for piece in shape {
-            let (weight, there) = match piece {
-                Piece::Word(word) => (self.weight(word), text.contains(word.as_str())),
-                Piece::Slot(name) => {
-                    let there = found.contains(name.as_str());
-                    slots += if there { 0.5 } else { 0.0 };
-                    (0.5, there)
+            let (weight, counts, there) = match piece {
+                Piece::Word(word) => {
+                    let weight = self.weight(word);
+                    (weight, weight, text.contains(word.as_str()))
                 }
+                Piece::Slot(name) => (SLOT, slot_counts, found.contains(name.as_str())),
             };
             own += weight;
-            both += if there { weight } else { 0.0 };
+            if there {
+                both += weight;
+                common += counts;
+            }
         }
-        2.0 * both / (own + all + slots)
+        let score = 2.0 * both / (own + all);
+        if common < LEAST_COMMON && score < 0.99 { 0.0 } else { score }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "few slots")]
+fn said(count: usize) -> f32 {
+    count as f32
 }
 
 /// Whether something of the slot's kind is in the words.

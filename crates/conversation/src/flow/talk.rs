@@ -18,6 +18,10 @@ use std::collections::BTreeMap;
 const CHOICES_SAID: usize = 3;
 /// A match this good leaves the task at hand for another one.
 const SURE: f32 = 0.6;
+/// And this good even a question that was answered with yes or no.
+const CERTAIN: f32 = 0.85;
+/// An answer of so many words is only that.
+const SHORT: usize = 4;
 
 /// What the agent does.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,8 +39,9 @@ pub(super) enum Act {
         arguments: String,
         text: String,
     },
+    /// Says goodbye and hangs up. None: the tool has been called.
     End {
-        tool: String,
+        tool: Option<String>,
         text: String,
     },
 }
@@ -47,12 +52,21 @@ impl Act {
     }
 }
 
-/// What tools answered within a turn: name, arguments, result.
-pub(super) struct Results<'a>(Vec<(&'a str, Value, Value)>);
+/// What tools answered within a turn.
+#[derive(Default)]
+pub(super) struct Results(Vec<Answered>);
 
-impl<'a> Results<'a> {
+/// One of them.
+#[derive(Clone)]
+struct Answered {
+    tool: String,
+    arguments: Value,
+    result: Value,
+}
+
+impl Results {
     /// Pairs calls with their results.
-    pub(super) fn of(messages: &'a [Message]) -> Self {
+    pub(super) fn of(messages: &[Message]) -> Self {
         let mut out = Vec::new();
         for message in messages {
             let Message::Tool { call_id, name, result } = message else { continue };
@@ -64,7 +78,7 @@ impl<'a> Results<'a> {
             let arguments =
                 call.and_then(|call| serde_json::from_str(&call.arguments).ok()).unwrap_or(Value::Null);
             let result = serde_json::from_str(result).unwrap_or_else(|_| Value::String(result.clone()));
-            out.push((name.as_str(), arguments, result));
+            out.push(Answered { tool: name.clone(), arguments, result });
         }
         Self(out)
     }
@@ -90,12 +104,16 @@ pub(super) struct Talk<'a> {
     slots: BTreeMap<String, String>,
     confirmed: bool,
     asked: Asked,
-    results: Vec<(String, Value, Value)>,
+    /// What tools answered since the caller spoke last, and in the same task before.
+    fresh: Vec<Answered>,
+    known: Vec<Answered>,
     misses: u32,
     last_said: String,
     last_expect: Expectation,
     /// How a task ended that the caller has not been told yet.
     untold: Option<String>,
+    /// Whether a tool had not answered yet.
+    waiting: bool,
 }
 
 impl<'a> Talk<'a> {
@@ -107,19 +125,21 @@ impl<'a> Talk<'a> {
             slots: BTreeMap::new(),
             confirmed: false,
             asked: Asked::Nothing,
-            results: Vec::new(),
+            fresh: Vec::new(),
+            known: Vec::new(),
             misses: 0,
             last_said: agent.greeting().to_owned(),
             last_expect: Expectation::Any,
             untold: None,
+            waiting: false,
         }
     }
 
     /// What to do about the caller's words, given what tools have answered since.
-    pub(super) fn answer(&mut self, text: &str, results: &Results<'_>) -> Act {
-        for (name, arguments, result) in &results.0 {
-            self.results.push(((*name).to_owned(), arguments.clone(), result.clone()));
-        }
+    pub(super) fn answer(&mut self, text: &str, results: &Results) -> Act {
+        // A result that is still to come stands in its place next time.
+        self.known.append(&mut self.fresh);
+        self.fresh.clone_from(&results.0);
         let heard = words(text);
         let act = if heard.is_empty() {
             self.sorry(&self.agent.fallback().not_heard)
@@ -162,14 +182,12 @@ impl<'a> Talk<'a> {
     fn understand(&mut self, heard: &[String]) -> Act {
         let agent = self.agent;
         let found = agent.matcher.best(&agent.intents, &agent.slots, heard);
-        let other =
-            found.filter(|(intent, score)| *score >= SURE || self.task.is_none() && !self.is_mine(intent));
-        if let Some((intent, _)) = other {
-            if self.is_mine(intent) {
-                self.fill(heard);
-                return self.go_on(String::new());
-            }
-            // "No, Tuesday" fills a slot even if it sounds a little like something else.
+        let answer = yes_no(heard).filter(|_| heard.len() <= SHORT);
+        let needed = if self.asked == Asked::Confirm && answer.is_some() { CERTAIN } else { SURE };
+        if let Some((intent, score)) = found
+            && !self.is_mine(intent)
+            && (score >= needed || self.task.is_none() && answer.is_none())
+        {
             return self.begin(intent, heard);
         }
         let filled = self.fill(heard);
@@ -192,7 +210,8 @@ impl<'a> Talk<'a> {
             }
             (Asked::Change, false, Some(false)) => self.start_over(),
             (_, false, _) => match found {
-                Some((intent, _)) if !self.is_mine(intent) => self.begin(intent, heard),
+                Some((intent, _)) if self.is_mine(intent) => self.go_on(String::new()),
+                Some(_) | None if self.waiting => self.go_on(String::new()),
                 Some(_) | None => self.miss(heard),
             },
         }
@@ -224,9 +243,7 @@ impl<'a> Talk<'a> {
                 outcome: false,
             },
             Action::StartOver => self.start_over(),
-            Action::Goodbye { tool } => {
-                Act::End { tool: tool.clone(), text: self.agent.fallback().goodbye.clone() }
-            }
+            Action::Goodbye { tool } => self.end(tool),
         }
     }
 
@@ -248,11 +265,17 @@ impl<'a> Talk<'a> {
             Action::Goodbye { tool } => Some(tool.clone()),
             Action::Task(_) | Action::Say(_) | Action::Knowledge | Action::Repeat | Action::StartOver => None,
         });
-        let text = self.agent.fallback().goodbye.clone();
         match tool {
-            Some(tool) => Act::End { tool, text },
-            None => Act::say(text),
+            Some(tool) => self.end(&tool),
+            None => Act::say(self.agent.fallback().goodbye.clone()),
         }
+    }
+
+    fn end(&self, tool: &str) -> Act {
+        if self.fresh.iter().any(|answered| answered.tool == tool) {
+            return Act::End { tool: None, text: String::new() };
+        }
+        Act::End { tool: Some(tool.to_owned()), text: self.agent.fallback().goodbye.clone() }
     }
 
     fn start_over(&mut self) -> Act {
@@ -266,8 +289,9 @@ impl<'a> Talk<'a> {
         self.slots.clear();
         self.confirmed = false;
         self.asked = Asked::Nothing;
+        self.waiting = false;
         // Whatever was looked up may have changed since.
-        self.results.clear();
+        self.known.clear();
     }
 
     fn ask_change(&mut self) -> Act {
@@ -287,6 +311,9 @@ impl<'a> Talk<'a> {
     /// Takes what the words tell about the task's slots. Says whether they told anything.
     fn fill(&mut self, heard: &[String]) -> bool {
         let Some(task) = self.task else { return false };
+        if self.choose(heard) {
+            return true;
+        }
         let mut filled = false;
         // A name can be any word: the other slots are looked at first.
         let is_name = |need: &&String| matches!(self.agent.slots[*need].kind, SlotKind::Name { .. });
@@ -313,7 +340,6 @@ impl<'a> Talk<'a> {
             SlotKind::Time => {
                 let time = parse_time(heard).filter(|time| time.precise || asked && !others);
                 time.map(|time| self.nearest_choice(slot, time))
-                    .or_else(|| self.choice_by_place(slot, heard, asked))
             }
             SlotKind::Digits { length } => {
                 let digits = spoken_digits(heard);
@@ -333,13 +359,21 @@ impl<'a> Talk<'a> {
         if takes_other { other.clock() } else { time.clock() }
     }
 
-    /// "The second one".
-    fn choice_by_place(&self, slot: &Slot, heard: &[String], asked: bool) -> Option<String> {
-        let choices = self.choices(slot).filter(|_| asked)?;
+    /// "The second one": takes it from the choices that were read out.
+    fn choose(&mut self, heard: &[String]) -> bool {
+        let Asked::Slot(name) = &self.asked else { return false };
+        let Some(choices) = self.agent.slots.get(name).and_then(|slot| self.choices(slot)) else {
+            return false;
+        };
         let said = &choices[..choices.len().min(CHOICES_SAID)];
         let places = [("first", 0), ("second", 1), ("third", 2), ("last", said.len().saturating_sub(1))];
-        let place = places.iter().find(|(word, _)| heard.iter().any(|heard| heard == word))?.1;
-        said.get(place).cloned()
+        let place =
+            places.iter().find(|(word, _)| heard.len() <= SHORT && heard.iter().any(|heard| heard == word));
+        let Some(value) = place.and_then(|(_, place)| said.get(*place)) else { return false };
+        self.slots.insert(name.clone(), value.clone());
+        self.confirmed = false;
+        self.misses = 0;
+        true
     }
 
     /// What can be chosen for a slot, once its tool has answered.
@@ -358,8 +392,10 @@ impl<'a> Talk<'a> {
     }
 
     fn result(&self, tool: &str, arguments: &Value) -> Option<&Value> {
-        let known = self.results.iter().rev().find(|(name, with, _)| name == tool && with == arguments);
-        known.map(|(_, _, result)| result)
+        let mut answered = self.fresh.iter().rev().chain(self.known.iter().rev());
+        answered
+            .find(|answered| answered.tool == tool && answered.arguments == *arguments)
+            .map(|answered| &answered.result)
     }
 
     /// The next step of the task at hand, after saying `first`.
@@ -433,6 +469,8 @@ impl<'a> Talk<'a> {
             }
         };
         self.forget();
+        // Done is done: the same wish later is a new one.
+        self.fresh.clear();
         self.asked = Asked::AnythingElse;
         Act::Say { text: spoken(first, &text), expect: Expectation::Any, substance: true, outcome: true }
     }
@@ -441,7 +479,8 @@ impl<'a> Talk<'a> {
         Act::Say { text, expect, substance: true, outcome: false }
     }
 
-    fn wait(&self) -> Act {
+    fn wait(&mut self) -> Act {
+        self.waiting = true;
         self.sorry("I am still looking that up, one moment please.")
     }
 
@@ -511,7 +550,7 @@ impl<'a> Talk<'a> {
             rest = after;
         }
         out.push_str(rest);
-        out
+        capital(&out)
     }
 
     fn spoken_value(&self, slot: &Slot, value: &str) -> String {

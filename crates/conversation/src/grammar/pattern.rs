@@ -18,9 +18,9 @@ pub(crate) enum Piece {
 enum Node {
     Piece(Piece),
     /// All of them, in order. Empty: nothing is said.
-    All(Vec<Node>),
+    All(Vec<Self>),
     /// Any one of them.
-    One(Vec<Node>),
+    One(Vec<Self>),
 }
 
 /// How deep groups may be nested: the agent file is outside input.
@@ -35,7 +35,7 @@ impl Pattern {
         let mut parser = Parser { rest: text, depth: 0 };
         let node = parser.alternatives()?;
         match parser.rest.chars().next() {
-            None if node.count() > 0 => Ok(Self(node)),
+            None if node.longest() > 0 => Ok(Self(node)),
             None => Err("the phrase is empty".to_owned()),
             Some(close) => Err(format!("`{close}` closes nothing")),
         }
@@ -60,6 +60,11 @@ impl Pattern {
         // Indices a little irregularly apart, or the same options would always meet.
         let index = move |n: u64| if taken == count { n } else { scatter(n) % count };
         (0..taken).map(move |n| self.nth(index(n)))
+    }
+
+    /// The phrase without anything optional.
+    pub(crate) fn bare(&self) -> Self {
+        Self(self.0.bare())
     }
 
     /// The names of all slots in it.
@@ -87,6 +92,15 @@ impl Node {
         }
     }
 
+    /// Words in the longest way to say it.
+    fn longest(&self) -> usize {
+        match self {
+            Self::Piece(_) => 1,
+            Self::All(nodes) => nodes.iter().map(Self::longest).sum(),
+            Self::One(nodes) => nodes.iter().map(Self::longest).max().unwrap_or(0),
+        }
+    }
+
     fn nth(&self, mut index: u64, out: &mut Vec<Piece>) {
         match self {
             Self::Piece(piece) => out.push(piece.clone()),
@@ -106,6 +120,16 @@ impl Node {
                     index -= count;
                 }
             }
+        }
+    }
+
+    fn bare(&self) -> Self {
+        let empty = Self::All(Vec::new());
+        match self {
+            Self::Piece(_) => self.clone(),
+            Self::One(nodes) if nodes.contains(&empty) => empty,
+            Self::All(nodes) => Self::All(nodes.iter().map(Self::bare).collect()),
+            Self::One(nodes) => Self::One(nodes.iter().map(Self::bare).collect()),
         }
     }
 
@@ -175,5 +199,59 @@ impl Parser<'_> {
             return Err(format!("`{c}` cannot be spoken: write words in letters, numbers too"));
         }
         Ok(Node::Piece(Piece::Word(word.to_lowercase())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ways(text: &str) -> Vec<String> {
+        let pattern = Pattern::parse(text).expect(text);
+        let word = |piece: &Piece| match piece {
+            Piece::Word(word) => word.clone(),
+            Piece::Slot(name) => format!("<{name}>"),
+        };
+        (0..pattern.count()).map(|n| pattern.nth(n).iter().map(word).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    #[test]
+    fn a_phrase_is_said_in_all_its_ways() {
+        assert_eq!(
+            ways("[Please] (book|make) it"),
+            ["please book it", "book it", "please make it", "make it"]
+        );
+        assert_eq!(ways("a | b [on <day>]"), ["a", "b on <day>", "b"]);
+        assert_eq!(ways("don't"), ["don't"]);
+    }
+
+    #[test]
+    fn some_ways_are_the_same_every_time_and_differ() {
+        let pattern = Pattern::parse("(a|b|c|d) (e|f|g|h) (i|j|k|l) [m] [n]").expect("a phrase");
+        let some: Vec<_> = pattern.some(20).collect();
+        assert_eq!(some, pattern.some(20).collect::<Vec<_>>());
+        assert!(some.iter().collect::<std::collections::BTreeSet<_>>().len() > 15);
+    }
+
+    #[test]
+    fn faults_are_named() {
+        for (text, fault) in [
+            ("(a", "`(` is not closed by `)`"),
+            ("a]", "`]` closes nothing"),
+            ("<day", "`<` is not closed by `>`"),
+            ("a > b", "`>` closes nothing"),
+            ("", "the phrase is empty"),
+            ("[ ]", "the phrase is empty"),
+            ("3 times", "`3` cannot be spoken: write words in letters, numbers too"),
+        ] {
+            assert_eq!(Pattern::parse(text).expect_err(text), fault);
+        }
+    }
+
+    #[test]
+    fn without_its_options_a_phrase_is_bare() {
+        let pattern = Pattern::parse("[please] (book|make [me]) it [now]").expect("a phrase");
+        let wanted = Pattern::parse("(book|make) it").expect("a phrase");
+        assert!(pattern.bare().some(9).eq(wanted.some(9)));
     }
 }

@@ -77,7 +77,7 @@ const WEEKDAYS: [(&str, Weekday); 7] = [
 ];
 
 /// Lower-case words without punctuation. `3.30 p.m.`, `10,000` and `half-past` become `3:30 pm`, `10000` and `half past`.
-pub fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let text = text.to_lowercase().replace('\u{2019}', "'").replace("a.m", "am").replace("p.m", "pm");
     let chars: Vec<char> = text.chars().collect();
     let digit = |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(char::is_ascii_digit);
@@ -213,7 +213,12 @@ fn number(words: &[String]) -> Option<(u32, usize)> {
 /// The day that the words name, seen from `today`: "tuesday", "tomorrow", "next friday", "october the fourteenth".
 pub(crate) fn parse_day(words: &[String], today: Date) -> Option<Date> {
     let has = |wanted: &str| words.iter().any(|word| word == wanted);
-    if let Some(date) = words.iter().find_map(|word| word.parse::<Date>().ok()) {
+    if let Some(date) = words.windows(3).find_map(|parts| parts.join("-").parse::<Date>().ok()) {
+        return Some(date);
+    }
+    if words.iter().any(|word| position(&MONTHS, word).is_some())
+        && let Some(date) = parse_date(words, today)
+    {
         return Some(date);
     }
     if has("tomorrow") {
@@ -280,20 +285,20 @@ fn ordinal(words: &[String], at: usize, word: &str) -> Option<u32> {
 
 /// A time of day as it was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpokenTime {
+pub(crate) struct SpokenTime {
     /// 0 to 23. Without "am" or "pm" a business hour: one to six are in the afternoon.
-    pub hour: u32,
+    pub(crate) hour: u32,
     /// 0 to 59.
-    pub minute: u32,
+    pub(crate) minute: u32,
     /// Whether more than a bare hour was said.
-    pub precise: bool,
+    pub(crate) precise: bool,
     /// Whether the half of the day was said.
-    pub half_of_day: bool,
+    pub(crate) half_of_day: bool,
 }
 
 impl SpokenTime {
     /// `15:30`.
-    pub fn clock(self) -> String {
+    pub(crate) fn clock(self) -> String {
         format!("{:02}:{:02}", self.hour, self.minute)
     }
 }
@@ -315,6 +320,9 @@ pub(crate) fn parse_time(words: &[String]) -> Option<SpokenTime> {
 fn time_at(words: &[String], at: usize) -> Option<(usize, usize, SpokenTime)> {
     let rest = &words[at..];
     let word = rest.first()?.as_str();
+    if at.checked_sub(1).is_some_and(|before| tens(&words[before]).is_some()) {
+        return None;
+    }
     let (hour, minute, mut used, mut precise) = match word {
         "noon" | "midday" => (12, 0, 1, true),
         "half" | "quarter" => {
@@ -488,4 +496,138 @@ pub(crate) fn is_value_word(word: &str) -> bool {
         || position(&MONTHS, word).is_some()
         || OTHERS.contains(&word)
         || word.starts_with(|c: char| c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    #[test]
+    fn punctuation_goes_and_figures_stay() {
+        let text = |text: &str| words(text).join(" ");
+        assert_eq!(text("At 3.30 p.m., Dr. Smith's half-past!"), "at 3:30 pm dr smith's half past");
+        assert_eq!(
+            text("10,000 dollars on the 14th at 3pm \u{2018}ok\u{2019}"),
+            "10000 dollars on the 14th at 3 pm ok"
+        );
+        assert_eq!(text(" ... '' "), "");
+    }
+
+    #[test]
+    fn digits_are_read_as_they_are_said() {
+        for (text, wanted) in [
+            ("four two double one oh", "42110"),
+            ("oh four two", "042"),
+            ("oh, hello", ""),
+            ("forty two eleven", "4211"),
+            ("triple five oh one", "55501"),
+            ("it's 4-2 1 1 0.", "42110"),
+            ("one hundred", "100"),
+            ("my number is um seven three uh nine zero two", "73902"),
+            ("double", ""),
+        ] {
+            assert_eq!(spoken_digits(&words(text)), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn days_are_seen_from_today() {
+        // A Wednesday.
+        let today = date(2026, 10, 14);
+        for (text, wanted) in [
+            ("tomorrow morning", Some(date(2026, 10, 15))),
+            ("the day after tomorrow", Some(date(2026, 10, 16))),
+            ("on friday", Some(date(2026, 10, 16))),
+            ("next friday", Some(date(2026, 10, 23))),
+            ("on monday", Some(date(2026, 10, 19))),
+            ("wednesday", Some(date(2026, 10, 21))),
+            ("not tuesday, thursday", Some(date(2026, 10, 15))),
+            ("october the twentieth", Some(date(2026, 10, 20))),
+            ("the twenty first of november", Some(date(2026, 11, 21))),
+            ("March 3rd", Some(date(2027, 3, 3))),
+            ("the third", Some(date(2026, 11, 3))),
+            ("2026-12-24", Some(date(2026, 12, 24))),
+            ("the thirty first of february", None),
+            ("the first one please", Some(date(2026, 11, 1))),
+            ("at three thirty", None),
+            ("hello", None),
+        ] {
+            assert_eq!(parse_day(&words(text), today), wanted, "{text}");
+        }
+        assert_eq!(parse_day(&words("next sunday tomorrow"), Date::MAX), None, "the end of time");
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_said() {
+        for (text, wanted) in [
+            ("half past three", "15:30"),
+            ("three thirty", "15:30"),
+            ("at three", "15:00"),
+            ("quarter to ten", "09:45"),
+            ("quarter past twelve", "12:15"),
+            ("ten am", "10:00"),
+            ("three oh five pm", "15:05"),
+            ("two in the afternoon", "14:00"),
+            ("six in the morning", "06:00"),
+            ("eleven o'clock", "11:00"),
+            ("3:30 p.m.", "15:30"),
+            ("9:00", "09:00"),
+            ("fifteen thirty", "15:30"),
+            ("noon", "12:00"),
+            ("twelve am", "00:00"),
+            ("ten forty five", "10:45"),
+            ("not ten o'clock, eleven thirty", "11:30"),
+        ] {
+            let time = parse_time(&words(text));
+            assert_eq!(time.map(SpokenTime::clock).as_deref(), Some(wanted), "{text}");
+            assert!(time.is_some_and(|time| time.precise), "{text}");
+        }
+        assert!(parse_time(&words("three")).is_some_and(|time| !time.precise));
+        for text in ["hello", "half", "quarter to", "25:99", "99999999999:00", "ninety nine"] {
+            assert_eq!(parse_time(&words(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_found_among_other_words() {
+        let known = ["smith", "miller"].map(str::to_owned);
+        let name = |text: &str, asked| parse_name(&words(text), &known, asked);
+        assert_eq!(name("an appointment for mister miller", false).as_deref(), Some("miller"));
+        assert_eq!(name("my name is smyth", true).as_deref(), Some("smyth"));
+        assert_eq!(name("It's Anna Kowalska.", true).as_deref(), Some("anna kowalska"));
+        assert_eq!(name("kowalska", false), None);
+        assert_eq!(name("no", true), None);
+    }
+
+    #[test]
+    fn yes_and_no_are_told_apart() {
+        for (text, wanted) in [
+            ("yes please", Some(true)),
+            ("yeah that's right", Some(true)),
+            ("no, thursday", Some(false)),
+            ("that's not right", Some(false)),
+            ("tuesday", None),
+        ] {
+            assert_eq!(yes_no(&words(text)), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        let today = date(2026, 10, 14);
+        for ahead in 0..300 {
+            let day = today.checked_add(ahead.days()).expect("near");
+            assert_eq!(parse_day(&words(&day_words(day, today)), today), Some(day), "{day}");
+        }
+        for minute in (0..600).step_by(5) {
+            let clock = format!("{:02}:{:02}", 7 + minute / 60, minute % 60);
+            let time = parse_time(&words(&time_words(&clock))).expect(&clock);
+            assert_eq!(time.clock(), clock);
+        }
+        assert_eq!(
+            number_words(1_234_567),
+            "one million two hundred thirty four thousand five hundred sixty seven"
+        );
+    }
 }

@@ -1,9 +1,10 @@
 //! Requests inside a dialog: ACK, BYE, re-INVITE, INFO, OPTIONS (RFC 3261 sections 12.2.2, 13.3.1.4, 14.2, 15).
 //! Knows dialogs by our tag. What a re-INVITE offers is for the user to judge.
 
+use super::facts::{cseq_number, from_tag, sdp_body, to_tag};
 use super::io::{DialogKey, Event};
 use super::store::ServerMachine;
-use super::uas::{Refusal, Request, cseq_number, from_tag, sdp_body, to_tag};
+use super::uas::{Refusal, Request};
 use super::{Endpoint, Step};
 use crate::dialog::Phase;
 use crate::message::{HeaderName, Message, Method};

@@ -96,6 +96,7 @@ pub enum Input<'a> {
 
 /// What to carry out.
 #[derive(PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a message has one or two outputs, which live for one step")]
 pub enum Output {
     /// Send a message.
     Send {

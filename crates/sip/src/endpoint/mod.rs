@@ -1,9 +1,12 @@
 //! The SIP endpoint: one machine for all calls, with its transactions and dialogs (RFC 3261 as UAS and UAC).
 //! Messages, commands and time come in; messages and events go out. Knows no socket and no clock.
 
+mod answers;
 mod config;
+mod facts;
 mod in_dialog;
 mod io;
+mod responses;
 mod routing;
 mod statistics;
 mod store;
@@ -99,6 +102,10 @@ impl Endpoint {
             }
             Err(error) => {
                 self.statistics.drop(parse_reason(error));
+                if flow.transport.is_reliable() {
+                    // Not SIP, or not to be trusted: nothing sensible can follow on this stream.
+                    step.out.push(Output::CloseFlow { flow });
+                }
                 return;
             }
         };
@@ -117,7 +124,7 @@ impl Endpoint {
     fn handle_command(&mut self, step: &mut Step<'_>, command: Command) {
         match command {
             Command::Respond { dialog, status, reason, sdp, headers } => {
-                let answer = uas::Answer { status, reason, sdp, headers };
+                let answer = answers::Answer { status, reason, sdp, headers };
                 self.respond(step, dialog, answer);
             }
             Command::Invite(invite) => self.invite(step, invite),

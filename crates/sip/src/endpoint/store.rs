@@ -16,13 +16,11 @@ pub(super) enum Owner {
     Dialog(DialogKey),
 }
 
-#[derive(Debug)]
 pub(super) enum ServerMachine {
     Invite(InviteServer),
     Other(NonInviteServer),
 }
 
-#[derive(Debug)]
 pub(super) struct ServerTransaction {
     pub(super) machine: ServerMachine,
     pub(super) flow: Flow,
@@ -34,7 +32,6 @@ pub(super) struct ServerTransaction {
     pub(super) tag: String,
 }
 
-#[derive(Debug)]
 pub(super) enum ClientMachine {
     Invite(InviteClient),
     Other(NonInviteClient),
@@ -52,7 +49,6 @@ pub(super) enum Purpose {
     Silent,
 }
 
-#[derive(Debug)]
 pub(super) struct ClientTransaction {
     pub(super) machine: ClientMachine,
     pub(super) flow: Flow,
@@ -66,7 +62,7 @@ pub(super) struct ClientTransaction {
     pub(super) reject_ack: Option<Vec<u8>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Store {
     pub(super) servers: BTreeMap<u64, ServerTransaction>,
     server_keys: BTreeMap<String, u64>,

@@ -1,15 +1,15 @@
 //! The server side: what a request gets, in the order of RFC 3261 section 8.2, and the user's answers to INVITEs.
 //! Knows requests outside dialogs; what happens inside one is in `in_dialog`.
 
-use super::io::{Address, DialogKey, Event, Flow, IncomingInvite};
+use super::facts::{cseq_number, from_tag, invite_event, merge_key, refused_event, to_tag, transaction_key};
+use super::io::{DialogKey, Event, Flow};
 use super::store::{ServerMachine, ServerTransaction};
 use super::{ALLOW, Endpoint, Step};
 use crate::builder::{ResponseTemplate, Writer, reason_phrase, same_host};
-use crate::dialog::{Dialog, Incoming, Phase, Unacked, contact_uri, record_routes};
+use crate::dialog::{Dialog, Incoming, contact_uri, record_routes};
 use crate::finding::check_request;
-use crate::headers::{CSeq, NameAddr, Via, accepts_sdp, media_type, split_list};
+use crate::headers::{NameAddr, Via, accepts_sdp, media_type, split_list};
 use crate::message::{HeaderName, Message, Method, StartLine};
-use crate::parser::is_token;
 use crate::transaction::{InviteServer, InviteServerState, NonInviteServer};
 use crate::uri::Uri;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// How many refused INVITEs are remembered, so that each is reported once.
 const REFUSED_REMEMBERED: usize = 1024;
 /// RFC 3261 section 13.3.1.1: a provisional response every minute keeps proxies waiting.
-const PROVISIONAL_REFRESH: Duration = Duration::from_secs(60);
+pub(super) const PROVISIONAL_REFRESH: Duration = Duration::from_secs(60);
 
 /// A request with what its answers need.
 pub(super) struct Request<'a> {
@@ -28,14 +28,6 @@ pub(super) struct Request<'a> {
     pub(super) flow: Flow,
     pub(super) key: String,
     pub(super) template: ResponseTemplate,
-}
-
-/// The user's answer to an INVITE.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) reason: Option<String>,
-    pub(super) sdp: Option<String>,
-    pub(super) headers: Vec<(String, String)>,
 }
 
 /// A refusal: status, reason phrase, and the header that says what would have been right.
@@ -290,85 +282,6 @@ impl Endpoint {
         }
     }
 
-    /// [`super::Command::Respond`].
-    pub(super) fn respond(&mut self, step: &mut Step<'_>, key: DialogKey, answer: Answer) {
-        let status = if (100..=699).contains(&answer.status) { answer.status } else { 500 };
-        let incoming = self.store.dialogs.get(&key).and_then(|dialog| dialog.incoming.clone());
-        let Some(incoming) = incoming.filter(|_| status != 100) else {
-            self.statistics.commands_ignored += 1;
-            return;
-        };
-        let Some(bytes) = self.invite_response(&incoming, status, &answer) else { return };
-        let Some(transaction) = self.store.servers.get_mut(&incoming.transaction) else { return };
-        let flow = transaction.flow;
-        if let ServerMachine::Invite(machine) = &mut transaction.machine {
-            match status {
-                ..200 => machine.provisional(bytes.clone()),
-                200..300 => machine.accept(step.now),
-                300.. => machine.reject(step.now, bytes.clone()),
-            }
-        }
-        self.store.wake_server(incoming.transaction);
-        self.send(step, flow, bytes.clone());
-        if status >= 200 {
-            self.finish_incoming(step, key, &incoming, (status < 300).then_some((flow, bytes)));
-        } else if let Some(dialog) = self.store.dialogs.get_mut(&key)
-            && let Some(open) = &mut dialog.incoming
-        {
-            open.refresh = step.now + PROVISIONAL_REFRESH;
-            self.store.wake_dialog(key);
-        }
-    }
-
-    fn invite_response(&self, incoming: &Incoming, status: u16, answer: &Answer) -> Option<Vec<u8>> {
-        let transaction = self.store.servers.get(&incoming.transaction)?;
-        let mut writer =
-            self.response(&transaction.template, status, answer.reason.as_deref(), &transaction.tag);
-        if status < 300 {
-            writer.raw(transaction.template.record_route());
-            writer.header("Contact", self.contact(&transaction.flow)).header("Allow", ALLOW);
-        }
-        write_extra_headers(&mut writer, &answer.headers);
-        let body = answer.sdp.as_deref().unwrap_or_default();
-        Some(writer.finish(Some("application/sdp"), body.as_bytes()))
-    }
-
-    /// The final response has left: the dialog stands, stays, or ends.
-    fn finish_incoming(
-        &mut self,
-        step: &mut Step<'_>,
-        key: DialogKey,
-        incoming: &Incoming,
-        accepted: Option<(Flow, Vec<u8>)>,
-    ) {
-        let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
-        dialog.incoming = None;
-        match accepted {
-            Some((flow, bytes)) => {
-                if dialog.phase == Phase::Early {
-                    dialog.phase = Phase::Confirmed;
-                }
-                let timers = &self.config.timers;
-                dialog.unacked = Some(Unacked::new(step.now, flow, incoming.cseq, bytes, timers));
-                self.store.wake_dialog(key);
-            }
-            None if incoming.initial => self.end_dialog(step, key),
-            None => self.store.wake_dialog(key),
-        }
-    }
-
-    /// Refuses the open INVITE of a dialog on the endpoint's own account.
-    pub(super) fn reject_incoming(&mut self, step: &mut Step<'_>, key: DialogKey, status: u16) {
-        self.respond(step, key, Answer { status, reason: None, sdp: None, headers: Vec::new() });
-    }
-
-    /// Removes the dialog and says so, once.
-    pub(super) fn end_dialog(&mut self, step: &mut Step<'_>, key: DialogKey) {
-        if self.store.remove_dialog(key).is_some() {
-            step.event(Event::Ended { dialog: key });
-        }
-    }
-
     fn handle_cancel(&mut self, step: &mut Step<'_>, request: Request<'_>) {
         let invite = transaction_key(request.message, request.uri, "INVITE")
             .and_then(|key| self.store.server_by_key(&key));
@@ -403,49 +316,6 @@ impl Endpoint {
     }
 }
 
-/// The key that finds the transaction of a request (RFC 3261 section 17.2.3).
-fn transaction_key(message: &Message, uri: &str, method: &str) -> Option<String> {
-    let field = message.header(&HeaderName::Via)?;
-    let element = split_list(&field.value).next()?;
-    let via = Via::parse(element)?;
-    match via.branch() {
-        Some(branch) if branch.starts_with("z9hG4bK") && branch.len() > 7 => {
-            Some(format!("{branch}|{}|{}|{method}", via.host, via.port.unwrap_or_default()))
-        }
-        // An RFC 2543 sender: the request itself is the key. The To tag is left out because an ACK has one more.
-        Some(_) | None => {
-            let call_id = message.value(&HeaderName::CallId).unwrap_or_default();
-            let from = message.value(&HeaderName::From).unwrap_or_default();
-            Some(format!("{call_id}|{from}|{}|{uri}|{element}|{method}", cseq_number(message)))
-        }
-    }
-}
-
-/// The same request over another path has the same key (RFC 3261 section 8.2.2.2).
-fn merge_key(message: &Message) -> Option<String> {
-    let from = NameAddr::parse(message.value(&HeaderName::From)?)?;
-    let cseq = CSeq::parse(message.value(&HeaderName::CSeq)?)?;
-    let call_id = message.value(&HeaderName::CallId)?;
-    Some(format!("{call_id}|{}|{}|{}", from.tag()?, cseq.number, cseq.method))
-}
-
-pub(super) fn to_tag(message: &Message) -> Option<&str> {
-    NameAddr::parse(message.value(&HeaderName::To)?)?.tag()
-}
-
-pub(super) fn from_tag(message: &Message) -> Option<&str> {
-    NameAddr::parse(message.value(&HeaderName::From)?)?.tag()
-}
-
-pub(super) fn cseq_number(message: &Message) -> u32 {
-    message.value(&HeaderName::CSeq).and_then(CSeq::parse).map_or(0, |cseq| cseq.number)
-}
-
-/// The body of an INVITE or ACK as an offer or answer.
-pub(super) fn sdp_body(message: &Message) -> Option<String> {
-    (!message.body.is_empty()).then(|| message.body_text())
-}
-
 /// Only SDP can be a session description here (sections 8.2.3 and 13.3.1).
 fn content_refusal(message: &Message) -> Option<Refusal> {
     let is_sdp = match message.value(&HeaderName::ContentType) {
@@ -465,72 +335,6 @@ fn content_refusal(message: &Message) -> Option<Refusal> {
     None
 }
 
-/// The user's own fields, except those the endpoint answers for.
-pub(super) fn write_extra_headers(writer: &mut Writer, headers: &[(String, String)]) {
-    for (name, value) in headers {
-        let reserved = matches!(
-            HeaderName::from_text(name),
-            HeaderName::Via
-                | HeaderName::From
-                | HeaderName::To
-                | HeaderName::CallId
-                | HeaderName::CSeq
-                | HeaderName::ContentLength
-                | HeaderName::ContentType
-                | HeaderName::MaxForwards
-                | HeaderName::Route
-                | HeaderName::RecordRoute
-        );
-        if !reserved && is_token(name) {
-            writer.header(name, value);
-        }
-    }
-}
-
-fn address(message: &Message, name: &HeaderName) -> Address {
-    let Some(addr) = message.value(name).and_then(NameAddr::parse) else {
-        return Address::default();
-    };
-    Address {
-        display: (!addr.display.is_empty()).then(|| addr.display.to_owned()),
-        uri: addr.uri.to_owned(),
-        user: Uri::parse(addr.uri).map(|uri| uri.user.to_owned()).unwrap_or_default(),
-        tag: addr.tag().map(str::to_owned),
-    }
-}
-
-fn invite_event(dialog: DialogKey, request: &Request<'_>) -> Event {
-    let message = request.message;
-    Event::Invite(IncomingInvite {
-        dialog,
-        flow: request.flow,
-        sip_call_id: message.value(&HeaderName::CallId).unwrap_or_default().to_owned(),
-        from: address(message, &HeaderName::From),
-        to: address(message, &HeaderName::To),
-        request_uri: request.uri.to_owned(),
-        user: Uri::parse(request.uri).map(|uri| uri.user.to_owned()).unwrap_or_default(),
-        headers: message
-            .headers
-            .iter()
-            .map(|header| (header.name.text().to_owned(), header.value.clone()))
-            .collect(),
-        offer: sdp_body(message),
-    })
-}
-
-fn refused_event(request: &Request<'_>, status: u16) -> Event {
-    let message = request.message;
-    Event::Refused {
-        flow: request.flow,
-        sip_call_id: message.value(&HeaderName::CallId).unwrap_or_default().to_owned(),
-        from: address(message, &HeaderName::From),
-        to: address(message, &HeaderName::To),
-        request_uri: request.uri.to_owned(),
-        user: Uri::parse(request.uri).map(|uri| uri.user.to_owned()).unwrap_or_default(),
-        status,
-    }
-}
-
 /// The dialog that our tagged response to this INVITE creates (RFC 3261 section 12.1.1).
 fn uas_dialog(key: DialogKey, message: &Message, flow: Flow, tag: String) -> Dialog {
     let wire = |name: &HeaderName| {
@@ -542,27 +346,17 @@ fn uas_dialog(key: DialogKey, message: &Message, flow: Flow, tag: String) -> Dia
     let from = message.value(&HeaderName::From).and_then(NameAddr::parse);
     // An RFC 2543 INVITE may lack a Contact; its From is the best target there is.
     let target = contact_uri(message).or_else(|| from.map(|addr| addr.uri.to_owned()));
+    let call_id = message.value(&HeaderName::CallId).unwrap_or_default().to_owned();
     Dialog {
-        key,
-        is_caller: false,
-        phase: Phase::Early,
-        call_id: message.value(&HeaderName::CallId).unwrap_or_default().to_owned(),
         local_tag: tag,
         remote_tag: from_tag(message).map(str::to_owned),
         local,
         remote: wire(&HeaderName::From),
         route_set: record_routes(message),
         remote_target: target.unwrap_or_default(),
-        local_cseq: 0,
         remote_cseq: Some(cseq_number(message)),
-        flow,
-        flow_closed: false,
         behind_nat: top_via_differs(message, flow),
-        incoming: None,
-        unacked: None,
-        outgoing: None,
-        bye_wanted: None,
-        retry: None,
+        ..Dialog::new(key, call_id, flow)
     }
 }
 

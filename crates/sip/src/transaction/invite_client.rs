@@ -18,7 +18,6 @@ pub enum InviteClientState {
 }
 
 /// The machine.
-#[derive(Debug)]
 pub struct InviteClient {
     state: InviteClientState,
     request: Vec<u8>,
@@ -27,6 +26,7 @@ pub struct InviteClient {
     retransmit: Option<Instant>,
     interval: Duration,
     ends: Option<Instant>,
+    limit: Option<Instant>,
 }
 
 impl InviteClient {
@@ -40,6 +40,7 @@ impl InviteClient {
             retransmit: (!reliable).then(|| now + timers.t1),
             interval: timers.t1,
             ends: Some(now + timers.timeout()),
+            limit: None,
         }
     }
 
@@ -59,7 +60,7 @@ impl InviteClient {
             (InviteClientState::Calling | InviteClientState::Proceeding, 100..=199) => {
                 self.state = InviteClientState::Proceeding;
                 self.retransmit = None;
-                self.ends = None;
+                self.ends = self.limit;
                 Heard::Pass
             }
             (InviteClientState::Calling | InviteClientState::Proceeding, 200..=299) => {
@@ -83,7 +84,8 @@ impl InviteClient {
     /// The wait for a final response is limited from outside: after a CANCEL it lasts 64*T1 (RFC 3261 section 9.1).
     pub fn give_up_at(&mut self, at: Instant) {
         if matches!(self.state, InviteClientState::Calling | InviteClientState::Proceeding) {
-            self.ends = Some(at);
+            self.limit = Some(at);
+            self.ends = Some(self.ends.map_or(at, |ends| ends.min(at)));
         }
     }
 
@@ -140,6 +142,15 @@ mod tests {
         let mut machine = InviteClient::new(begin, Vec::new(), Timers::default(), false);
         assert_eq!(machine.handle_response(begin, 180), Heard::Pass);
         assert_eq!(machine.next_wake(), None);
+    }
+
+    #[test]
+    fn a_limited_wait_ends_although_it_rings_on() {
+        let begin = start();
+        let mut machine = InviteClient::new(begin, Vec::new(), Timers::default(), false);
+        machine.give_up_at(begin + Duration::from_secs(9));
+        assert_eq!(machine.handle_response(begin, 180), Heard::Pass);
+        assert_eq!(machine.handle_timeout(begin + Duration::from_secs(9)), Fired::TimedOut);
     }
 
     #[test]

@@ -18,7 +18,6 @@ pub enum InviteServerState {
 }
 
 /// The machine.
-#[derive(Debug)]
 pub struct InviteServer {
     state: InviteServerState,
     response: Vec<u8>,

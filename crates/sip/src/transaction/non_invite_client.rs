@@ -16,7 +16,6 @@ pub enum NonInviteClientState {
 }
 
 /// The machine.
-#[derive(Debug)]
 pub struct NonInviteClient {
     state: NonInviteClientState,
     request: Vec<u8>,

@@ -16,7 +16,6 @@ pub enum NonInviteServerState {
 }
 
 /// The machine.
-#[derive(Debug)]
 pub struct NonInviteServer {
     state: NonInviteServerState,
     response: Vec<u8>,

@@ -1,0 +1,541 @@
+//! Deepgram live transcription over a WebSocket (v1 listen).
+//! Knows its wire format and how to get a lost connection back. Does not know when a turn is over.
+
+use super::{
+    CallInfo, Events, Gone, ProviderEvent, STT_COMMANDS, SpeechToText, SttCommand, SttStream,
+    websocket::{self, Refused, Socket},
+};
+use crate::secret::Secret;
+use ai_gateway::{Failure, FailureClass};
+use call::SttEvent;
+use futures_util::StreamExt;
+use media::{Codec, Frame, SampleRate};
+use reqwest::Url;
+use serde::Deserialize;
+use std::{collections::VecDeque, time::Duration};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_tungstenite::tungstenite::Message;
+
+/// How to reach Deepgram and what to ask of it.
+#[derive(Clone, Debug)]
+pub struct DeepgramConfig {
+    /// `wss://` and the host, regional or self-hosted.
+    pub base_url: String,
+    /// Sent as `Authorization: Token`.
+    pub api_key: Secret,
+    /// The model's name.
+    pub model: String,
+    /// A language tag; without one, the call's.
+    pub language: Option<String>,
+    /// Silence after which a segment is settled; `None` leaves that to finalize alone.
+    pub endpointing: Option<Duration>,
+    /// Further query parameters, as they are: `("smart_format", "true")`, `("keyterm", "Riga")`.
+    pub extra_query: Vec<(String, String)>,
+    /// Limit for one connection attempt.
+    pub connect_timeout: Duration,
+    /// Without audio for this long, a sign of life is sent. Deepgram closes after 10 s.
+    pub keep_alive: Duration,
+    /// How long an answer to finalize may take before what is settled so far must do.
+    pub finalize_timeout: Duration,
+    /// How many connections in a row may fail before the stream is given up.
+    pub reconnects: u32,
+}
+
+impl DeepgramConfig {
+    /// The public service with defaults that suit a telephone conversation.
+    pub fn new(api_key: Secret, model: impl Into<String>) -> Self {
+        Self {
+            base_url: "wss://api.deepgram.com".into(),
+            api_key,
+            model: model.into(),
+            language: None,
+            endpointing: Some(Duration::from_millis(300)),
+            extra_query: Vec::new(),
+            connect_timeout: Duration::from_secs(3),
+            keep_alive: Duration::from_secs(4),
+            finalize_timeout: Duration::from_secs(1),
+            reconnects: 5,
+        }
+    }
+
+    /// Where the stream of a call is.
+    fn url(&self, call: &CallInfo) -> Result<String, String> {
+        let base = format!("{}/v1/listen", self.base_url.trim_end_matches('/'));
+        let mut url = Url::parse(&base).map_err(|error| format!("base_url: {error}"))?;
+        let encoding = match call.rate {
+            SampleRate::Hz8000 => "mulaw",
+            SampleRate::Hz16000 => "linear16",
+        };
+        let endpointing = self.endpointing.map_or("false".into(), |limit| limit.as_millis().to_string());
+        url.query_pairs_mut()
+            .append_pair("model", &self.model)
+            .append_pair("language", self.language.as_deref().unwrap_or(&call.language))
+            .append_pair("encoding", encoding)
+            .append_pair("sample_rate", &call.rate.hz().to_string())
+            .append_pair("channels", "1")
+            .append_pair("interim_results", "true")
+            .append_pair("endpointing", &endpointing)
+            .extend_pairs(&self.extra_query);
+        Ok(url.into())
+    }
+}
+
+/// Deepgram as a speech-to-text provider.
+pub struct Deepgram {
+    config: DeepgramConfig,
+    runtime: Handle,
+}
+
+impl Deepgram {
+    /// Streams run on the runtime that this is called from.
+    ///
+    /// # Panics
+    /// When called outside a tokio runtime.
+    pub fn new(config: DeepgramConfig) -> Self {
+        Self { config, runtime: Handle::current() }
+    }
+}
+
+impl SpeechToText for Deepgram {
+    fn start(&self, call: &CallInfo, events: Events) -> SttStream {
+        let (sender, commands) = mpsc::channel(STT_COMMANDS);
+        let stream = Stream {
+            config: self.config.clone(),
+            call: call.clone(),
+            events,
+            commands,
+            held: VecDeque::new(),
+            lost_frames: 0,
+            segment: Segment::default(),
+            finalizing: None,
+            finalize_held: false,
+            unanswered: 0,
+            told_ready: false,
+            failures: 0,
+        };
+        self.runtime.spawn(stream.run());
+        SttStream::new(sender, None)
+    }
+}
+
+/// Audio kept for a connection that is not there: 2 s. The oldest goes first.
+const LARGEST_BACKLOG: usize = 100;
+/// How long Deepgram may take to say goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Finalizes in a row without any word from Deepgram: the connection is only open in name.
+const MOST_UNANSWERED: u32 = 2;
+
+const KEEP_ALIVE: &str = r#"{"type":"KeepAlive"}"#;
+const FINALIZE: &str = r#"{"type":"Finalize"}"#;
+const CLOSE_STREAM: &str = r#"{"type":"CloseStream"}"#;
+
+/// One call's stream, over as many connections as it takes.
+struct Stream {
+    config: DeepgramConfig,
+    call: CallInfo,
+    events: Events,
+    commands: mpsc::Receiver<SttCommand>,
+    held: VecDeque<Vec<u8>>,
+    lost_frames: u64,
+    segment: Segment,
+    /// When finalize was asked for, while its answer is outstanding.
+    finalizing: Option<Instant>,
+    /// A finalize that waits for a connection.
+    finalize_held: bool,
+    unanswered: u32,
+    told_ready: bool,
+    failures: u32,
+}
+
+/// Why a connection is no longer served.
+enum End {
+    /// The call is over.
+    Call,
+    /// The connection is lost.
+    Lost(Failure),
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> Self {
+        Self::Call
+    }
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Lost(failure)
+    }
+}
+
+impl Stream {
+    async fn run(mut self) {
+        let reason = loop {
+            let failure = match self.connect().await {
+                Ok(None) => return,
+                Ok(Some(mut socket)) => match self.serve(&mut socket).await {
+                    End::Call => return say_goodbye(socket).await,
+                    End::Lost(failure) => failure,
+                },
+                // A refusal will be repeated, however often we ask.
+                Err(Refused { failure, status: Some(400..=499) }) => break failure,
+                Err(Refused { failure, .. }) => failure,
+            };
+            self.failures += 1;
+            if !failure.class.is_passing() || self.failures > self.config.reconnects {
+                break failure;
+            }
+            tracing::debug!(call = %self.call.call, %failure, "speech-to-text connection lost");
+            let pause = sleep(websocket::back_off(self.failures));
+            if self.meanwhile(pause).await.is_none() {
+                return;
+            }
+        };
+        let reason = self.config.api_key.redact(&reason.to_string());
+        let _ = self.events.send(ProviderEvent::Stt(SttEvent::Failed { reason })).await;
+    }
+
+    async fn connect(&mut self) -> Result<Option<Socket>, Refused> {
+        let url = self.config.url(&self.call).map_err(|reason| Refused {
+            failure: Failure::new(FailureClass::BadRequest, reason),
+            status: None,
+        })?;
+        let headers = vec![("authorization", format!("Token {}", self.config.api_key.expose()))];
+        let attempt = websocket::connect(url, headers, self.config.connect_timeout);
+        self.meanwhile(attempt).await.transpose()
+    }
+
+    /// Waits for `work`, keeping what the call says; `None` when the call ends first.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                command = self.commands.recv() => match command? {
+                    SttCommand::Audio(frame) => self.hold(&frame),
+                    SttCommand::Finalize => self.finalize_held = true,
+                    SttCommand::Expect(_) => {}
+                },
+            }
+        }
+    }
+
+    fn hold(&mut self, frame: &Frame) {
+        if self.held.len() == LARGEST_BACKLOG {
+            self.held.pop_front();
+            self.lost_frames += 1;
+        }
+        self.held.push_back(encode(frame));
+    }
+
+    /// Serves one connection until it or the call ends.
+    async fn serve(&mut self, socket: &mut Socket) -> End {
+        match self.exchange(socket).await {
+            Ok(()) => End::Call,
+            Err(end) => {
+                // The answer to an open finalize is to come from the next connection.
+                self.finalize_held |= self.finalizing.take().is_some();
+                self.unanswered = 0;
+                end
+            }
+        }
+    }
+
+    async fn exchange(&mut self, socket: &mut Socket) -> Result<(), End> {
+        self.resume(socket).await?;
+        let mut last_sent = Instant::now();
+        loop {
+            let finalize_ends = self.finalizing.map(|since| since + self.config.finalize_timeout);
+            let keep_alive = last_sent + self.config.keep_alive;
+            tokio::select! {
+                command = self.commands.recv() => {
+                    let Some(command) = command else { return Ok(()) };
+                    if self.obey(socket, command).await? {
+                        last_sent = Instant::now();
+                    }
+                }
+                message = socket.next() => match message {
+                    Some(Ok(message)) => self.handle_message(message).await?,
+                    Some(Err(error)) => return Err(websocket::broken(&error).into()),
+                    None => return Err(websocket::closed(None).into()),
+                },
+                () = sleep_until(finalize_ends.unwrap_or(keep_alive).min(keep_alive)) => {
+                    if finalize_ends.is_some_and(|end| Instant::now() >= end) {
+                        self.settle_without_answer().await?;
+                    } else {
+                        websocket::send(socket, Message::text(KEEP_ALIVE)).await?;
+                        last_sent = Instant::now();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins a connection with what was kept for it.
+    async fn resume(&mut self, socket: &mut Socket) -> Result<(), End> {
+        if !std::mem::replace(&mut self.told_ready, true) {
+            self.tell(SttEvent::Ready).await?;
+        }
+        if self.lost_frames > 0 {
+            let lost_ms = 20 * std::mem::take(&mut self.lost_frames);
+            tracing::warn!(call = %self.call.call, lost_ms, "speech-to-text was away for longer than its backlog");
+        }
+        while let Some(audio) = self.held.pop_front() {
+            websocket::send(socket, Message::binary(audio)).await?;
+        }
+        if std::mem::take(&mut self.finalize_held) {
+            self.obey(socket, SttCommand::Finalize).await?;
+        }
+        Ok(())
+    }
+
+    /// Carries a command out; true if something was sent.
+    async fn obey(&mut self, socket: &mut Socket, command: SttCommand) -> Result<bool, End> {
+        let message = match command {
+            SttCommand::Audio(frame) => Message::binary(encode(&frame)),
+            SttCommand::Finalize => {
+                self.finalizing.get_or_insert_with(Instant::now);
+                Message::text(FINALIZE)
+            }
+            SttCommand::Expect(_) => return Ok(false),
+        };
+        websocket::send(socket, message).await?;
+        Ok(true)
+    }
+
+    async fn handle_message(&mut self, message: Message) -> Result<(), End> {
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Close(frame) => return Err(websocket::closed(frame.as_ref()).into()),
+            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
+        };
+        let Some(reply) = parse(&text) else { return Ok(()) };
+        self.failures = 0;
+        self.unanswered = 0;
+        let event = match reply {
+            Reply::Results(results) => {
+                let answers = results.from_finalize;
+                let awaited = answers && self.finalizing.take().is_some();
+                // An answer that comes after we stopped waiting has nothing more to say unless it has words.
+                self.segment.add(results).filter(|event| awaited || !answers || !is_empty(event))
+            }
+            Reply::UtteranceEnd => self.segment.utterance_end(),
+            Reply::Error { description } => {
+                tracing::warn!(call = %self.call.call, error = websocket::cut(&description), "Deepgram complains");
+                None
+            }
+            Reply::Other => None,
+        };
+        match event {
+            Some(event) => self.tell(event).await,
+            None => Ok(()),
+        }
+    }
+
+    /// No answer to finalize: what is settled so far must do.
+    async fn settle_without_answer(&mut self) -> Result<(), End> {
+        self.finalizing = None;
+        self.unanswered += 1;
+        let settled = self.segment.settle();
+        self.tell(settled).await?;
+        if self.unanswered >= MOST_UNANSWERED {
+            return Err(Failure::new(FailureClass::Timeout, "finalize is not answered").into());
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, event: SttEvent) -> Result<(), End> {
+        Ok(self.events.send(ProviderEvent::Stt(event)).await?)
+    }
+}
+
+/// Lets Deepgram close the stream, so that it is not billed further.
+async fn say_goodbye(mut socket: Socket) {
+    let goodbye = async {
+        websocket::send(&mut socket, Message::text(CLOSE_STREAM)).await.ok()?;
+        while let Some(Ok(_)) = socket.next().await {}
+        Some(())
+    };
+    let _ = timeout(GOODBYE_TIMEOUT, goodbye).await;
+}
+
+/// G.711 at 8 kHz as it is on the telephone line, linear little-endian samples at 16 kHz.
+fn encode(frame: &Frame) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(640);
+    match frame.rate() {
+        SampleRate::Hz8000 => Codec::Pcmu.encode(frame, &mut bytes),
+        SampleRate::Hz16000 => bytes.extend(frame.samples().iter().flat_map(|sample| sample.to_le_bytes())),
+    }
+    bytes
+}
+
+fn is_empty(event: &SttEvent) -> bool {
+    matches!(event, SttEvent::Final { text, .. } if text.is_empty())
+}
+
+/// The settled parts of what the caller is saying.
+#[derive(Default)]
+struct Segment {
+    parts: Vec<String>,
+    /// Confidence of the parts, weighed by their length, and that length in characters.
+    confidence: f32,
+    weight: f32,
+}
+
+impl Segment {
+    fn add(&mut self, results: Results) -> Option<SttEvent> {
+        let Results { is_final, speech_final, from_finalize, channel } = results;
+        let best = channel.alternatives.into_iter().next().unwrap_or_default();
+        let words = best.transcript.trim();
+        if !is_final {
+            let text = self.with(words);
+            return (!words.is_empty()).then_some(SttEvent::Interim { text });
+        }
+        if !words.is_empty() {
+            let weight = words.chars().count() as f32;
+            self.confidence += best.confidence.unwrap_or(1.0) * weight;
+            self.weight += weight;
+            self.parts.push(words.into());
+        }
+        if from_finalize || (speech_final && !self.parts.is_empty()) {
+            return Some(self.settle());
+        }
+        (!words.is_empty()).then(|| SttEvent::Interim { text: self.parts.join(" ") })
+    }
+
+    fn utterance_end(&mut self) -> Option<SttEvent> {
+        (!self.parts.is_empty()).then(|| self.settle())
+    }
+
+    fn settle(&mut self) -> SttEvent {
+        let Self { parts, confidence, weight } = std::mem::take(self);
+        let confidence = (weight > 0.0).then(|| confidence / weight);
+        SttEvent::Final { text: parts.join(" "), confidence }
+    }
+
+    fn with(&self, words: &str) -> String {
+        let parts = self.parts.iter().map(String::as_str).chain([words]);
+        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What Deepgram sends. What is not here is ignored: new types come without notice.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type")]
+enum Reply {
+    Results(Results),
+    UtteranceEnd,
+    Error {
+        #[serde(default)]
+        description: String,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Results {
+    is_final: bool,
+    speech_final: bool,
+    from_finalize: bool,
+    channel: Channel,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Channel {
+    alternatives: Vec<Alternative>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Alternative {
+    transcript: String,
+    confidence: Option<f32>,
+}
+
+/// `None` for what is not one of Deepgram's messages.
+fn parse(text: &str) -> Option<Reply> {
+    serde_json::from_str(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(text: &str, flags: [bool; 3]) -> Results {
+        let json = serde_json::json!({
+            "type": "Results", "channel_index": [0, 1], "start": 0.0, "duration": 1.02, "is_final": flags[0],
+            "speech_final": flags[1], "from_finalize": flags[2], "news": {"of": "tomorrow"},
+            "channel": {"alternatives": [{"transcript": text, "confidence": 0.5, "words": []}]},
+            "metadata": {"request_id": "9f", "model_info": {"name": "sim"}, "model_uuid": "x"},
+        });
+        match parse(&json.to_string()) {
+            Some(Reply::Results(results)) => results,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn words(event: Option<SttEvent>) -> Option<(String, bool)> {
+        match event? {
+            SttEvent::Interim { text } => Some((text, false)),
+            SttEvent::Final { text, .. } => Some((text, true)),
+            SttEvent::Ready | SttEvent::Failed { .. } => None,
+        }
+    }
+
+    #[test]
+    fn settled_parts_are_joined_until_the_segment_ends() {
+        let mut segment = Segment::default();
+        let mut add = |text, flags| words(segment.add(results(text, flags)));
+        assert_eq!(add("two", [false; 3]), Some(("two".into(), false)));
+        assert_eq!(add("two seats", [true, false, false]), Some(("two seats".into(), false)));
+        assert_eq!(add("please", [false; 3]), Some(("two seats please".into(), false)));
+        assert_eq!(add("please.", [true, true, false]), Some(("two seats please.".into(), true)));
+        assert_eq!(add("", [true, true, false]), None, "silence settles nothing");
+    }
+
+    #[test]
+    fn finalize_is_answered_even_without_words() {
+        let mut segment = Segment::default();
+        assert_eq!(words(segment.add(results("", [true, false, true]))), Some((String::new(), true)));
+        assert_eq!(words(segment.add(results("yes", [true, false, false]))), Some(("yes".into(), false)));
+        assert_eq!(words(segment.add(results("", [true, false, true]))), Some(("yes".into(), true)));
+    }
+
+    #[test]
+    fn an_utterance_end_settles_what_is_there() {
+        let mut segment = Segment::default();
+        assert!(segment.utterance_end().is_none());
+        segment.add(results("hello", [true, false, false]));
+        assert_eq!(words(segment.utterance_end()), Some(("hello".into(), true)));
+    }
+
+    #[test]
+    fn messages_of_tomorrow_are_ignored() {
+        assert!(matches!(parse(r#"{"type":"TurnInfo","x":[1]}"#), Some(Reply::Other)));
+        let end = r#"{"type":"UtteranceEnd","channel":[0,1],"last_word_end":3.07}"#;
+        assert!(matches!(parse(end), Some(Reply::UtteranceEnd)));
+        let error = r#"{"type":"Error","variant":"SchemaError","description":"bad","message":"{"}"#;
+        assert!(matches!(parse(error), Some(Reply::Error { description }) if description == "bad"));
+        for garbage in ["", "{", "[]", "null", r#"{"type":3}"#, r#"{"type":"Results","channel":7}"#] {
+            assert!(parse(garbage).is_none(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn the_address_says_what_the_line_carries() {
+        let call = CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "de".into() };
+        let mut config = DeepgramConfig::new(Secret::new("k"), "m");
+        config.extra_query.push(("keyterm".into(), "Riga & Zeta".into()));
+        assert_eq!(
+            config.url(&call).expect("a URL"),
+            "wss://api.deepgram.com/v1/listen?model=m&language=de&encoding=mulaw&sample_rate=8000&channels=1\
+             &interim_results=true&endpointing=300&keyterm=Riga+%26+Zeta"
+        );
+    }
+}
