@@ -1,6 +1,7 @@
 //! Commands and what their exit codes mean.
 //! Each command's own arguments and work are in the file that bears its name.
 
+pub mod call;
 pub mod check;
 pub mod init;
 pub mod serve;
@@ -21,6 +22,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve_args::ServeArgs),
+    Call(call::Args),
     Trace(trace::Args),
     Init(init::Args),
     Check(check::Args),
@@ -61,6 +63,7 @@ impl From<Exit> for ExitCode {
 pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Call(args) => return call::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args, |_| Vec::new()),
