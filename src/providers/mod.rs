@@ -3,6 +3,9 @@
 
 pub mod deepgram;
 pub mod elevenlabs;
+pub mod embedded;
+pub mod fallback;
+pub mod flow;
 pub mod openai;
 mod websocket;
 

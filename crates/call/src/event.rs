@@ -209,5 +209,7 @@ pub enum Event {
     Ended {
         /// One of the closed list in `cdr::Cause`.
         cause: String,
+        /// The final status of the INVITE, if the call was never answered.
+        status: Option<u16>,
     },
 }

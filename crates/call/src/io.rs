@@ -43,7 +43,10 @@ pub enum Input<'a> {
 #[derive(Debug)]
 pub enum SipInput {
     /// The caller acknowledged our 200: the call stands.
-    Acked,
+    Acked {
+        /// The answer to our offer, when the INVITE came without one (RFC 3264).
+        sdp: Option<String>,
+    },
     /// The caller gave up before the answer.
     Cancelled,
     /// The caller hung up.

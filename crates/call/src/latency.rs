@@ -2,6 +2,10 @@
 //! Knows stages and budgets; the marks come from the call's own history.
 
 use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 /// A part of the response gap, in the order in which time passes through them. Together they leave no gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,4 +81,156 @@ pub struct TurnLatency {
     pub budget_us: u64,
     /// Every stage of [`Stage::ALL`], in that order.
     pub stages: Vec<StageTime>,
+}
+
+/// What each stage, and the whole, may take before it counts as slow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Of the whole response gap.
+    pub total: Duration,
+    /// Of single stages; a stage without one is never late.
+    pub stages: BTreeMap<Stage, Duration>,
+}
+
+impl Default for Budgets {
+    /// Capture 40, end of turn and transcript 120 beyond the configured wait, model 250, tool 150, speech 180: the
+    /// end-of-turn wait itself is a choice and is given 500 ms.
+    fn default() -> Self {
+        let ms = |stage, ms| (stage, Duration::from_millis(ms));
+        Self {
+            total: Duration::from_millis(1_200),
+            stages: BTreeMap::from([
+                ms(Stage::Jitter, 40),
+                ms(Stage::EndOfTurn, 500),
+                ms(Stage::SttFinal, 120),
+                ms(Stage::LlmFirstToken, 250),
+                ms(Stage::Tool, 150),
+                ms(Stage::FirstSentence, 100),
+                ms(Stage::TtsFirstAudio, 180),
+                ms(Stage::Pacing, 40),
+                ms(Stage::Other, 10),
+            ]),
+        }
+    }
+}
+
+/// The instants of one turn, each written once, from which its partition is computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marks {
+    /// Arrival of the last packet that carried the caller's speech.
+    pub(crate) arrived: Instant,
+    /// When the jitter buffer gave it out.
+    pub(crate) heard: Instant,
+    /// When silence alone would have ended the turn; later than that we waited for the transcript.
+    pub(crate) silent_enough: Instant,
+    /// When the turn was held to be over.
+    pub(crate) ended: Instant,
+    /// When the model was asked.
+    pub(crate) asked: Instant,
+    /// The model's first delta or tool call.
+    pub(crate) first_token: Option<Instant>,
+    /// Start of the first tool before any sentence.
+    pub(crate) tool_from: Option<Instant>,
+    /// First delta after the last tool before any sentence.
+    pub(crate) tool_until: Option<Instant>,
+    /// The first sentence went to text-to-speech.
+    pub(crate) first_sentence: Option<Instant>,
+    /// Its first audio came.
+    pub(crate) first_audio: Option<Instant>,
+}
+
+impl Marks {
+    /// The partition of the gap that ends with the voiced packet sent at `sent`. Stages are the distances between
+    /// consecutive marks, so they add up to the whole by construction; a mark that never came costs its stage nothing.
+    pub(crate) fn partition(&self, sent: Instant, budgets: &Budgets) -> TurnLatency {
+        let first_token = self.first_token.unwrap_or(self.asked);
+        let tool_until = self.tool_until.or(self.tool_from).unwrap_or(first_token);
+        let first_sentence = self.first_sentence.unwrap_or(tool_until);
+        let first_audio = self.first_audio.unwrap_or(first_sentence);
+        let boundaries = [
+            (Stage::Jitter, self.heard),
+            (Stage::EndOfTurn, self.silent_enough.min(self.ended)),
+            (Stage::SttFinal, self.ended),
+            (Stage::Other, self.asked),
+            (Stage::LlmFirstToken, first_token.min(self.tool_from.unwrap_or(first_token))),
+            (Stage::Tool, tool_until),
+            (Stage::FirstSentence, first_sentence),
+            (Stage::TtsFirstAudio, first_audio),
+            (Stage::Pacing, sent),
+        ];
+        let mut spent: BTreeMap<Stage, Duration> = BTreeMap::new();
+        let mut at = self.arrived;
+        for (stage, until) in boundaries {
+            let until = until.clamp(at, sent.max(at));
+            *spent.entry(stage).or_default() += until - at;
+            at = until;
+        }
+        let stages = Stage::ALL.map(|stage| StageTime {
+            stage,
+            us: micros(spent.get(&stage).copied().unwrap_or_default()),
+            budget_us: budgets.stages.get(&stage).map(|budget| micros(*budget)),
+        });
+        TurnLatency {
+            total_us: stages.iter().map(|stage| stage.us).sum(),
+            budget_us: micros(budgets.total),
+            stages: stages.to_vec(),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stages_of_a_turn_add_up_to_the_whole() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let marks = Marks {
+            arrived: at(0),
+            heard: at(25),
+            silent_enough: at(425),
+            ended: at(480),
+            asked: at(480),
+            first_token: Some(at(700)),
+            tool_from: Some(at(720)),
+            tool_until: Some(at(900)),
+            first_sentence: Some(at(950)),
+            first_audio: Some(at(1_100)),
+        };
+        let latency = marks.partition(at(1_110), &Budgets::default());
+        let ms: Vec<u64> = latency.stages.iter().map(|s| s.us / 1_000).collect();
+        assert_eq!(ms, [25, 400, 55, 220, 200, 50, 150, 10, 0]);
+        assert_eq!(latency.total_us, 1_110_000);
+    }
+
+    #[test]
+    fn marks_out_of_order_never_make_a_stage_negative_or_the_sum_wrong() {
+        let start = Instant::now() + Duration::from_secs(10);
+        let mut chance = 7_u64;
+        let mut any = || {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            start + Duration::from_millis((chance >> 40) % 2_000)
+        };
+        for _ in 0..1_000 {
+            let marks = Marks {
+                arrived: start,
+                heard: any(),
+                silent_enough: any(),
+                ended: any(),
+                asked: any(),
+                first_token: Some(any()),
+                tool_from: Some(any()),
+                tool_until: None,
+                first_sentence: Some(any()),
+                first_audio: Some(any()),
+            };
+            let latency = marks.partition(start + Duration::from_secs(3), &Budgets::default());
+            assert_eq!(latency.total_us, 3_000_000);
+        }
+    }
 }

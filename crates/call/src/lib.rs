@@ -1,11 +1,22 @@
 //! One call, as one state machine that joins SIP, media, conversation and the AI gateway's answers.
 //! Knows every call feature. Knows no socket, vendor, database or clock.
 
+pub mod cdr;
+mod config;
 pub mod event;
 mod id;
 mod io;
 pub mod latency;
+mod leg;
+mod machine;
+mod peer;
+pub mod port_slots;
+mod reply;
+mod signalling;
+mod turns;
 
+pub use config::{CallConfig, CallSetup, Clip, Clips, Patience};
 pub use event::{Event, Stamped};
 pub use id::CallId;
 pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
+pub use machine::Call;

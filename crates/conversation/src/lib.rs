@@ -1,8 +1,21 @@
 //! Who has the floor, what was said, and what the agent may say next.
 //! Knows speech yes/no, transcripts, text and time. Knows nothing of RTP, SIP or vendors.
 
+mod agent;
+mod chunker;
+mod context;
+mod endpointing;
+mod floor;
+mod flow;
+mod grammar;
 mod request;
 mod turn;
 
+pub use agent::{Agent, AgentError, Fallbacks, Returns, Stage, Tool, ToolClass, ToolKind};
+pub use chunker::SentenceChunker;
+pub use context::{Context, HeardSentence};
+pub use endpointing::{EndOfTurnReason, Phrases};
+pub use floor::{Decision, Floor, FloorConfig, Holder, Interruptible};
+pub use flow::{FlowReply, flow_reply};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
 pub use turn::{Expectation, Transcript, TurnId};

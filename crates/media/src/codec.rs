@@ -42,18 +42,9 @@ impl Codec {
     /// Appends the 160 code words of a frame. A 16 kHz frame is halved by averaging neighbours, which is
     /// for a caller that forgot its [`crate::Resampler`], not for quality.
     pub fn encode(self, frame: &Frame, out: &mut Vec<u8>) {
-        let law: fn(i16) -> u8 = match self {
-            Self::Pcmu => g711::encode_ulaw,
-            Self::Pcma => g711::encode_alaw,
-        };
-        match frame.rate() {
-            SampleRate::Hz8000 => out.extend(frame.samples().iter().map(|sample| law(*sample))),
-            SampleRate::Hz16000 => out.extend(
-                frame
-                    .samples()
-                    .chunks_exact(2)
-                    .map(|pair| law(((i32::from(pair[0]) + i32::from(pair[1])) / 2) as i16)),
-            ),
+        match self {
+            Self::Pcmu => append(frame, g711::encode_ulaw, out),
+            Self::Pcma => append(frame, g711::encode_alaw, out),
         }
     }
 
@@ -64,6 +55,19 @@ impl Codec {
             Self::Pcma => &g711::ALAW,
         };
         out.extend(payload.iter().map(|code| table[usize::from(*code)]));
+    }
+}
+
+/// Generic so that the law is inlined into the loop.
+fn append(frame: &Frame, law: impl Fn(i16) -> u8, out: &mut Vec<u8>) {
+    match frame.rate() {
+        SampleRate::Hz8000 => out.extend(frame.samples().iter().map(|sample| law(*sample))),
+        SampleRate::Hz16000 => out.extend(
+            frame
+                .samples()
+                .chunks_exact(2)
+                .map(|pair| law(((i32::from(pair[0]) + i32::from(pair[1])) / 2) as i16)),
+        ),
     }
 }
 

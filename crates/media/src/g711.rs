@@ -7,6 +7,38 @@ pub(crate) static ULAW: [i16; 256] = ulaw_table();
 /// The 16-bit value of every A-law code word (ITU-T G.711 table 1).
 pub(crate) static ALAW: [i16; 256] = alaw_table();
 
+/// The µ-law code word of every sample, by its upper 14 bits: the lower two do not matter.
+static ULAW_CODES: [u8; 1 << 14] = {
+    let mut table = [0; 1 << 14];
+    let mut index = 0;
+    while index < table.len() {
+        table[index] = compress_ulaw((index << 2) as i16);
+        index += 1;
+    }
+    table
+};
+
+/// The A-law code word of every sample, by its upper 12 bits.
+static ALAW_CODES: [u8; 1 << 12] = {
+    let mut table = [0; 1 << 12];
+    let mut index = 0;
+    while index < table.len() {
+        table[index] = compress_alaw((index << 4) as i16);
+        index += 1;
+    }
+    table
+};
+
+/// The µ-law code word of a sample.
+pub(crate) fn encode_ulaw(sample: i16) -> u8 {
+    ULAW_CODES[usize::from(sample as u16 >> 2)]
+}
+
+/// The A-law code word of a sample.
+pub(crate) fn encode_alaw(sample: i16) -> u8 {
+    ALAW_CODES[usize::from(sample as u16 >> 4)]
+}
+
 /// Added before the µ-law segment search so that every segment starts at a power of two (33 of 14 bits, here in 16).
 const ULAW_BIAS: i32 = 0x84;
 
@@ -14,7 +46,7 @@ const ULAW_BIAS: i32 = 0x84;
 const ULAW_CLIP: i32 = 0x7fff - ULAW_BIAS;
 
 /// µ-law: sign and magnitude, eight segments of sixteen steps, all bits inverted on the wire.
-pub(crate) const fn encode_ulaw(sample: i16) -> u8 {
+const fn compress_ulaw(sample: i16) -> u8 {
     // Negative values are folded by one's complement, as the ITU-T reference (G.191) does.
     let (magnitude, sign) = if sample < 0 { (!(sample as i32), 0x80) } else { (sample as i32, 0) };
     let biased = (if magnitude > ULAW_CLIP { ULAW_CLIP } else { magnitude }) + ULAW_BIAS;
@@ -24,7 +56,7 @@ pub(crate) const fn encode_ulaw(sample: i16) -> u8 {
 }
 
 /// A-law: like µ-law with a linear first segment, no bias, and every other bit inverted on the wire.
-pub(crate) const fn encode_alaw(sample: i16) -> u8 {
+const fn compress_alaw(sample: i16) -> u8 {
     let (magnitude, sign) = if sample < 0 { (!(sample as i32), 0) } else { (sample as i32, 0x80) };
     let step13 = magnitude >> 3;
     let code = if step13 < 64 {

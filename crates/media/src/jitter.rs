@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::conceal::Concealment;
 use crate::{FRAME, Frame, SampleRate};
 
 /// How much delay the buffer may add.
@@ -72,14 +73,12 @@ const SAMPLE_US: i64 = 125;
 /// Beyond this distance a timestamp is not early or late, it has jumped.
 const JUMP: i64 = 8_000;
 
-/// More audio ahead than this is a flood or a stall's backlog: all but the newest is dropped.
-const MAX_AHEAD: i64 = 4_000;
+/// Audio further ahead than the longest delay and the longest packet (200 ms) is a flood or a stall's backlog:
+/// all but the newest is dropped.
+const LONGEST_PACKET: i64 = 1_600;
 
-/// Packets held at most; at the shortest sensible packetization (5 ms) more than [`MAX_AHEAD`].
+/// Packets held at most: at the shortest sensible packetization (5 ms) more than can be ahead.
 const MAX_PACKETS: usize = 128;
-
-/// Loss is covered by repeating the last audio, fading out over 60 ms.
-const CONCEAL: usize = 480;
 
 /// A stream that stays late for this long, in at least so many packets, has a new time base.
 const LATE_RUN: (Duration, u32) = (Duration::from_millis(200), 5);
@@ -129,8 +128,7 @@ pub(crate) struct JitterBuffer {
     made_up: i64,
     last_sequence: i64,
     quiet: bool,
-    memory: [i16; STEP as usize],
-    concealed_samples: usize,
+    concealment: Concealment,
     late_run: Option<(Instant, u32)>,
     jitter: Jitter,
     /// Mean time in microseconds that packets wait for their frame.
@@ -153,8 +151,7 @@ impl JitterBuffer {
             made_up: 0,
             last_sequence: i64::MIN,
             quiet: false,
-            memory: [0; STEP as usize],
-            concealed_samples: CONCEAL,
+            concealment: Concealment::default(),
             late_run: None,
             jitter: Jitter::default(),
             delay_us: None,
@@ -214,12 +211,8 @@ impl JitterBuffer {
     /// The next 20 ms.
     pub(crate) fn pop(&mut self, now: Instant) -> Heard {
         self.last_pop = Some(now);
-        if !self.playing {
-            if self.begins.is_none_or(|begins| now < begins) {
-                return silence();
-            }
-            self.playing = true;
-            self.playhead = self.queue.front().map_or(self.playhead, |first| first.position);
+        if !self.playing && !self.begin(now) {
+            return silence();
         }
         match self.correction() {
             Correction::None => {}
@@ -228,6 +221,18 @@ impl JitterBuffer {
             Correction::Repeat => return self.repeat(),
         }
         self.take()
+    }
+
+    /// Starts to play when the first packet has waited long enough.
+    fn begin(&mut self, now: Instant) -> bool {
+        let Some(begins) = self.begins.filter(|begins| *begins <= now) else { return false };
+        self.playing = true;
+        self.playhead = self.queue.front().map_or(self.playhead, |first| first.position);
+        if now.saturating_duration_since(begins) > FRAME {
+            // Nobody has listened until now: what has piled up must not become delay.
+            self.keep_newest();
+        }
+        true
     }
 
     /// Where a timestamp belongs; `None` if the packet is of no use.
@@ -270,7 +275,8 @@ impl JitterBuffer {
             return;
         }
         let frames = (position - self.playhead).div_euclid(STEP);
-        let waits = self.until_next_pop(now) + frames * STEP * SAMPLE_US;
+        // A late packet waits no time at all; how late it is does not matter for the others.
+        let waits = (self.until_next_pop(now) + frames * STEP * SAMPLE_US).max(0);
         self.delay_us = Some(self.delay_us.map_or(waits, |mean| mean + (waits - mean) / 16));
     }
 
@@ -322,15 +328,21 @@ impl JitterBuffer {
         self.queue.insert(index, stored);
     }
 
-    /// Keeps the backlog bounded: the newest audio is worth most.
+    /// Keeps the backlog bounded.
     fn trim(&mut self) {
         let Some(newest) = self.queue.back() else { return };
         let from = if self.playing { self.playhead } else { self.queue.front().map_or(0, |s| s.position) };
-        let end = newest.end();
-        if end - from <= MAX_AHEAD {
-            return;
+        let longest = self.config.maximum.as_micros() as i64 / SAMPLE_US + LONGEST_PACKET;
+        if newest.end() - from > longest {
+            self.keep_newest();
         }
-        let keep = end - (newest.end() - newest.position).max(self.target_us() / SAMPLE_US);
+    }
+
+    /// Drops the backlog except for what the wanted delay needs: the newest audio is worth most.
+    fn keep_newest(&mut self) {
+        let Some(newest) = self.queue.back() else { return };
+        let end = newest.end();
+        let keep = end - (end - newest.position).max(self.target_us() / SAMPLE_US);
         while self.queue.front().is_some_and(|first| first.end() <= keep) {
             self.queue.pop_front();
             self.counts.overflowed += 1;
@@ -480,7 +492,7 @@ impl JitterBuffer {
         }
         self.playhead = end;
         if filling.received > 0 {
-            self.memory = out;
+            self.concealment.remember(&out);
         }
         self.judge(&out, &filling)
     }
@@ -501,7 +513,7 @@ impl JitterBuffer {
                     filling.at = stop;
                     filling.arrived = Some(first.arrived);
                     self.made_up = 0;
-                    self.concealed_samples = 0;
+                    self.concealment.arm();
                     self.quiet = false;
                 }
             }
@@ -512,18 +524,9 @@ impl JitterBuffer {
     fn fill(&mut self, out: &mut [i16], start: i64, filling: &mut Filling, until: i64, meant: bool) {
         let (from, to) = ((filling.at - start) as usize, (until - start) as usize);
         if meant {
-            self.concealed_samples = CONCEAL;
+            self.concealment.end();
         }
-        // Within a frame that began with received audio the memory is still the frame before; close enough.
-        for sample in &mut out[from..to] {
-            if self.concealed_samples >= CONCEAL {
-                break;
-            }
-            let remembered = i32::from(self.memory[self.concealed_samples % self.memory.len()]);
-            *sample = (remembered * (CONCEAL - self.concealed_samples) as i32 / CONCEAL as i32) as i16;
-            self.concealed_samples += 1;
-            filling.faded = true;
-        }
+        filling.faded |= self.concealment.fill(&mut out[from..to]);
         self.made_up += until - filling.at;
         filling.at = until;
     }
@@ -614,4 +617,32 @@ fn micros_from(from: Instant, to: Instant) -> i64 {
     let forward = to.saturating_duration_since(from).as_micros() as i64;
     let backward = from.saturating_duration_since(to).as_micros() as i64;
     forward - backward
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tone;
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn a_lost_frame_of_a_voice_goes_on_without_a_seam() {
+        let start = Instant::now();
+        let wave = tone::sine(8_000, 160.0, -12.0, 800);
+        let mut buffer = JitterBuffer::new(JitterConfig::default());
+        let mut heard = Vec::new();
+        for n in 0..5u32 {
+            let now = start + FRAME * n;
+            if n != 3 {
+                let samples = wave[n as usize * 160..][..160].to_vec();
+                buffer.insert(now, i64::from(n), n * 160, Content::Audio(samples));
+            }
+            heard.extend_from_slice(buffer.pop(now + FRAME - Duration::from_millis(1)).frame.samples());
+        }
+        let lost = &heard[480..640];
+        for (n, (made_up, original)) in lost.iter().zip(&wave[480..]).enumerate() {
+            let faded = i32::from(*original) * (480 - n) as i32 / 480;
+            assert!((i32::from(*made_up) - faded).abs() < 400, "{n}: {made_up} for {faded}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! Knows packets and 20 ms frames. Knows nothing of SIP, turns or providers.
 
 mod codec;
+mod conceal;
 mod digits;
 mod frame;
 mod g711;

@@ -128,7 +128,7 @@ fn bessel_i0(x: f64) -> f64 {
 }
 
 /// Sum of products in eight lanes, so that the compiler may use vector instructions.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 8];
     let (a8, a_rest) = a.as_chunks::<8>();
     let (b8, b_rest) = b.as_chunks::<8>();

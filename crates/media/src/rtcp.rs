@@ -303,3 +303,146 @@ fn header(out: &mut Vec<u8>, count: u8, kind: u8, words: u16) {
 fn word(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_be_bytes)
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use crate::tone::Chance;
+
+    const HEARD: ReceiverStatistics = ReceiverStatistics {
+        received: 90,
+        expected: 100,
+        ssrc: Some(0xb0b),
+        highest_sequence: 0x1_0005,
+        jitter_units: 24,
+        lost: 10,
+        late: 0,
+        duplicates: 0,
+        reordered: 0,
+        concealed: 0,
+        inserted: 0,
+        dropped: 0,
+        overflowed: 0,
+        resynchronised: 0,
+        malformed: 0,
+        unknown_payload_type: 0,
+        jitter: Duration::from_millis(3),
+        buffered: Duration::ZERO,
+        ssrc_changes: 0,
+        last_arrival: None,
+    };
+    const SENT: SenderCounts = SenderCounts { packets: 250, octets: 40_000, timestamp: 0x1234_5678 };
+    const NTP: u64 = 0xaaaa_bbbb_cccc_dddd;
+
+    /// RFC 3550 section 6.4.1, written out byte by byte.
+    #[test]
+    fn a_sender_report_is_the_bytes_of_the_standard() {
+        let mut session = RtcpSession::new(0xa11ce, "call-7");
+        let report = session.report(Instant::now(), NTP, &HEARD, SENT);
+        let expected = [
+            &[0x81, 200, 0, 12, 0, 0x0a, 0x11, 0xce][..],
+            &[0xaa, 0xaa, 0xbb, 0xbb, 0xcc, 0xcc, 0xdd, 0xdd, 0x12, 0x34, 0x56, 0x78],
+            &[0, 0, 0, 250, 0, 0, 0x9c, 0x40],
+            &[0, 0, 0x0b, 0x0b, 25, 0, 0, 10, 0, 1, 0, 5, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0x81, 202, 0, 4, 0, 0x0a, 0x11, 0xce, 1, 6],
+            b"call-7",
+            &[0, 0, 0, 0],
+        ];
+        assert_eq!(report, expected.concat());
+    }
+
+    #[test]
+    fn who_sends_nothing_sends_receiver_reports() {
+        let mut session = RtcpSession::new(1, "x");
+        let now = Instant::now();
+        assert!(session.is_due(now));
+        assert_eq!(session.report(now, NTP, &HEARD, SENT)[1], SENDER_REPORT);
+        assert!(!session.is_due(now + REPORT_INTERVAL / 2));
+        assert_eq!(session.report(now, NTP, &HEARD, SENT)[1], RECEIVER_REPORT);
+        let nothing = ReceiverStatistics::default();
+        let report = session.report(now, NTP, &nothing, SENT);
+        assert_eq!(report[..8], [0x80, 201, 0, 1, 0, 0, 0, 1], "no stream, no block");
+    }
+
+    #[test]
+    fn the_fraction_lost_is_of_the_time_since_the_last_report() {
+        let mut session = RtcpSession::new(1, "x");
+        let now = Instant::now();
+        let fraction = |report: Vec<u8>| report[12];
+        let nothing_sent = SenderCounts::default();
+        assert_eq!(fraction(session.report(now, NTP, &HEARD, nothing_sent)), 25);
+        let better = ReceiverStatistics { received: 190, expected: 200, ..HEARD };
+        assert_eq!(fraction(session.report(now, NTP, &better, nothing_sent)), 0);
+        let doubled = ReceiverStatistics { received: 500, expected: 300, ..HEARD };
+        let report = session.report(now, NTP, &doubled, nothing_sent);
+        assert_eq!(report[12..16], [0, 0xff, 0xff, 0x38], "more than expected is a negative loss");
+    }
+
+    #[test]
+    fn two_sides_find_the_round_trip_and_each_others_loss() {
+        let (mut alice, mut bob) = (RtcpSession::new(0xa11ce, "a"), RtcpSession::new(0xb0b, "b"));
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let from_alice = alice.report(start, NTP, &HEARD, SENT);
+        bob.incoming(start + ms(30), &from_alice);
+        let heard_alice = ReceiverStatistics { ssrc: Some(0xa11ce), ..HEARD };
+        let from_bob = bob.report(start + ms(1_030), NTP, &heard_alice, SENT);
+        let events = alice.incoming(start + ms(1_080), &from_bob);
+        let rtt = alice.rtt().expect("measured");
+        assert!(rtt.abs_diff(ms(80)) < ms(1), "{rtt:?}");
+        let remote = alice.remote().expect("reported");
+        assert_eq!((remote.cumulative_lost, remote.jitter), (10, ms(3)));
+        assert!((remote.fraction_lost - 0.1).abs() < 0.01);
+        assert_eq!(events, [RtcpEvent::Report(remote)]);
+        assert_eq!(alice.incoming(start + ms(2_000), &bob.bye()), [RtcpEvent::Bye]);
+    }
+
+    #[test]
+    fn compounds_that_do_not_add_up_are_refused_whole() {
+        let mut session = RtcpSession::new(1, "x");
+        let now = Instant::now();
+        let good = RtcpSession::new(2, "y").bye();
+        let cut = &good[..good.len() - 1];
+        let mut wrong_version = good.clone();
+        wrong_version[0] = 0x40;
+        let mut padded_first = good.clone();
+        padded_first[0] |= 0x20;
+        for bad in [&[][..], &good[..3], cut, &wrong_version, &padded_first, b"not rtcp at all.."] {
+            assert_eq!(session.incoming(now, bad), []);
+        }
+        assert_eq!(session.statistics().malformed, 6);
+        let mut padded_last = good.clone();
+        let last = padded_last.len() - 8;
+        padded_last[last] |= 0x20;
+        padded_last[last + 3] = 2;
+        padded_last.extend([0, 0, 0, 4]);
+        assert_eq!(session.incoming(now, &padded_last), [RtcpEvent::Bye]);
+    }
+
+    #[test]
+    fn a_long_name_is_cut_at_a_character() {
+        let bye = RtcpSession::new(1, &"é".repeat(200)).bye();
+        assert!(split(&bye).is_some());
+        assert_eq!(bye[8 + 9], 254);
+    }
+
+    #[test]
+    fn no_datagram_makes_the_session_panic() {
+        let mut session = RtcpSession::new(1, "x");
+        let now = Instant::now();
+        let mut chance = Chance::new(3);
+        for _ in 0..50_000 {
+            let length = chance.below(120) as usize;
+            let mut bytes: Vec<u8> = (0..length).map(|_| chance.below(8) as u8).collect();
+            if length >= 4 {
+                bytes[0] = 0x80 | chance.below(64) as u8;
+                bytes[1] = 200 + chance.below(5) as u8;
+                bytes[2..4].copy_from_slice(&((length / 4 - 1) as u16).to_be_bytes());
+                bytes.truncate(length / 4 * 4);
+            }
+            session.incoming(now, &bytes);
+        }
+        assert!(session.statistics().received > 10_000);
+    }
+}

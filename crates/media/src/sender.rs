@@ -194,3 +194,90 @@ impl Sender {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sender(telephone_event: Option<u8>) -> Sender {
+        Sender::new(SenderConfig {
+            codec: Codec::Pcmu,
+            payload_type: 0,
+            telephone_event,
+            ssrc: 7,
+            sequence: 65_534,
+            timestamp: u32::MAX - 200,
+        })
+    }
+
+    /// Marker, payload type, sequence, timestamp of a packet.
+    fn shape(datagram: &[u8]) -> (bool, u8, u16, u32) {
+        let packet = RtpPacket::parse(datagram).expect("we wrote it");
+        (packet.marker, packet.payload_type, packet.sequence, packet.timestamp)
+    }
+
+    fn next(sender: &mut Sender) -> Vec<u8> {
+        sender.packet(&Frame::silence(SampleRate::Hz8000), false)
+    }
+
+    #[test]
+    fn numbers_wrap_without_a_gap_and_a_late_wake_moves_only_the_timestamp() {
+        let mut sender = sender(None);
+        let first = sender.packet(&Frame::silence(SampleRate::Hz8000), true);
+        assert_eq!(shape(&first), (true, 0, 65_534, u32::MAX - 200));
+        assert_eq!(first.len(), 172);
+        assert_eq!(shape(&next(&mut sender)), (false, 0, 65_535, u32::MAX - 40));
+        sender.skip(2);
+        assert_eq!(shape(&next(&mut sender)), (false, 0, 0, 439));
+        assert_eq!(sender.counts(), SenderCounts { packets: 3, octets: 480, timestamp: 599 });
+    }
+
+    #[test]
+    fn a_pressed_key_is_one_event_with_three_ends_and_then_audio_goes_on() {
+        let mut sender = sender(Some(101));
+        sender.press(Digit('5'), Duration::from_millis(60));
+        let packets: Vec<Vec<u8>> = (0..7).map(|_| next(&mut sender)).collect();
+        let started = u32::MAX - 200;
+        for (n, packet) in packets[..5].iter().enumerate() {
+            assert_eq!(shape(packet), (n == 0, 101, 65_534u16.wrapping_add(n as u16), started));
+        }
+        let payloads: Vec<&[u8]> = packets[..5].iter().map(|packet| &packet[12..]).collect();
+        let end: &[u8] = &[5, 0x8a, 1, 224];
+        assert_eq!(payloads, [&[5, 10, 0, 160], &[5, 10, 1, 64], end, end, end]);
+        assert_eq!(shape(&packets[5]), (true, 0, 3, started.wrapping_add(800)));
+        assert!(!sender.is_pressing());
+    }
+
+    #[test]
+    fn keys_queue_with_a_pause_between_them_and_the_queue_is_bounded() {
+        let mut sender = sender(Some(101));
+        for _ in 0..100 {
+            sender.press(Digit('1'), Duration::from_millis(40));
+        }
+        sender.press(Digit('x'), Duration::from_millis(40));
+        assert_eq!(sender.refused_presses(), 37);
+        let kinds: Vec<u8> = (0..8).map(|_| shape(&next(&mut sender)).1).collect();
+        assert_eq!(kinds, [101, 101, 101, 101, 0, 0, 101, 101]);
+    }
+
+    #[test]
+    fn without_telephone_events_a_key_is_two_tones() {
+        let mut sender = sender(None);
+        sender.press(Digit('1'), Duration::from_millis(40));
+        let mut samples = Vec::new();
+        for _ in 0..2 {
+            Codec::Pcmu.decode(&next(&mut sender)[12..], &mut samples);
+        }
+        let strength = |frequency: f32| {
+            let angle = |n: usize| std::f32::consts::TAU * frequency * n as f32 / 8_000.0;
+            let product = |wave: fn(f32) -> f32| {
+                samples.iter().enumerate().map(|(n, s)| f32::from(*s) * wave(angle(n))).sum::<f32>()
+            };
+            product(f32::sin).hypot(product(f32::cos))
+        };
+        let others = [770.0, 852.0, 941.0, 1336.0, 1477.0, 1633.0].map(strength);
+        let loudest = others.into_iter().fold(0.0, f32::max);
+        assert!(strength(697.0) > 5.0 * loudest && strength(1209.0) > 5.0 * loudest);
+        assert_eq!(next(&mut sender)[12..], [0xff; 160]);
+    }
+}

@@ -1,1 +1,12 @@
-//! sim
+//! The world for tests: a caller, a carrier's network, the providers and a clock that jumps, all in memory.
+//! Everything random comes from one seed, so a failing seed is a reproduction. Knows the machines, not the server.
+
+mod caller;
+mod link;
+mod providers;
+mod scenario;
+mod world;
+
+pub use link::Link;
+pub use scenario::{Act, Fault, Noise, Planned, Said, Scenario, Timings, ToolStep};
+pub use world::{Sent, World};

@@ -1,0 +1,210 @@
+//! The record of one call, gathered from its events, and the closed list of reasons for its end.
+//! Knows no database: the shell writes the record down.
+
+use crate::{CallId, Event, Stamped};
+
+/// Why a call ended. Every call ends for exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// The caller hung up.
+    CallerHungUp,
+    /// The caller gave up before the answer.
+    CallerCancelled,
+    /// The agent said goodbye.
+    AgentEnded,
+    /// The caller said nothing for too long.
+    NoInput,
+    /// The longest allowed duration was reached.
+    MaxDuration,
+    /// The server was stopping.
+    ServerStopping,
+    /// The operator ended it.
+    Admin,
+    /// No packet came from the caller for too long.
+    MediaTimeout,
+    /// Our 200 was never acknowledged.
+    AckTimeout,
+    /// The offer held no codec we speak, or was no offer at all.
+    NoCommonCodec,
+    /// Speech-to-text was lost for good.
+    SttFailed,
+    /// Nothing could be spoken any more, not even a prepared sentence.
+    TtsFailed,
+    /// A fault of ours.
+    InternalError,
+    /// Refused: every port slot was in use.
+    PortsFull,
+    /// Refused: the server was stopping.
+    Draining,
+    /// Refused: no trunk matched.
+    NoTrunk,
+}
+
+impl Cause {
+    /// Every cause, for metrics that must exist at zero.
+    pub const ALL: [Self; 16] = [
+        Self::CallerHungUp,
+        Self::CallerCancelled,
+        Self::AgentEnded,
+        Self::NoInput,
+        Self::MaxDuration,
+        Self::ServerStopping,
+        Self::Admin,
+        Self::MediaTimeout,
+        Self::AckTimeout,
+        Self::NoCommonCodec,
+        Self::SttFailed,
+        Self::TtsFailed,
+        Self::InternalError,
+        Self::PortsFull,
+        Self::Draining,
+        Self::NoTrunk,
+    ];
+
+    /// As it stands in records, traces and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CallerHungUp => "caller_hung_up",
+            Self::CallerCancelled => "caller_cancelled",
+            Self::AgentEnded => "agent_ended",
+            Self::NoInput => "no_input",
+            Self::MaxDuration => "max_duration",
+            Self::ServerStopping => "server_stopping",
+            Self::Admin => "admin",
+            Self::MediaTimeout => "media_timeout",
+            Self::AckTimeout => "ack_timeout",
+            Self::NoCommonCodec => "no_common_codec",
+            Self::SttFailed => "stt_failed",
+            Self::TtsFailed => "tts_failed",
+            Self::InternalError => "internal_error",
+            Self::PortsFull => "ports_full",
+            Self::Draining => "draining",
+            Self::NoTrunk => "no_trunk",
+        }
+    }
+}
+
+/// What is known of a call before it has an answer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Our name for it.
+    pub call: CallId,
+    /// The carrier's Call-ID.
+    pub sip_call_id: String,
+    /// Wall clock of the INVITE, in microseconds since 1970.
+    pub invited_at_us: u64,
+    /// The trunk it came over.
+    pub trunk: String,
+    /// The number or user that calls.
+    pub caller: String,
+    /// The number or user that was dialled.
+    pub called: String,
+}
+
+impl std::fmt::Debug for Arrival {
+    /// Leaves the numbers out: they are the caller's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Arrival({} over {})", self.call, self.trunk)
+    }
+}
+
+/// One call's record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cdr {
+    /// What was known at the INVITE.
+    pub arrival: Arrival,
+    /// The agent that answered, with its version.
+    pub agent: Option<String>,
+    /// The slot it held.
+    pub port_slot: Option<u32>,
+    /// Slots in use when it was granted, this one included.
+    pub concurrency: Option<u32>,
+    /// The codec's name.
+    pub codec: Option<String>,
+    /// From the INVITE to our 200, in microseconds.
+    pub answered_after_us: Option<u64>,
+    /// From the INVITE to the end, in microseconds.
+    pub ended_after_us: Option<u64>,
+    /// Why it ended.
+    pub cause: Option<String>,
+    /// The final status of the INVITE.
+    pub sip_status: Option<u16>,
+    /// Turns the caller took.
+    pub turns: u32,
+    /// How often the caller took the floor from the agent.
+    pub barge_ins: u32,
+    /// Turns that had to be saved by a prepared sentence.
+    pub fallbacks: u32,
+    /// Response gaps in microseconds, in order.
+    pub gaps_us: Vec<u64>,
+    /// The media figures of the caller's leg.
+    pub quality: Option<Event>,
+}
+
+impl Cdr {
+    /// The record at the INVITE.
+    pub fn new(arrival: Arrival) -> Self {
+        Self {
+            arrival,
+            agent: None,
+            port_slot: None,
+            concurrency: None,
+            codec: None,
+            answered_after_us: None,
+            ended_after_us: None,
+            cause: None,
+            sip_status: None,
+            turns: 0,
+            barge_ins: 0,
+            fallbacks: 0,
+            gaps_us: Vec::new(),
+            quality: None,
+        }
+    }
+
+    /// The record of a call that got no further than the INVITE.
+    pub fn refused(arrival: Arrival, cause: Cause, status: u16, after_us: u64) -> Self {
+        Self {
+            cause: Some(cause.name().to_owned()),
+            sip_status: Some(status),
+            ended_after_us: Some(after_us),
+            ..Self::new(arrival)
+        }
+    }
+
+    /// Takes note of an event of the call.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a record keeps a few of many events")]
+    pub fn observe(&mut self, stamped: &Stamped) {
+        match &stamped.event {
+            Event::Started { agent, port_slot, concurrency, codec } => {
+                self.agent = Some(agent.clone());
+                self.port_slot = Some(*port_slot);
+                self.concurrency = Some(*concurrency);
+                self.codec = Some(codec.clone());
+            }
+            Event::Answered => {
+                self.answered_after_us.get_or_insert(stamped.at_us);
+                self.sip_status = Some(200);
+            }
+            Event::TurnEnded { .. } => self.turns += 1,
+            Event::BargeIn { .. } => self.barge_ins += 1,
+            Event::Fallback { .. } => self.fallbacks += 1,
+            Event::Latency { latency, .. } => self.gaps_us.push(latency.total_us),
+            Event::Quality { .. } => self.quality = Some(stamped.event.clone()),
+            Event::Ended { cause, status } => {
+                self.cause = Some(cause.clone());
+                self.ended_after_us = Some(stamped.at_us);
+                self.sip_status = self.sip_status.or(*status);
+            }
+            _ => {}
+        }
+    }
+
+    /// The response gap that `share` (0 to 1) of the turns stayed within, in microseconds.
+    pub fn gap_us(&self, share: f64) -> Option<u64> {
+        let mut gaps = self.gaps_us.clone();
+        gaps.sort_unstable();
+        let last = gaps.len().checked_sub(1)?;
+        gaps.get((last as f64 * share).round() as usize).copied()
+    }
+}

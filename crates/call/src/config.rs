@@ -1,0 +1,114 @@
+//! What a call is given at its start: how patient it is, what it was offered, what it can say without any provider.
+//! Checked values only: reading and validating text happens in `src/config`.
+
+use crate::{CallId, latency::Budgets, port_slots::Grant};
+use conversation::{Agent, FloorConfig};
+use media::JitterConfig;
+use sip::LocalMedia;
+use std::{sync::Arc, time::Duration};
+
+/// How a call behaves; the same for every call of an agent.
+#[derive(Clone, Debug)]
+pub struct CallConfig {
+    /// Turn-taking.
+    pub floor: FloorConfig,
+    /// The jitter buffer's bounds.
+    pub jitter: JitterConfig,
+    /// What each stage may take before it is counted as slow.
+    pub budgets: Budgets,
+    /// When to stop waiting for whom.
+    pub patience: Patience,
+    /// How long to ring (180) before the answer; zero answers at once.
+    pub ring_for: Duration,
+}
+
+/// How long a call waits for others before it goes on without them.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// From the question to the first thing that can be spoken, over all targets of the route.
+    pub reply: Duration,
+    /// From a sentence's turn to be spoken until its first audio, and between two pieces of its audio.
+    pub speech: Duration,
+    /// From the start of a tool to its result.
+    pub tool: Duration,
+    /// Without any packet from the caller.
+    pub media: Duration,
+    /// Of the whole call.
+    pub call: Duration,
+    /// Unanswered questions before the agent says goodbye.
+    pub no_inputs: u32,
+}
+
+impl Default for Patience {
+    /// `reliability.md` 5 and R16, R21: 8 s of reply over all attempts, 1.5 s of speech, 8 s of a tool, 60 s of media,
+    /// 30 min of call, two reprompts.
+    fn default() -> Self {
+        Self {
+            reply: Duration::from_secs(8),
+            speech: Duration::from_millis(1_500),
+            tool: Duration::from_secs(8),
+            media: Duration::from_secs(60),
+            call: Duration::from_secs(30 * 60),
+            no_inputs: 3,
+        }
+    }
+}
+
+impl Default for CallConfig {
+    fn default() -> Self {
+        Self {
+            floor: FloorConfig::default(),
+            jitter: JitterConfig::default(),
+            budgets: Budgets::default(),
+            patience: Patience::default(),
+            ring_for: Duration::ZERO,
+        }
+    }
+}
+
+/// What makes this call this one.
+#[derive(Clone)]
+pub struct CallSetup {
+    /// Our name for it.
+    pub id: CallId,
+    /// Who answers.
+    pub agent: Arc<Agent>,
+    /// Speech that needs no provider.
+    pub clips: Arc<Clips>,
+    /// The slot it holds.
+    pub grant: Grant,
+    /// The caller's offer, absent when it wants ours (a late offer).
+    pub offer: Option<String>,
+    /// Our address and codecs.
+    pub local: LocalMedia,
+    /// For SSRC and first sequence numbers.
+    pub seed: u64,
+    /// Wall clock at the start, in microseconds since 1970, for RTCP.
+    pub started_at_us: u64,
+    /// The date at the caller's end.
+    pub today: jiff::civil::Date,
+}
+
+/// A sentence with its audio, rendered before the first call.
+#[derive(Clone, Debug, Default)]
+pub struct Clip {
+    /// What is said.
+    pub text: String,
+    /// Linear samples at the call's rate; empty if it could not be rendered.
+    pub samples: Vec<i16>,
+}
+
+/// What an agent can say with every provider dead.
+#[derive(Clone, Debug, Default)]
+pub struct Clips {
+    /// Said at the answer.
+    pub greeting: Clip,
+    /// Said when a stage failed the turn.
+    pub trouble: Clip,
+    /// Said when speech could not be understood.
+    pub not_heard: Clip,
+    /// Said when the caller is silent.
+    pub still_there: Clip,
+    /// Said before we hang up.
+    pub goodbye: Clip,
+}

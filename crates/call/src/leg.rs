@@ -1,0 +1,204 @@
+//! One side of a call's media: packets in to frames, speech out to packets, and the reports about both.
+//! Knows the negotiated stream. Knows nothing of turns or of what is said.
+
+use crate::{Event, peer::Peer};
+use media::{
+    Codec, Digit, Frame, Heard, JitterConfig, Played, Playout, Receiver, ReceiverConfig, RtcpSession, SampleRate,
+    Sender, SenderConfig, SpeechGate, Vad,
+};
+use sip::{Direction, Negotiated};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// Between two RTCP reports (RFC 3550 section 6.2 recommends five seconds at least).
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// A leg's media stream.
+pub(crate) struct Leg {
+    peer: Peer,
+    remote_rtcp: SocketAddr,
+    receiver: Receiver,
+    sender: Sender,
+    pub(crate) playout: Playout,
+    rtcp: RtcpSession,
+    vad: Vad,
+    gate: SpeechGate,
+    direction: Direction,
+    next_report: Instant,
+    /// When anything came from the far end for the last time.
+    pub(crate) last_media: Instant,
+    talking: bool,
+    wall: Wall,
+}
+
+/// Wall clock and machine time at one instant: every other wall-clock time is this plus a difference.
+#[derive(Clone, Copy)]
+pub(crate) struct Wall {
+    pub(crate) at: Instant,
+    pub(crate) us: u64,
+}
+
+impl Wall {
+    /// The 64-bit NTP timestamp (RFC 3550 section 4) of `now`.
+    fn ntp(self, now: Instant) -> u64 {
+        const UNIX_TO_NTP_SECONDS: u64 = 2_208_988_800;
+        let us = self.us + u64::try_from((now - self.at).as_micros()).unwrap_or(0);
+        let seconds = us / 1_000_000 + UNIX_TO_NTP_SECONDS;
+        (seconds << 32) | (((us % 1_000_000) << 32) / 1_000_000)
+    }
+}
+
+/// The numbers an RTP stream starts with.
+pub(crate) struct StreamSeed {
+    pub(crate) ssrc: u32,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+}
+
+/// One 20 ms step of a leg's ears.
+pub(crate) struct Listened {
+    pub(crate) heard: Heard,
+    pub(crate) speech: bool,
+}
+
+impl Leg {
+    pub(crate) fn new(wall: Wall, media: &Negotiated, jitter: &JitterConfig, seed: StreamSeed) -> Option<Self> {
+        let codec = codec(media)?;
+        let now = wall.at;
+        Some(Self {
+            peer: Peer::new(now, media.remote),
+            remote_rtcp: media.remote_rtcp,
+            receiver: Receiver::new(receiver_config(media, codec, jitter)),
+            rtcp: RtcpSession::new(seed.ssrc, &format!("{:08x}@tandem", seed.ssrc)),
+            sender: Sender::new(SenderConfig {
+                codec,
+                payload_type: media.payload_type,
+                telephone_event: media.telephone_event,
+                ssrc: seed.ssrc,
+                sequence: seed.sequence,
+                timestamp: seed.timestamp,
+            }),
+            playout: Playout::new(SampleRate::Hz8000),
+            vad: Vad::new(),
+            gate: SpeechGate::default(),
+            direction: media.direction,
+            next_report: now + REPORT_EVERY,
+            last_media: now,
+            talking: false,
+            wall,
+        })
+    }
+
+    /// Takes a re-negotiated description; codec and numbering stay.
+    pub(crate) fn redescribe(&mut self, now: Instant, media: &Negotiated) {
+        self.peer.redescribe(now, media.remote);
+        self.remote_rtcp = media.remote_rtcp;
+        self.direction = media.direction;
+        self.last_media = now;
+    }
+
+    /// A datagram on the RTP port: a key the caller pressed, if it was one.
+    pub(crate) fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Option<Digit> {
+        if !self.peer.accepts(now, from) {
+            return None;
+        }
+        self.last_media = now;
+        self.receiver.receive(now, datagram)
+    }
+
+    /// A datagram on the RTCP port. Reports count as a sign of life from the address the media comes from.
+    pub(crate) fn receive_report(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        if from.ip() == self.peer.address().ip() {
+            self.last_media = now;
+            self.rtcp.incoming(now, datagram);
+        }
+    }
+
+    /// The caller's next 20 ms.
+    pub(crate) fn listen(&mut self, now: Instant) -> Listened {
+        let heard = self.receiver.pop(now);
+        let speech = self.gate.update(self.vad.push(&heard.frame));
+        Listened { heard, speech }
+    }
+
+    /// Our next 20 ms, and what it was. Nothing is sent while the far end does not want to hear us.
+    pub(crate) fn speak(&mut self) -> (Played, Option<Vec<u8>>) {
+        if !self.may_send() {
+            self.sender.skip(1);
+            self.talking = false;
+            let silence = Frame::silence(SampleRate::Hz8000);
+            return (Played { frame: silence, segment: None, voiced: false }, None);
+        }
+        let played = self.playout.next_frame();
+        let talking = played.segment.is_some();
+        let starts = talking && !self.talking;
+        self.talking = talking;
+        let packet = self.sender.packet(&played.frame, starts);
+        (played, Some(packet))
+    }
+
+    /// Frames whose time passed while nobody woke us: their timestamps are skipped, not sent in a burst.
+    pub(crate) fn skip(&mut self, frames: u32) {
+        self.sender.skip(frames);
+    }
+
+    /// An RTCP report, when one is due.
+    pub(crate) fn report(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
+        if now < self.next_report {
+            return None;
+        }
+        self.next_report = now + REPORT_EVERY;
+        let statistics = self.receiver.statistics();
+        let report = self.rtcp.report(now, self.wall.ntp(now), &statistics, self.sender.counts());
+        Some((self.remote_rtcp, report))
+    }
+
+    /// The farewell of our stream (RFC 3550 section 6.6).
+    pub(crate) fn goodbye(&mut self) -> (SocketAddr, Vec<u8>) {
+        (self.remote_rtcp, self.rtcp.bye())
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.peer.address()
+    }
+
+    /// Whether the far end wants to hear us.
+    pub(crate) const fn may_send(&self) -> bool {
+        matches!(self.direction, Direction::SendRecv | Direction::SendOnly)
+    }
+
+    /// Whether the far end has put us on hold.
+    pub(crate) const fn on_hold(&self) -> bool {
+        !matches!(self.direction, Direction::SendRecv)
+    }
+
+    /// The figures for the call record.
+    pub(crate) fn quality(&self) -> Event {
+        let statistics = self.receiver.statistics();
+        Event::Quality {
+            received: statistics.received,
+            lost: statistics.lost,
+            late: statistics.late,
+            concealed: statistics.concealed,
+            jitter_us: u64::try_from(statistics.jitter.as_micros()).unwrap_or(u64::MAX),
+            sent: u64::from(self.sender.counts().packets),
+            foreign: self.peer.foreign(),
+        }
+    }
+}
+
+fn codec(media: &Negotiated) -> Option<Codec> {
+    [Codec::Pcmu, Codec::Pcma].into_iter().find(|codec| codec.name() == media.codec)
+}
+
+fn receiver_config(media: &Negotiated, codec: Codec, jitter: &JitterConfig) -> ReceiverConfig {
+    ReceiverConfig {
+        codec,
+        payload_type: media.payload_type,
+        telephone_event: media.telephone_event,
+        comfort_noise: media.comfort_noise,
+        jitter: jitter.clone(),
+    }
+}

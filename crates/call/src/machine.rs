@@ -1,0 +1,262 @@
+//! The call: the 20 ms heartbeat, and where each input goes.
+//! Turn-taking effects are in `turns.rs`, the dialog in `signalling.rs`; this file is the map of both.
+
+use crate::{
+    CallConfig, CallSetup, Event, HangUp, Input, Output, SipInput,
+    cdr::Cause,
+    leg::{Leg, Listened, Wall},
+    reply::Reply,
+};
+use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
+use media::FRAME;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// Where a call is in its life.
+pub(crate) enum Phase {
+    /// The first step has yet to deal with the INVITE.
+    Arrived,
+    /// 180 is out; this is the answer, to be sent at `next_frame`.
+    Ringing {
+        /// Our session description.
+        sdp: String,
+    },
+    /// Our 200 is out; the greeting waits for the ACK or for the caller's first packet.
+    Answered,
+    /// The conversation.
+    Talking,
+    /// Only the farewell is left to be heard.
+    Leaving,
+    /// Nothing more happens.
+    Over,
+}
+
+/// One call.
+pub struct Call {
+    pub(crate) config: CallConfig,
+    pub(crate) setup: CallSetup,
+    pub(crate) phase: Phase,
+    pub(crate) started: Instant,
+    pub(crate) wall: Wall,
+    pub(crate) leg: Option<Leg>,
+    pub(crate) floor: Floor,
+    pub(crate) context: Context,
+    pub(crate) turn: TurnId,
+    pub(crate) reply: Option<Reply>,
+    pub(crate) next_frame: Instant,
+    pub(crate) hearing: Hearing,
+    /// When the playout ran out of audio while a reply is under way.
+    pub(crate) silent_since: Option<Instant>,
+    holder: Holder,
+}
+
+/// The caller's speech as the leg heard it: what the response gap is measured from.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Hearing {
+    pub(crate) speech: bool,
+    /// Loudest frame of the speech under way.
+    peak_dbfs: f32,
+    /// Arrival of the last packet with speech, and when it was taken from the jitter buffer.
+    pub(crate) last: Option<(Instant, Instant)>,
+}
+
+impl Call {
+    /// A call that has just arrived and holds its slot. The first [`Call::step`] answers it.
+    pub fn new(now: Instant, config: CallConfig, setup: CallSetup) -> Self {
+        let wall = Wall { at: now, us: setup.started_at_us };
+        Self {
+            floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
+            context: Context::new(setup.agent.system_prompt()),
+            config,
+            setup,
+            phase: Phase::Arrived,
+            started: now,
+            wall,
+            leg: None,
+            turn: TurnId::default(),
+            reply: None,
+            next_frame: now + FRAME,
+            hearing: Hearing::default(),
+            silent_since: None,
+            holder: Holder::Nobody,
+        }
+    }
+
+    /// Takes one input, appends what to do about it to `out`, and returns when to come back with [`Input::Timeout`] if
+    /// nothing else happens first; `None` when the call is over and can be dropped.
+    pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
+        match self.phase {
+            Phase::Arrived => self.arrive(now, out),
+            Phase::Ringing { .. } | Phase::Answered | Phase::Talking | Phase::Leaving => {}
+            Phase::Over => return None,
+        }
+        self.take(now, input, out);
+        self.note_floor(out);
+        match self.phase {
+            Phase::Over => None,
+            Phase::Arrived | Phase::Ringing { .. } | Phase::Answered | Phase::Talking | Phase::Leaving => {
+                Some(self.next_frame)
+            }
+        }
+    }
+
+    fn take(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) {
+        match input {
+            Input::Rtp { from, datagram } => self.handle_rtp(now, from, datagram, out),
+            Input::Rtcp { from, datagram } => {
+                if let Some(leg) = &mut self.leg {
+                    leg.receive_report(now, from, datagram);
+                }
+            }
+            Input::Sip(event) => self.handle_sip(now, event, out),
+            Input::Stt(event) => self.handle_stt(now, event, out),
+            Input::Llm(turn, event) => self.handle_llm(now, turn, event, out),
+            Input::Tts(turn, event) => self.handle_tts(now, turn, event, out),
+            Input::Tool(turn, result) => self.handle_tool(now, turn, result, out),
+            Input::HangUp(HangUp::Drain) => self.say_goodbye(now, Cause::ServerStopping, out),
+            Input::HangUp(HangUp::Admin) => self.end(Cause::Admin, out),
+            Input::Timeout => self.handle_timeout(now, out),
+        }
+    }
+
+    fn handle_sip(&mut self, now: Instant, event: SipInput, out: &mut Vec<Output>) {
+        match event {
+            SipInput::Acked { sdp } => self.handle_ack(now, sdp.as_deref(), out),
+            SipInput::Cancelled => self.end(Cause::CallerCancelled, out),
+            SipInput::Bye { .. } => self.end(Cause::CallerHungUp, out),
+            SipInput::AckTimeout => self.end(Cause::AckTimeout, out),
+            SipInput::Reoffer { sdp } => self.handle_reoffer(now, sdp.as_deref(), out),
+            // The endpoint has answered it; INFO digits come with the trunk work.
+            SipInput::Info { .. } => {}
+        }
+    }
+
+    fn handle_rtp(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Vec<Output>) {
+        let Some(leg) = &mut self.leg else { return };
+        let digit = leg.receive(now, from, datagram);
+        if matches!(self.phase, Phase::Answered) && leg.last_media == now {
+            // The ACK may be lost; the caller's voice says as well that our answer has arrived.
+            self.greet(now, out);
+        }
+        if let Some(digit) = digit {
+            out.push(Output::Event(Event::Digit));
+            let decision = self.floor.handle_digit(now, digit.0);
+            self.decide(now, decision, out);
+        }
+    }
+
+    /// Every 20 ms one frame in and one packet out. A late wake-up sends one packet and skips the others' timestamps:
+    /// a burst would only arrive late together. The ears catch up, so that speech-to-text gets every frame.
+    fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if now < self.next_frame {
+            return;
+        }
+        if matches!(self.phase, Phase::Ringing { .. }) {
+            return self.answer(now, out);
+        }
+        if self.leg.is_none() {
+            self.next_frame = now + FRAME;
+            return;
+        }
+        let behind = ((now - self.next_frame).as_nanos() / FRAME.as_nanos()).min(u128::from(MOST_BEHIND));
+        let behind = u32::try_from(behind).unwrap_or(MOST_BEHIND);
+        for _ in 0..=behind {
+            self.listen(now, out);
+        }
+        if let Some(leg) = self.leg.as_mut().filter(|_| behind > 0) {
+            leg.skip(behind);
+        }
+        self.speak(now, out);
+        self.next_frame += FRAME * (behind + 1);
+        if self.next_frame <= now {
+            self.next_frame = now + FRAME;
+        }
+        self.watch(now, out);
+    }
+
+    /// The caller's 20 ms: voice activity, the floor, speech-to-text.
+    fn listen(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let talking = matches!(self.phase, Phase::Talking);
+        let Some(leg) = &mut self.leg else { return };
+        let on_hold = leg.on_hold();
+        let listened = leg.listen(now);
+        if !talking || on_hold {
+            return;
+        }
+        if listened.speech != self.hearing.speech {
+            out.push(Output::Event(Event::Speech { active: listened.speech }));
+        }
+        let voiced = self.hearing.note(now, &listened);
+        let decision = self.floor.handle_frame(now, voiced);
+        out.push(Output::Hear(listened.heard.frame));
+        self.decide(now, decision, out);
+    }
+
+    /// Our 20 ms.
+    fn speak(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(leg) = &mut self.leg else { return };
+        let (played, packet) = leg.speak();
+        if let Some(datagram) = packet {
+            out.push(Output::SendRtp { to: leg.address(), datagram });
+        }
+        if let Some((to, datagram)) = leg.report(now) {
+            out.push(Output::SendRtcp { to, datagram });
+        }
+        self.silent_since = match played.segment {
+            Some(_) => None,
+            None => self.silent_since.or(Some(now)),
+        };
+        if played.voiced {
+            self.note_first_packet(now, played.segment, out);
+        }
+        self.finish_reply(now, out);
+    }
+
+    /// What can only be noticed by waiting: overdue providers, a dead line, the longest call.
+    fn watch(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let decision = self.floor.handle_timeout(now);
+        self.decide(now, decision, out);
+        self.watch_reply(now, out);
+        let quiet = self.leg.as_ref().map_or(Duration::ZERO, |leg| now.saturating_duration_since(leg.last_media));
+        let on_hold = self.leg.as_ref().is_some_and(Leg::on_hold);
+        if quiet >= self.config.patience.media && !on_hold {
+            self.end(Cause::MediaTimeout, out);
+        } else if now - self.started >= self.config.patience.call && matches!(self.phase, Phase::Talking) {
+            self.say_goodbye(now, Cause::MaxDuration, out);
+        }
+    }
+
+    fn note_floor(&mut self, out: &mut Vec<Output>) {
+        let holder = self.floor.holder();
+        if holder != self.holder {
+            self.holder = holder;
+            out.push(Output::Event(Event::Floor { holder: holder.name().to_owned() }));
+        }
+    }
+}
+
+/// A frame this far below the loudest one of its utterance carries no word, though the voice detector still hangs on.
+const TAIL_DB: f32 = 30.0;
+
+impl Hearing {
+    /// Whether a frame carries speech. The detector ends speech about 100 ms late by nature; its tail is silence, and
+    /// the caller waits through it, so neither the floor nor the trace may count it as speech.
+    fn note(&mut self, now: Instant, listened: &Listened) -> bool {
+        let level = listened.heard.frame.level_dbfs();
+        self.peak_dbfs = match (self.speech, listened.speech) {
+            (true, true) => self.peak_dbfs.max(level),
+            (false, _) | (_, false) => level,
+        };
+        self.speech = listened.speech;
+        let voiced = listened.speech && level > self.peak_dbfs - TAIL_DB;
+        if voiced {
+            self.last = Some((listened.heard.arrived.unwrap_or(now), now));
+        }
+        voiced
+    }
+}
+
+/// Frames that the ears catch up after a late wake-up: what a jitter buffer can hold. More than that is gone.
+const MOST_BEHIND: u32 = 25;

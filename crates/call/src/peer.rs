@@ -1,0 +1,118 @@
+//! Whose packets we take and where ours go: learn once after each offer/answer, then lock.
+//! Knows addresses and time. Knows nothing of what the packets carry.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// How long after an offer/answer a source other than the one in the SDP may be learnt (a caller behind NAT).
+const LEARNING: Duration = Duration::from_secs(5);
+/// Packets in a row from one stranger before it is taken for the caller.
+const STEADY: u32 = 5;
+
+/// The far end of a leg's media.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    described: SocketAddr,
+    locked: Option<SocketAddr>,
+    candidate: Option<(SocketAddr, u32)>,
+    learn_until: Instant,
+    foreign: u64,
+}
+
+impl Peer {
+    /// A peer that described itself at `described` in its SDP.
+    pub(crate) fn new(now: Instant, described: SocketAddr) -> Self {
+        Self { described, locked: None, candidate: None, learn_until: now + LEARNING, foreign: 0 }
+    }
+
+    /// A new description: learn again if it names another place.
+    pub(crate) fn redescribe(&mut self, now: Instant, described: SocketAddr) {
+        if described != self.described {
+            let foreign = self.foreign;
+            *self = Self { foreign, ..Self::new(now, described) };
+        }
+    }
+
+    /// Where to send: the locked source, else the described one.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.locked.unwrap_or(self.described)
+    }
+
+    /// Whether a packet from this source belongs to the call. The described source locks at its first packet; another
+    /// one only when it keeps coming within the learning window while the described one is silent.
+    pub(crate) fn accepts(&mut self, now: Instant, from: SocketAddr) -> bool {
+        if let Some(locked) = self.locked {
+            if from != locked {
+                self.foreign += 1;
+            }
+            return from == locked;
+        }
+        if from == self.described {
+            self.locked = Some(from);
+            return true;
+        }
+        let count = match self.candidate {
+            Some((candidate, count)) if candidate == from => count + 1,
+            _ => 1,
+        };
+        self.candidate = Some((from, count));
+        if now < self.learn_until && count >= STEADY {
+            self.locked = Some(from);
+            return true;
+        }
+        self.foreign += 1;
+        false
+    }
+
+    /// Packets of strangers, ignored.
+    pub(crate) const fn foreign(&self) -> u64 {
+        self.foreign
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn a_stranger_is_ignored_after_the_lock() {
+        let now = Instant::now();
+        let mut peer = Peer::new(now, address(4000));
+        assert!(peer.accepts(now, address(4000)));
+        assert!((0..100).all(|_| !peer.accepts(now, address(5000))));
+        assert_eq!((peer.address(), peer.foreign()), (address(4000), 100));
+    }
+
+    #[test]
+    fn a_caller_behind_nat_is_learnt_when_it_keeps_coming() {
+        let now = Instant::now();
+        let mut peer = Peer::new(now, address(4000));
+        let taken: Vec<bool> = (0..6).map(|_| peer.accepts(now, address(5000))).collect();
+        assert_eq!(taken, [false, false, false, false, true, true]);
+        assert_eq!(peer.address(), address(5000));
+    }
+
+    #[test]
+    fn nobody_is_learnt_after_the_window() {
+        let now = Instant::now();
+        let mut peer = Peer::new(now, address(4000));
+        assert!((0..50).all(|_| !peer.accepts(now + LEARNING, address(5000))));
+        assert_eq!(peer.address(), address(4000));
+    }
+
+    #[test]
+    fn a_new_description_is_learnt_anew() {
+        let now = Instant::now();
+        let mut peer = Peer::new(now, address(4000));
+        assert!(peer.accepts(now, address(4000)));
+        peer.redescribe(now, address(4002));
+        assert!(peer.accepts(now, address(4002)));
+        assert!(!peer.accepts(now, address(4000)));
+    }
+}

@@ -1,0 +1,162 @@
+//! The call's part of its dialog: answering, re-negotiating, ending.
+//! Knows offers and answers. Transactions and retransmissions are the endpoint's.
+
+use crate::{
+    Event, Output, SipOutput,
+    cdr::Cause,
+    leg::{Leg, StreamSeed},
+    machine::{Call, Phase},
+};
+use sip::{Negotiated, OfferError};
+use std::time::Instant;
+
+impl Call {
+    /// The first step: ring, then answer with what both sides can do, or refuse honestly.
+    pub(crate) fn arrive(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(offer) = self.setup.offer.clone() else {
+            // A late offer: ours goes out with the 200, the caller's answer comes with the ACK.
+            self.started_event("", out);
+            let sdp = sip::make_offer(&self.setup.local);
+            return self.ring(now, sdp, out);
+        };
+        match sip::make_answer(&offer, &self.setup.local) {
+            Ok((sdp, media)) => {
+                self.started_event(&media.codec, out);
+                self.open_leg(now, &media, out);
+                self.ring(now, sdp, out);
+            }
+            Err(error) => {
+                self.started_event("", out);
+                self.refuse(&error, out);
+            }
+        }
+    }
+
+    fn started_event(&self, codec: &str, out: &mut Vec<Output>) {
+        out.push(Output::Event(Event::Started {
+            agent: format!("{} {}", self.setup.agent.name(), self.setup.agent.version()),
+            port_slot: self.setup.grant.slot.0,
+            concurrency: self.setup.grant.concurrency,
+            codec: codec.to_owned(),
+        }));
+    }
+
+    fn ring(&mut self, now: Instant, sdp: String, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        out.push(Output::Sip(SipOutput::Ring));
+        self.phase = Phase::Ringing { sdp };
+        self.next_frame = now + self.config.ring_for;
+        if self.config.ring_for.is_zero() {
+            self.answer(now, out);
+        }
+    }
+
+    /// 200 OK, and the first packet 20 ms later.
+    pub(crate) fn answer(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Phase::Ringing { sdp } = std::mem::replace(&mut self.phase, Phase::Answered) else { return };
+        self.next_frame = now + media::FRAME;
+        if let Some(leg) = &mut self.leg {
+            leg.last_media = now;
+        }
+        out.push(Output::Sip(SipOutput::Answer { sdp }));
+        out.push(Output::Event(Event::Answered));
+    }
+
+    fn refuse(&mut self, error: &OfferError, out: &mut Vec<Output>) {
+        let status = error.status();
+        out.push(Output::Sip(SipOutput::Reject { status, reason: error.to_string() }));
+        let cause = Cause::NoCommonCodec.name().to_owned();
+        out.push(Output::Event(Event::Ended { cause, status: Some(status) }));
+        self.phase = Phase::Over;
+    }
+
+    fn open_leg(&mut self, now: Instant, media: &Negotiated, out: &mut Vec<Output>) {
+        let seed = stream_seed(self.setup.seed);
+        self.wall = crate::leg::Wall {
+            at: now,
+            us: self.setup.started_at_us + u64::try_from((now - self.started).as_micros()).unwrap_or(0),
+        };
+        self.leg = Leg::new(self.wall, media, &self.config.jitter, seed);
+        if self.leg.is_none() {
+            // Negotiation only picks codecs that we listed, so this is a fault of ours.
+            self.end(Cause::InternalError, out);
+        }
+    }
+
+    pub(crate) fn handle_ack(&mut self, now: Instant, sdp: Option<&str>, out: &mut Vec<Output>) {
+        if !matches!(self.phase, Phase::Answered) {
+            return;
+        }
+        if self.leg.is_none() {
+            match sdp.map(|answer| sip::accept_answer(&self.setup.local, answer)) {
+                Some(Ok(media)) => self.open_leg(now, &media, out),
+                Some(Err(_)) | None => return self.end(Cause::NoCommonCodec, out),
+            }
+        }
+        out.push(Output::Event(Event::Acked));
+        self.greet(now, out);
+    }
+
+    /// A re-INVITE is always answered freshly, with a raised version (RFC 3264 section 8). A late one gets our offer.
+    pub(crate) fn handle_reoffer(&mut self, now: Instant, offer: Option<&str>, out: &mut Vec<Output>) {
+        self.setup.local.version += 1;
+        let Some(offer) = offer else {
+            let sdp = sip::make_offer(&self.setup.local);
+            return out.push(Output::Sip(SipOutput::Answer { sdp }));
+        };
+        match sip::make_answer(offer, &self.setup.local) {
+            Ok((sdp, media)) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.redescribe(now, &media);
+                }
+                out.push(Output::Sip(SipOutput::Answer { sdp }));
+            }
+            Err(error) => out.push(Output::Sip(SipOutput::Reject { status: error.status(), reason: error.to_string() })),
+        }
+    }
+
+    /// The end, from whichever side: BYE if we are the one, the stream's farewell, the figures, the cause.
+    pub(crate) fn end(&mut self, cause: Cause, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        if let Some(reply) = self.reply.take() {
+            out.push(Output::Cancel { turn: reply.turn });
+        }
+        let answered = !matches!(self.phase, Phase::Arrived | Phase::Ringing { .. });
+        let status = (!answered).then_some(if cause == Cause::CallerCancelled { 487 } else { 503 });
+        match status {
+            _ if !ends_by_us(cause) => {}
+            Some(status) => out.push(Output::Sip(SipOutput::Reject { status, reason: "Service Unavailable".into() })),
+            None => out.push(Output::Sip(SipOutput::Bye { reason: Some(cause.name().to_owned()) })),
+        }
+        if let Some(mut leg) = self.leg.take() {
+            let (to, datagram) = leg.goodbye();
+            out.push(Output::SendRtcp { to, datagram });
+            out.push(Output::Event(leg.quality()));
+        }
+        out.push(Output::Event(Event::Ended { cause: cause.name().to_owned(), status }));
+        self.phase = Phase::Over;
+    }
+}
+
+/// Whether the far end still has to be told.
+const fn ends_by_us(cause: Cause) -> bool {
+    !matches!(cause, Cause::CallerHungUp | Cause::CallerCancelled | Cause::AckTimeout)
+}
+
+
+/// Three independent numbers from one seed (splitmix64).
+fn stream_seed(seed: u64) -> StreamSeed {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    };
+    StreamSeed { ssrc: (next() >> 32) as u32, sequence: (next() >> 48) as u16, timestamp: (next() >> 32) as u32 }
+}

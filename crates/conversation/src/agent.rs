@@ -1,0 +1,433 @@
+//! An agent: one TOML file that says who it is, what it can do and how callers ask for it.
+//! Knows its text. Knows nothing of vendors, files or databases; what it names is looked up elsewhere.
+
+mod error;
+mod raw;
+
+pub use error::AgentError;
+
+use crate::{
+    endpointing::Phrases,
+    flow::Matcher,
+    grammar::{Pattern, Piece, digit_words, scatter},
+    request::ToolSpec,
+    turn::Expectation,
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Sentences given to a recogniser at most.
+const MAX_EXAMPLES: u64 = 20_000;
+/// How often a sentence comes at most to make its intent as frequent as the others.
+const MOST_REPEATS: u64 = 30;
+
+/// A part of the answering chain that a route can be chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Speech-to-text.
+    Stt,
+    /// The language model.
+    Llm,
+    /// Text-to-speech.
+    Tts,
+}
+
+/// Sentences for when something goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// Something was said and nothing understood.
+    pub not_heard: String,
+    /// A stage failed the turn.
+    pub trouble: String,
+    /// The caller is silent.
+    pub still_there: String,
+    /// The call ends.
+    pub goodbye: String,
+    /// Nothing was understood twice: what can be asked for.
+    pub examples: String,
+}
+
+/// Something that the agent can do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    /// As a model sees it.
+    pub spec: ToolSpec,
+    /// How it is done.
+    pub kind: ToolKind,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Whether it changes anything.
+    pub class: ToolClass,
+}
+
+/// How a tool is carried out. Statements use named parameters: the tool's arguments, and besides them `:call_id`,
+/// `:caller`, `:today` (`2026-10-14`) and `:now` (RFC 3339) where they occur.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolKind {
+    /// A statement on the agent's database.
+    Sqlite {
+        /// The statement.
+        sql: String,
+        /// What becomes of its result.
+        returns: Returns,
+    },
+    /// Hang up after the current sentence.
+    EndCall,
+    /// Note that a person must take care of the caller: a statement on the agent's database; the call's record
+    /// mentions it.
+    NotePerson {
+        /// The statement.
+        sql: String,
+    },
+}
+
+/// The JSON that a statement's result becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returns {
+    /// A list of objects.
+    Rows,
+    /// The first row as an object, or null.
+    Row,
+    /// `{"changes": 1}`.
+    Changes,
+}
+
+/// Whether a tool may be repeated or guessed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToolClass {
+    /// It only looks.
+    Read,
+    /// It changes something.
+    Write,
+}
+
+/// One agent.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    pub(crate) identity: raw::Identity,
+    routes: BTreeMap<Stage, String>,
+    fallbacks: Fallbacks,
+    pub(crate) slots: BTreeMap<String, Slot>,
+    tools: Vec<Tool>,
+    pub(crate) intents: Vec<Intent>,
+    pub(crate) knowledge: Vec<Passage>,
+    pronunciations: BTreeMap<String, String>,
+    hints: Vec<String>,
+    phrases: Arc<Phrases>,
+    pub(crate) matcher: Matcher,
+}
+
+/// Something the caller must tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) name: String,
+    pub(crate) kind: SlotKind,
+    /// How the agent asks for it.
+    pub(crate) ask: String,
+    /// Said instead when there is nothing to choose from.
+    pub(crate) none: String,
+    /// The tool whose rows are the choices, and its arguments.
+    pub(crate) choices: Option<String>,
+    /// Only its last two digits are ever spoken.
+    pub(crate) private: bool,
+}
+
+/// How a slot is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SlotKind {
+    Date,
+    Time,
+    Digits { length: Option<u8> },
+    Name { known: Vec<String> },
+}
+
+/// Something the caller may want.
+#[derive(Clone, Debug)]
+pub(crate) struct Intent {
+    pub(crate) name: String,
+    pub(crate) action: Action,
+    pub(crate) patterns: Vec<Pattern>,
+    /// Ways to say it, for matching.
+    pub(crate) skeletons: Vec<Vec<Piece>>,
+}
+
+/// What the agent does about it.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    /// Collect slots, confirm, call a tool and say its result.
+    Task(Box<Task>),
+    /// Say a fixed text.
+    Say(String),
+    /// Say what the knowledge files have about it.
+    Knowledge,
+    Repeat,
+    StartOver,
+    /// Call this tool, which hangs up, and say goodbye.
+    Goodbye {
+        tool: String,
+    },
+}
+
+/// A task's texts may hold `{slot}` and `{column}`.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) needs: Vec<String>,
+    pub(crate) confirm: Option<String>,
+    pub(crate) tool: String,
+    /// Said when it worked.
+    pub(crate) say: String,
+    /// Said when the tool found or changed nothing.
+    pub(crate) nothing: String,
+}
+
+/// One section of a knowledge file.
+#[derive(Clone, Debug)]
+pub(crate) struct Passage {
+    pub(crate) intents: Vec<String>,
+    pub(crate) title: String,
+    pub(crate) text: String,
+}
+
+impl Agent {
+    /// Reads an agent file. `knowledge` holds the text of the files it may name.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, where, and what to write instead.
+    pub fn parse(toml_text: &str, knowledge: &BTreeMap<String, String>) -> Result<Self, AgentError> {
+        raw::read(toml_text, knowledge)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    /// Its version, for the call's record.
+    pub fn version(&self) -> &str {
+        &self.identity.version
+    }
+
+    /// Its language, a BCP 47 tag.
+    pub fn language(&self) -> &str {
+        &self.identity.language
+    }
+
+    /// The name of its voice.
+    pub fn voice(&self) -> &str {
+        &self.identity.voice
+    }
+
+    /// What it says first.
+    pub fn greeting(&self) -> &str {
+        &self.identity.greeting
+    }
+
+    /// Sentences for when something goes wrong.
+    pub fn fallback(&self) -> &Fallbacks {
+        &self.fallbacks
+    }
+
+    /// The name of the route for a stage.
+    pub fn route(&self, stage: Stage) -> &str {
+        self.routes.get(&stage).map_or("default", String::as_str)
+    }
+
+    /// What it can do.
+    pub fn tools(&self) -> &[Tool] {
+        &self.tools
+    }
+
+    /// The tool of that name.
+    pub fn tool(&self, name: &str) -> Option<&Tool> {
+        self.tools.iter().find(|tool| tool.spec.name == name)
+    }
+
+    /// Who it is and what it knows, for [`crate::Context::new`].
+    pub fn system_prompt(&self) -> String {
+        let mut out = self.identity.persona.trim().to_owned();
+        for passage in &self.knowledge {
+            out.push_str(&format!("\n\n# {}\n{}", passage.title, passage.text));
+        }
+        out
+    }
+
+    /// Words that are not in dictionaries, with their ARPAbet.
+    pub fn pronunciations(&self) -> &BTreeMap<String, String> {
+        &self.pronunciations
+    }
+
+    /// Words and names worth telling any recogniser.
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// Sentences known to be whole, for [`crate::FloorConfig::phrases`].
+    pub fn phrases(&self) -> Arc<Phrases> {
+        Arc::clone(&self.phrases)
+    }
+
+    /// What callers say, as lower-case words, for a recogniser's language model: at most 20,000 sentences, the same
+    /// every time. Frequent ones come several times.
+    pub fn example_sentences(&self) -> Vec<Vec<String>> {
+        examples(&self.intents, &self.slots)
+    }
+}
+
+impl Slot {
+    /// The hint that goes with its question.
+    pub(crate) fn expectation(&self) -> Expectation {
+        match &self.kind {
+            SlotKind::Date => Expectation::Date,
+            SlotKind::Time => Expectation::Time,
+            SlotKind::Digits { length } => Expectation::Digits { count: *length },
+            SlotKind::Name { .. } => Expectation::Name,
+        }
+    }
+
+    /// The `n`-th example of how it is said.
+    fn example(&self, n: u64) -> String {
+        let pick = |list: &[&str]| list[usize_of(n) % list.len()].to_owned();
+        match &self.kind {
+            SlotKind::Date => pick(DAYS),
+            SlotKind::Time => {
+                let hour = HOURS[usize_of(n) % HOURS.len()];
+                TIMES[usize_of(n / HOURS.len() as u64) % TIMES.len()].replace('#', hour)
+            }
+            SlotKind::Digits { length } => {
+                let length = usize::from(length.unwrap_or(4));
+                let digits = format!("{:020}", scatter(n));
+                let digits = digit_words(&digits[digits.len() - length.min(digits.len())..]);
+                if n.is_multiple_of(3) { digits.replace("zero", "oh") } else { digits }
+            }
+            SlotKind::Name { known } if known.is_empty() => "smith".to_owned(),
+            SlotKind::Name { known } => known[usize_of(n) % known.len()].clone(),
+        }
+    }
+
+    /// How many examples there are.
+    fn examples(&self) -> u64 {
+        match &self.kind {
+            SlotKind::Date => DAYS.len() as u64,
+            SlotKind::Time => (HOURS.len() * TIMES.len()) as u64,
+            SlotKind::Digits { .. } => 300,
+            SlotKind::Name { known } => known.len().max(1) as u64,
+        }
+    }
+}
+
+const DAYS: &[&str] = &[
+    "today",
+    "tomorrow",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+    "next monday",
+    "next tuesday",
+    "next wednesday",
+    "next thursday",
+    "next friday",
+    "the day after tomorrow",
+];
+const HOURS: &[&str] =
+    &["nine", "ten", "eleven", "twelve", "one", "two", "three", "four", "five", "eight", "six", "seven"];
+const TIMES: &[&str] = &[
+    "#",
+    "# thirty",
+    "half past #",
+    "# o'clock",
+    "# fifteen",
+    "quarter past #",
+    "quarter to #",
+    "# forty five",
+    "# am",
+    "# pm",
+    "# in the morning",
+    "# in the afternoon",
+];
+/// Short answers that any agent must understand.
+const ANSWERS: &[&str] = &[
+    "yes",
+    "yes please",
+    "yeah",
+    "yep",
+    "sure",
+    "correct",
+    "that's right",
+    "that is correct",
+    "okay",
+    "no",
+    "no thanks",
+    "no thank you",
+    "nope",
+    "wrong",
+    "that's wrong",
+    "not that one",
+    "hello",
+    "hi",
+    "um",
+    "uh",
+];
+
+/// Expands phrases and answers. Every intent and every slot gets about the same number of sentences, because a
+/// recogniser takes their number for their probability; what can be said in few ways comes several times.
+pub(crate) fn examples(intents: &[Intent], slots: &BTreeMap<String, Slot>) -> Vec<Vec<String>> {
+    let share = (MAX_EXAMPLES / (intents.len() + slots.len() + 1).max(10) as u64).max(1);
+    let split = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let answers = (0..share.min(MOST_REPEATS * ANSWERS.len() as u64))
+        .map(|n| split(ANSWERS[usize_of(n) % ANSWERS.len()]));
+    let mut out: Vec<Vec<String>> = answers.collect();
+    for slot in slots.values() {
+        let wanted = share.min(MOST_REPEATS * slot.examples());
+        out.extend((0..wanted).map(|n| match n % 4 {
+            3 => split(&format!("{} {}", slot_frame(&slot.kind), slot.example(n / 4))),
+            _ => split(&slot.example(n / 4 * 3 + n % 4)),
+        }));
+    }
+    for intent in intents {
+        let share = share / intent.patterns.len().max(1) as u64;
+        for pattern in &intent.patterns {
+            // The short ways are the frequent ones.
+            let bare = pattern.bare();
+            let shapes = bare.some((share / 4).max(1)).chain(pattern.some(share.max(1)));
+            let shapes: Vec<Vec<Piece>> = shapes.filter(|shape| !shape.is_empty()).collect();
+            let wanted = share.min(MOST_REPEATS * shapes.len() as u64).max(1);
+            let shape = |n: u64| &shapes[usize_of(n) % shapes.len()];
+            out.extend((0..wanted).map(|n| say(shape(n), slots, scatter(n))));
+        }
+    }
+    out.truncate(usize_of(MAX_EXAMPLES));
+    out
+}
+
+fn usize_of(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// What callers put before an answer.
+fn slot_frame(kind: &SlotKind) -> &'static str {
+    match kind {
+        SlotKind::Date => "on",
+        SlotKind::Time => "at",
+        SlotKind::Digits { .. } => "it's",
+        SlotKind::Name { .. } => "my name is",
+    }
+}
+
+/// A shape with examples in its slots.
+pub(crate) fn say(shape: &[Piece], slots: &BTreeMap<String, Slot>, seed: u64) -> Vec<String> {
+    let mut out = Vec::new();
+    for (n, piece) in shape.iter().enumerate() {
+        match piece {
+            Piece::Word(word) => out.push(word.clone()),
+            Piece::Slot(name) => {
+                let Some(slot) = slots.get(name) else { continue };
+                let example = slot.example(scatter(seed + n as u64) % slot.examples());
+                out.extend(example.split_whitespace().map(str::to_owned));
+            }
+        }
+    }
+    out
+}

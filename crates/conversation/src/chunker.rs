@@ -1,0 +1,288 @@
+//! Cuts a stream of text deltas into pieces that speech synthesis can start on, and takes out what cannot be spoken.
+//! Knows punctuation and Markdown. Works letter by letter, so it does not matter where one delta ends.
+
+mod filter;
+
+use filter::Filter;
+
+/// A comma ends the first piece once it is this long, in characters.
+const FIRST_CLAUSE: usize = 24;
+/// A blank ends the first piece once it is this long.
+const FIRST_WORDS: usize = 40;
+/// Longer sentences are cut at a clause or a blank.
+const LONGEST: usize = 200;
+/// Even without a blank.
+const HARD_LIMIT: usize = 400;
+
+/// A dot after one of these ends no sentence.
+const ABBREVIATIONS: &[&str] = &[
+    "dr", "mr", "mrs", "ms", "prof", "sr", "jr", "st", "mt", "no", "vs", "e.g", "i.e", "approx", "dept",
+    "est", "ext", "fig", "gen", "gov", "lt", "rep", "sen", "sgt", "rev", "hon",
+];
+/// A dot after one of these ends a sentence only if a capital letter follows.
+const OPEN_ABBREVIATIONS: &[&str] =
+    &["a.m", "p.m", "am", "pm", "etc", "inc", "ltd", "co", "corp", "ave", "blvd", "u.s", "u.k"];
+
+/// No speaker breathes after one of these.
+const LEADING: &[&str] = &[
+    "a", "an", "and", "are", "at", "by", "for", "from", "in", "is", "my", "of", "on", "or", "our", "the",
+    "to", "with", "your",
+];
+
+/// Cuts deltas into sentences. The first piece comes early, so that the agent can begin to speak.
+#[derive(Default)]
+pub struct SentenceChunker {
+    filter: Filter,
+    /// Clean text that has not left yet.
+    pending: String,
+    /// Whether a piece has left.
+    started: bool,
+}
+
+impl SentenceChunker {
+    /// Adds a delta; returns the pieces that it completed.
+    pub fn push(&mut self, delta: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        for c in delta.chars() {
+            self.filter.push(c);
+            self.take_clean(&mut out);
+        }
+        out
+    }
+
+    /// The reply is over: whatever is left.
+    pub fn finish(&mut self) -> Option<String> {
+        let mut out = Vec::new();
+        self.filter.finish();
+        self.take_clean(&mut out);
+        let rest = std::mem::take(&mut self.pending);
+        // At most one boundary can lie in what the filter had held back: both parts are one last piece.
+        out.push(rest);
+        *self = Self::default();
+        let text = out.join(" ");
+        let text = text.trim();
+        is_speakable(text).then(|| text.to_owned())
+    }
+
+    fn take_clean(&mut self, out: &mut Vec<String>) {
+        while let Some(c) = self.filter.pop() {
+            self.add(c, out);
+        }
+    }
+
+    /// One clean character.
+    fn add(&mut self, c: char, out: &mut Vec<String>) {
+        if c == '\n' {
+            self.emit(self.pending.len(), out);
+            return;
+        }
+        if c == ' ' && (self.pending.is_empty() || self.pending.ends_with(' ')) {
+            return;
+        }
+        if let Some(end) = self.boundary_before(c) {
+            self.emit(end, out);
+        }
+        self.pending.push(c);
+        if self.pending.len() > LONGEST
+            && let Some(end) = long_cut(&self.pending)
+        {
+            self.emit(end, out);
+        }
+    }
+
+    /// Where the pending text may be cut now that `c` follows it.
+    fn boundary_before(&self, c: char) -> Option<usize> {
+        let text = self.pending.trim_end();
+        if text.is_empty() {
+            return None;
+        }
+        let end = text.len();
+        if self.pending.len() > end {
+            // `c` begins a word: a dot that could have been an abbreviation's is decided now.
+            return (ends_sentence(text, Some(c))).then_some(end);
+        }
+        if c != ' ' {
+            return None;
+        }
+        let length = text.chars().count();
+        let clause = text.ends_with([',', ';', ':', '\u{2013}', '\u{2014}']) && length >= FIRST_CLAUSE;
+        let early = !self.started && (clause || (length >= FIRST_WORDS && is_free_to_break(text)));
+        (early || ends_sentence(text, None)).then_some(end)
+    }
+
+    fn emit(&mut self, end: usize, out: &mut Vec<String>) {
+        let rest = self.pending.split_off(end);
+        let piece = std::mem::replace(&mut self.pending, rest.trim_start().to_owned());
+        let piece = piece.trim();
+        if is_speakable(piece) {
+            self.started = true;
+            out.push(piece.to_owned());
+        }
+    }
+}
+
+/// Whether there is anything to say in it.
+fn is_speakable(text: &str) -> bool {
+    text.chars().any(char::is_alphanumeric)
+}
+
+/// Whether a sentence ends with `text`; `next` is the letter that the following word begins with, if it is known.
+fn ends_sentence(text: &str, next: Option<char>) -> bool {
+    let bare = text.trim_end_matches(['"', '\'', ')']);
+    if bare.ends_with(['!', '?']) {
+        return true;
+    }
+    let Some(before) = bare.strip_suffix('.') else {
+        return bare.ends_with('\u{2026}') && next.is_some_and(char::is_uppercase);
+    };
+    let word = before.rsplit([' ', '(', '"']).next().unwrap_or_default().to_lowercase();
+    let initial = word.chars().count() == 1 && word.chars().all(char::is_alphabetic) && word != "i";
+    if initial || ABBREVIATIONS.contains(&word.as_str()) {
+        return false;
+    }
+    let open = OPEN_ABBREVIATIONS.contains(&word.as_str())
+        || before.ends_with('.')
+        || before.ends_with(|c: char| c.is_ascii_digit());
+    !open || next.is_some_and(|c| !c.is_lowercase() && !c.is_ascii_digit())
+}
+
+/// Whether a piece may end after this word although no punctuation says so: not inside "3.30 p.m." or "Dr. Smith".
+fn is_free_to_break(text: &str) -> bool {
+    let last = text.rsplit(' ').next().unwrap_or_default();
+    !LEADING.contains(&last)
+        && !last.ends_with(['.', ':', '$', '+'])
+        && !last.ends_with(|c: char| c.is_ascii_digit())
+}
+
+/// Where to cut a sentence that is too long: after its last clause in the second half, or else its last free blank.
+fn long_cut(text: &str) -> Option<usize> {
+    let blanks = || text.match_indices(' ').map(|(at, _)| at).rev();
+    let late = |at: &usize| *at >= LONGEST / 2;
+    let clause =
+        blanks().filter(late).find(|at| text[..*at].ends_with([',', ';', ':', '\u{2013}', '\u{2014}']));
+    let hard = || (text.len() > HARD_LIMIT).then_some(text.len());
+    clause.or_else(|| blanks().find(|at| *at > 0 && is_free_to_break(&text[..*at]))).or_else(hard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All pieces of a text that comes in the given deltas.
+    fn pieces<'a>(deltas: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+        let mut chunker = SentenceChunker::default();
+        let mut out: Vec<String> = deltas.into_iter().flat_map(|delta| chunker.push(delta)).collect();
+        out.extend(chunker.finish());
+        out
+    }
+
+    /// Texts and their pieces.
+    const TEXTS: &[(&str, &[&str])] = &[
+        ("Sure. We open at nine! Anything else?", &["Sure.", "We open at nine!", "Anything else?"]),
+        ("Yes, of course.", &["Yes, of course."]),
+        (
+            "On Tuesday I have nine, ten thirty, or two, which one suits you?",
+            &["On Tuesday I have nine, ten thirty,", "or two, which one suits you?"],
+        ),
+        (
+            "We are open Monday to Thursday from nine in the morning to five in the afternoon.",
+            &["We are open Monday to Thursday from nine", "in the morning to five in the afternoon."],
+        ),
+        (
+            "Yes. I can offer you nine in the morning, eleven in the morning, two or four in the afternoon.",
+            &[
+                "Yes.",
+                "I can offer you nine in the morning, eleven in the morning, two or four in the afternoon.",
+            ],
+        ),
+        ("Dr. Smith is free at 3.30 p.m. on Tuesday.", &["Dr. Smith is free at 3.30 p.m. on Tuesday."]),
+        ("You are booked for 3.30 p.m. See you then.", &["You are booked for 3.30 p.m.", "See you then."]),
+        (
+            "It costs 10,000 dollars. Or 3.5 percent. Yes.",
+            &["It costs 10,000 dollars.", "Or 3.5 percent.", "Yes."],
+        ),
+        ("Write to jane_doe@mail.example.com. Thanks.", &["Write to jane_doe@mail.example.com.", "Thanks."]),
+        (
+            "The next appointment is with the doctor Dr. Smith on Friday.",
+            &["The next appointment is with the doctor Dr. Smith", "on Friday."],
+        ),
+        ("<think>He wants. A day.</think>For which day?", &["For which day?"]),
+        ("Hello. <thinking>no\n\n- no</thinking> There.", &["Hello.", "There."]),
+        ("<think>never closed. At all.", &[]),
+        ("If 3 < 4 then a<b holds.", &["If 3 < 4 then a<b holds."]),
+        (
+            "# Times\n\n- **Tuesday** at *nine*\n- Friday\n\n1. One\n2) Two\n\n> quoted `code`",
+            &["Times", "Tuesday at nine", "Friday", "One", "Two", "quoted code"],
+        ),
+        ("-5 degrees. 10 people. 3.30 is fine.", &["-5 degrees.", "10 people.", "3.30 is fine."]),
+        ("See [our page](https://example.com/a_b) now.", &["See our page now."]),
+        ("Great! \u{1F600}\u{FE0F} See you \u{2764}\u{FE0F} soon.", &["Great!", "See you soon."]),
+        ("It\u{2019}s \u{201C}fine.\u{201D} Really.", &["It's \"fine.\"", "Really."]),
+        ("Well... let me see. Mr. J. Smith? Yes.", &["Well... let me see.", "Mr. J. Smith?", "Yes."]),
+        ("One\r\ntwo\n\n\nthree", &["One", "two", "three"]),
+        ("---\n...\n***\n", &[]),
+        (
+            "Call 555 0100 or 555 0101 or 555 0102 or 555 0103 now.",
+            &["Call 555 0100 or 555 0101 or 555 0102 or 555 0103 now."],
+        ),
+        ("", &[]),
+    ];
+
+    #[test]
+    fn replies_are_cut_where_a_speaker_would_breathe() {
+        for (text, wanted) in TEXTS {
+            assert_eq!(pieces([*text]), *wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn it_does_not_matter_where_a_delta_ends() {
+        for (text, wanted) in TEXTS {
+            let cuts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            for &first in &cuts {
+                for &second in cuts.iter().filter(|cut| **cut >= first) {
+                    let split = pieces([&text[..first], &text[first..second], &text[second..]]);
+                    assert_eq!(split, *wanted, "{text:?} cut at {first} and {second}");
+                }
+            }
+            let letters = text.char_indices().map(|(at, c)| &text[at..at + c.len_utf8()]);
+            assert_eq!(pieces(letters), *wanted, "{text:?} letter by letter");
+        }
+    }
+
+    #[test]
+    fn the_first_piece_leaves_before_its_sentence_is_complete() {
+        let mut chunker = SentenceChunker::default();
+        assert_eq!(chunker.push("On Tuesday the office is open, "), ["On Tuesday the office is open,"]);
+        assert_eq!(chunker.push("and the library too, and much more, "), [""; 0]);
+    }
+
+    #[test]
+    fn a_sentence_leaves_as_soon_as_the_next_word_begins() {
+        let mut chunker = SentenceChunker::default();
+        assert_eq!(chunker.push("We are open."), [""; 0]);
+        assert_eq!(chunker.push(" "), ["We are open."]);
+    }
+
+    #[test]
+    fn no_piece_is_endless() {
+        let text = "and so on ".repeat(200);
+        let all = pieces([text.as_str()]);
+        assert!(all.iter().all(|piece| piece.len() <= LONGEST + 10), "{all:?}");
+        assert_eq!(all.join(" "), text.trim());
+        assert!(pieces(["x".repeat(5_000).as_str()]).iter().all(|piece| piece.len() <= HARD_LIMIT + 1));
+    }
+
+    #[test]
+    fn nothing_is_lost_and_nothing_is_made_up() {
+        let alphabet =
+            ["word ", "3.30 p.m. ", "Dr. ", "end. ", "why? ", "a, ", "10,000 ", "Yes! ", "\n", "and "];
+        for seed in 0..500_u64 {
+            let n = |at: u64| crate::grammar::scatter(seed << 8 | at) % alphabet.len() as u64;
+            let text: String = (0..60).map(|at| alphabet[usize::try_from(n(at)).expect("small")]).collect();
+            let spoken = pieces([text.as_str()]).join(" ");
+            let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(spoken, plain, "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,535 @@
+//! Who may speak: onset, barge-in, end of turn, no-input and keyed digits.
+//! Knows speech yes/no per 20 ms frame, transcripts and time. Knows neither audio nor what the agent says.
+
+use crate::{
+    endpointing::{Completeness, EndOfTurnReason, Phrases, judge},
+    grammar::words,
+    turn::{Expectation, Transcript},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// One frame of voice activity.
+const FRAME: Duration = Duration::from_millis(20);
+/// Frames in which the onset's speech must lie: gaps of two frames are allowed.
+const ONSET_SLACK: u32 = 2;
+/// Keys kept of one entry; more are ignored.
+const MAX_KEYS: usize = 64;
+/// Characters kept of one utterance; more are ignored.
+const MAX_TEXT: usize = 4000;
+
+/// How patient the agent is.
+#[derive(Clone, Debug)]
+pub struct FloorConfig {
+    /// Speech that takes the free floor (60 ms). Shorter sounds are clicks.
+    pub onset_speech: Duration,
+    /// Speech that takes the floor from the agent (160 ms): longer than a cough's loud part.
+    pub barge_in_speech: Duration,
+    /// Where that speech must lie (240 ms, at most 1.28 s).
+    pub barge_in_window: Duration,
+    /// Silence after which speech-to-text is asked for its last words (200 ms).
+    pub pause: Duration,
+    /// Silence that ends a turn which sounds finished (250 ms).
+    pub complete: Duration,
+    /// Silence that ends a turn which may be finished (450 ms).
+    pub unsure: Duration,
+    /// Silence that ends a turn which breaks off, after "and" or "my" (900 ms).
+    pub incomplete: Duration,
+    /// Silence that ends a turn in which a number is not whole yet (2 s).
+    pub number_short: Duration,
+    /// How long to wait for the final transcript after the pause was noticed (1.5 s).
+    pub final_patience: Duration,
+    /// Speech without any words that is worth a "sorry?" (400 ms). Less is noise.
+    pub unintelligible: Duration,
+    /// Speech this shortly before the agent fell silent still counts as an answer (1 s).
+    pub early_answer: Duration,
+    /// Silence with nobody holding the floor that is worth asking (8 s).
+    pub no_input: Duration,
+    /// Silence after a key that ends the entry (2 s).
+    pub key_pause: Duration,
+    /// Sentences known to be whole, from [`crate::Agent::phrases`].
+    pub phrases: Option<Arc<Phrases>>,
+}
+
+impl Default for FloorConfig {
+    fn default() -> Self {
+        Self {
+            onset_speech: Duration::from_millis(60),
+            barge_in_speech: Duration::from_millis(160),
+            barge_in_window: Duration::from_millis(240),
+            pause: Duration::from_millis(200),
+            complete: Duration::from_millis(250),
+            unsure: Duration::from_millis(450),
+            incomplete: Duration::from_millis(900),
+            number_short: Duration::from_secs(2),
+            final_patience: Duration::from_millis(1500),
+            unintelligible: Duration::from_millis(400),
+            early_answer: Duration::from_secs(1),
+            no_input: Duration::from_secs(8),
+            key_pause: Duration::from_secs(2),
+            phrases: None,
+        }
+    }
+}
+
+/// Who has the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The caller speaks, or is keying digits in.
+    Caller,
+    /// The agent thinks or speaks.
+    Agent,
+    /// Anybody may begin.
+    Nobody,
+}
+
+impl Holder {
+    /// As it stands in traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Agent => "agent",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// What may take the floor from the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interruptible {
+    /// Nothing: an announcement that must be heard.
+    Never,
+    /// Speech, but no key.
+    Speech,
+    /// Speech or a key.
+    #[default]
+    Any,
+}
+
+/// What the call has to do now.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The caller paused: ask speech-to-text for its final words now.
+    CallerPaused,
+    /// The caller's turn is over; the agent has the floor.
+    EndOfTurn {
+        /// What was said, or the keys with blanks between them. Empty: something was said, nothing understood.
+        text: String,
+        /// Whether it was keyed in.
+        digits: bool,
+        /// When the last frame of speech was, or the last key.
+        ended: Instant,
+        /// The silence that would have sufficed with the words at hand: what was waited beyond it is due to the transcript.
+        wait: Duration,
+        /// For the trace.
+        reason: EndOfTurnReason,
+    },
+    /// The caller took the floor while the agent had it.
+    BargeIn {
+        /// The first frame of that speech, or the key.
+        onset: Instant,
+    },
+    /// Nothing came from the caller for the no-input time.
+    NoInput {
+        /// How often in a row.
+        count: u32,
+    },
+}
+
+impl std::fmt::Debug for Decision {
+    /// Leaves the words out: they are the caller's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::CallerPaused => f.write_str("CallerPaused"),
+            Self::EndOfTurn { text, digits, reason, .. } => {
+                write!(f, "EndOfTurn({} characters, digits: {digits}, {})", text.len(), reason.name())
+            }
+            Self::BargeIn { .. } => f.write_str("BargeIn"),
+            Self::NoInput { count } => write!(f, "NoInput({count})"),
+        }
+    }
+}
+
+/// The turn-taking machine. Feed it every frame, transcript and key; when a decision comes back, the floor has
+/// changed hands already.
+pub struct Floor {
+    config: FloorConfig,
+    holder: Holder,
+    interruptible: Interruptible,
+    expectation: Expectation,
+    /// The latest frames, the newest in bit 0, a set bit is speech.
+    recent: u64,
+    /// When the newest of them was.
+    last_frame: Option<Instant>,
+    utterance: Utterance,
+    keys: Keys,
+    /// What was answered last, to know its late final again.
+    answered: Answered,
+    /// Since when nobody has had the floor.
+    quiet_since: Option<Instant>,
+    no_inputs: u32,
+}
+
+/// What the caller is saying.
+#[derive(Default)]
+struct Utterance {
+    /// The last frame of speech. None: nothing but perhaps clicks.
+    last_speech: Option<Instant>,
+    /// Speech altogether.
+    speech: Duration,
+    finals: String,
+    interim: String,
+    /// When the last final came, empty ones too.
+    final_at: Option<Instant>,
+    /// When the pause was announced; speech takes it back.
+    paused: Option<Instant>,
+}
+
+/// What the caller is keying in.
+#[derive(Default)]
+struct Keys {
+    pressed: String,
+    hash: bool,
+    last: Option<Instant>,
+}
+
+/// The utterance before this one.
+#[derive(Default)]
+struct Answered {
+    text: String,
+    /// Its final has not come: the turn was ended without it.
+    final_owed: bool,
+    /// Speech since then.
+    speech_since: bool,
+}
+
+impl Floor {
+    /// A floor that nobody has.
+    pub fn new(config: FloorConfig) -> Self {
+        Self {
+            config,
+            holder: Holder::Nobody,
+            interruptible: Interruptible::Any,
+            expectation: Expectation::Any,
+            recent: 0,
+            last_frame: None,
+            utterance: Utterance::default(),
+            keys: Keys::default(),
+            answered: Answered::default(),
+            quiet_since: None,
+            no_inputs: 0,
+        }
+    }
+
+    /// Who has the floor.
+    pub fn holder(&self) -> Holder {
+        self.holder
+    }
+
+    /// What the caller is expected to say next. Holds until the caller has said something.
+    pub fn expect(&mut self, expectation: Expectation) {
+        self.expectation = expectation;
+    }
+
+    /// The agent takes the floor, to think or to speak. Call it again when `interruptible` changes.
+    pub fn agent_starts(&mut self, _now: Instant, interruptible: Interruptible) {
+        if self.holder != Holder::Agent {
+            self.utterance = Utterance::default();
+        }
+        self.holder = Holder::Agent;
+        self.interruptible = interruptible;
+    }
+
+    /// The last frame of the agent's voice has left. What the caller began to say in the last moments is their turn.
+    pub fn agent_done(&mut self, now: Instant) {
+        if self.holder != Holder::Agent {
+            return;
+        }
+        self.holder = Holder::Nobody;
+        self.quiet_since = Some(now);
+        let began = self.utterance.speech >= self.config.onset_speech
+            && self
+                .utterance
+                .last_speech
+                .is_some_and(|last| now.duration_since(last) <= self.config.early_answer);
+        if began || self.keys.last.is_some() {
+            self.holder = Holder::Caller;
+        } else {
+            self.utterance = Utterance::default();
+        }
+    }
+
+    /// One 20 ms frame of the caller's voice activity; `now` is the frame's time.
+    pub fn handle_frame(&mut self, now: Instant, speech: bool) -> Option<Decision> {
+        self.quiet_since.get_or_insert(now);
+        self.last_frame = Some(now);
+        self.recent = self.recent << 1 | u64::from(speech);
+        // A single frame of speech with silence around it is a click and prolongs nothing.
+        if speech && (self.recent & 0b111).count_ones() >= 2 {
+            self.utterance.last_speech = Some(now);
+            self.utterance.speech += FRAME;
+            self.utterance.paused = None;
+            self.answered.speech_since = true;
+        }
+        match self.holder {
+            Holder::Nobody if speech && self.onset() => {
+                self.holder = Holder::Caller;
+                None
+            }
+            Holder::Agent if speech && self.interruptible != Interruptible::Never => self.barge_in(now),
+            Holder::Nobody | Holder::Agent | Holder::Caller => self.handle_timeout(now),
+        }
+    }
+
+    /// What speech-to-text understood.
+    pub fn handle_transcript(&mut self, now: Instant, transcript: &Transcript) -> Option<Decision> {
+        if self.is_stale(transcript) {
+            return None;
+        }
+        let text = transcript.text.trim();
+        if transcript.is_final {
+            self.utterance.append(text);
+            self.utterance.interim.clear();
+            self.utterance.final_at = Some(now);
+        } else {
+            self.utterance.interim = cut(text, MAX_TEXT).to_owned();
+        }
+        if self.holder == Holder::Nobody && transcript.is_final && !text.is_empty() {
+            // Words without a detected onset: a soft speaker, or a final that came late.
+            self.holder = Holder::Caller;
+            self.utterance.last_speech.get_or_insert(now);
+        }
+        self.handle_timeout(now)
+    }
+
+    /// A key was pressed.
+    pub fn handle_digit(&mut self, now: Instant, digit: char) -> Option<Decision> {
+        if digit == '#' && !self.keys.pressed.is_empty() {
+            self.keys.hash = true;
+        } else if self.keys.pressed.len() < MAX_KEYS && digit.is_ascii() {
+            self.keys.pressed.push(digit);
+        }
+        self.keys.last = Some(now);
+        match (self.holder, self.interruptible) {
+            (Holder::Agent, Interruptible::Any) => {
+                self.holder = Holder::Caller;
+                Some(Decision::BargeIn { onset: now })
+            }
+            // Keys pressed ahead wait until the agent has finished.
+            (Holder::Agent, Interruptible::Never | Interruptible::Speech) => None,
+            (Holder::Nobody | Holder::Caller, _) => {
+                self.holder = Holder::Caller;
+                self.handle_timeout(now)
+            }
+        }
+    }
+
+    /// When [`Floor::handle_timeout`] has something to do if nothing else happens.
+    pub fn next_wake(&self) -> Option<Instant> {
+        match self.holder {
+            Holder::Agent => None,
+            Holder::Nobody => self.quiet_since.map(|since| since + self.config.no_input),
+            Holder::Caller => match self.keys.last {
+                Some(last) => Some(last + self.key_wait().0),
+                None => Some(self.utterance.last_speech? + self.silence_wait().0),
+            },
+        }
+    }
+
+    /// The time of [`Floor::next_wake`] may have come.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Decision> {
+        if now < self.next_wake()? {
+            return None;
+        }
+        match self.holder {
+            Holder::Agent => None,
+            Holder::Nobody => {
+                self.quiet_since = Some(now);
+                self.no_inputs += 1;
+                Some(Decision::NoInput { count: self.no_inputs })
+            }
+            Holder::Caller if self.keys.last.is_some() => Some(self.end_keys(now)),
+            Holder::Caller if self.utterance.paused.is_none() => {
+                self.utterance.paused = Some(now);
+                Some(Decision::CallerPaused)
+            }
+            Holder::Caller => self.end_utterance(now),
+        }
+    }
+
+    /// Whether the latest frames hold an onset.
+    fn onset(&self) -> bool {
+        let needed = frames(self.config.onset_speech).max(1);
+        (self.recent & mask(needed + ONSET_SLACK)).count_ones() >= needed
+    }
+
+    fn barge_in(&mut self, now: Instant) -> Option<Decision> {
+        let window = self.recent & mask(frames(self.config.barge_in_window));
+        if window.count_ones() < frames(self.config.barge_in_speech).max(1) {
+            return None;
+        }
+        let onset = now.checked_sub(FRAME * window.ilog2()).unwrap_or(now);
+        self.holder = Holder::Caller;
+        if self.utterance.final_at.is_some_and(|at| at + self.config.early_answer < onset) {
+            // A cough that was understood as a word long before this.
+            self.utterance.finals.clear();
+        }
+        Some(Decision::BargeIn { onset })
+    }
+
+    /// Whether a transcript belongs to the utterance that was answered already.
+    fn is_stale(&mut self, transcript: &Transcript) -> bool {
+        if self.holder == Holder::Caller && !self.answered.final_owed {
+            return false;
+        }
+        let heard = words(&transcript.text);
+        let answered = words(&self.answered.text);
+        let same = !answered.is_empty()
+            && (heard.is_empty() || answered.starts_with(&heard) || heard.starts_with(&answered));
+        let stale = !self.answered.speech_since || (self.answered.final_owed && same);
+        // Without any speech since, words that are not the answered ones come from a soft speaker.
+        let stale = stale && (same || self.answered.final_owed || self.holder == Holder::Agent);
+        if transcript.is_final {
+            self.answered.final_owed = false;
+        }
+        stale
+    }
+
+    /// How long after the last key the entry is over, and why.
+    fn key_wait(&self) -> (Duration, EndOfTurnReason) {
+        let reached = match self.expectation {
+            Expectation::Digits { count: Some(count) } => {
+                self.keys.pressed.len() >= usize::from(count.max(1))
+            }
+            Expectation::Digits { count: None }
+            | Expectation::Any
+            | Expectation::YesNo
+            | Expectation::Date
+            | Expectation::Time
+            | Expectation::Name => false,
+        };
+        match (self.keys.hash, reached) {
+            (true, _) => (Duration::ZERO, EndOfTurnReason::KeyHash),
+            (false, true) => (Duration::ZERO, EndOfTurnReason::KeyCount),
+            (false, false) => (self.config.key_pause, EndOfTurnReason::KeyPause),
+        }
+    }
+
+    /// How long after the last speech something is due, and why the turn would be over then.
+    fn silence_wait(&self) -> (Duration, EndOfTurnReason) {
+        let Some(paused) = self.utterance.paused else { return (self.config.pause, EndOfTurnReason::Pause) };
+        let (wait, reason) = self.judged_wait();
+        if self.utterance.is_settled() {
+            return (wait, reason);
+        }
+        let noticed = self.utterance.last_speech.map_or(Duration::ZERO, |last| paused.duration_since(last));
+        (wait.max(noticed + self.config.final_patience), EndOfTurnReason::NoFinal)
+    }
+
+    /// The silence that these words ask for.
+    fn judged_wait(&self) -> (Duration, EndOfTurnReason) {
+        match judge(&self.utterance.text(), self.expectation, self.config.phrases.as_deref()) {
+            Completeness::Complete(reason) => (self.config.complete, reason),
+            Completeness::Unsure => (self.config.unsure, EndOfTurnReason::Pause),
+            Completeness::Incomplete => (self.config.incomplete, EndOfTurnReason::LongPause),
+            Completeness::NumberShort => (self.config.number_short, EndOfTurnReason::LongPause),
+        }
+    }
+
+    fn end_keys(&mut self, now: Instant) -> Decision {
+        let (wait, reason) = self.key_wait();
+        let keys = std::mem::take(&mut self.keys);
+        let text = keys.pressed.chars().map(String::from).collect::<Vec<_>>().join(" ");
+        let ended = keys.last.unwrap_or(now);
+        self.end_turn(Decision::EndOfTurn { text, digits: true, ended, wait, reason }, String::new())
+    }
+
+    /// The silence was long enough: the turn is over, or it was only noise.
+    fn end_utterance(&mut self, now: Instant) -> Option<Decision> {
+        let (_, reason) = self.silence_wait();
+        let (wait, _) = self.judged_wait();
+        let text = self.utterance.text();
+        let ended = self.utterance.last_speech.unwrap_or(now);
+        if !text.is_empty() {
+            let answered = text.clone();
+            return Some(self.end_turn(Decision::EndOfTurn { text, digits: false, ended, wait, reason }, answered));
+        }
+        if self.utterance.speech < self.config.unintelligible {
+            self.holder = Holder::Nobody;
+            self.utterance = Utterance::default();
+            return None;
+        }
+        let reason = EndOfTurnReason::Unintelligible;
+        Some(self.end_turn(Decision::EndOfTurn { text, digits: false, ended, wait, reason }, String::new()))
+    }
+
+    fn end_turn(&mut self, decision: Decision, answered: String) -> Decision {
+        let final_owed = self.utterance.last_speech.is_some() && !self.utterance.is_settled();
+        if !answered.is_empty() || !matches!(&decision, Decision::EndOfTurn { digits: false, .. }) {
+            self.expectation = Expectation::Any;
+        }
+        self.answered = Answered { text: answered, final_owed, speech_since: false };
+        self.utterance = Utterance::default();
+        self.keys = Keys::default();
+        self.recent = 0;
+        self.holder = Holder::Agent;
+        self.interruptible = Interruptible::Any;
+        self.no_inputs = 0;
+        decision
+    }
+}
+
+impl Utterance {
+    fn append(&mut self, text: &str) {
+        if text.is_empty() || self.finals.len() >= MAX_TEXT {
+            return;
+        }
+        if !self.finals.is_empty() {
+            self.finals.push(' ');
+        }
+        self.finals.push_str(cut(text, MAX_TEXT));
+    }
+
+    /// Everything understood so far.
+    fn text(&self) -> String {
+        match (self.finals.is_empty(), self.interim.is_empty()) {
+            (_, true) => self.finals.clone(),
+            (true, false) => self.interim.clone(),
+            (false, false) => format!("{} {}", self.finals, self.interim),
+        }
+    }
+
+    /// Whether a final covers the last speech.
+    fn is_settled(&self) -> bool {
+        let covers = match (self.final_at, self.last_speech) {
+            (Some(at), Some(last)) => at >= last,
+            (at, None) => at.is_some(),
+            (None, Some(_)) => false,
+        };
+        covers && self.interim.is_empty()
+    }
+}
+
+/// Whole frames in a duration.
+fn frames(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis() / FRAME.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The lowest `bits` bits.
+fn mask(bits: u32) -> u64 {
+    if bits >= 64 { u64::MAX } else { (1 << bits) - 1 }
+}
+
+/// At most `max` bytes of `text`, whole characters.
+fn cut(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests;

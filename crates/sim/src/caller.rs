@@ -1,0 +1,212 @@
+//! The carrier's side of a simulated call: a SIP client that dials, speaks its script and listens.
+//! Knows SIP and RTP as any phone does. Knows nothing of the server's insides.
+
+use crate::{
+    Scenario,
+    scenario::{Act, Noise},
+};
+use media::{Codec, Digit, FRAME, Frame, SampleRate, Sender, SenderConfig, tone, tone::Chance};
+use sip::{Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, OutgoingInvite, Output, Transport};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// How long a key is held down.
+const KEY: Duration = Duration::from_millis(100);
+
+/// One caller.
+pub(crate) struct Caller {
+    scenario: Scenario,
+    endpoint: Endpoint,
+    dialog: DialogKey,
+    flow: Flow,
+    local: LocalMedia,
+    sender: Sender,
+    /// When the 200 arrived: the script's zero.
+    pub(crate) answered: Option<Instant>,
+    /// The final status of the INVITE.
+    pub(crate) status: Option<u16>,
+    /// Whether the dialog is over.
+    pub(crate) over: bool,
+    remote: Option<SocketAddr>,
+    next_frame: Option<Instant>,
+    next_act: usize,
+    /// Sound still to be sent.
+    sound: VecDeque<i16>,
+    chance: Chance,
+}
+
+/// What the caller does on its own accord at some instant.
+pub(crate) enum Doing {
+    Rtp(SocketAddr, Vec<u8>),
+    Sip(Vec<Output>),
+}
+
+impl Caller {
+    pub(crate) fn new(number: u32, scenario: Scenario, server: SocketAddr, seed: u64) -> Self {
+        let address = SocketAddr::from(([10, 0, 1, (number % 250) as u8 + 1], 5_060));
+        let mut bytes = [7_u8; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        bytes[8..12].copy_from_slice(&number.to_le_bytes());
+        Self {
+            scenario,
+            endpoint: Endpoint::new(EndpointConfig::default(), bytes),
+            dialog: DialogKey::outgoing(u64::from(number)),
+            flow: Flow { transport: Transport::Udp, local: address, remote: server, connection: 0 },
+            local: LocalMedia {
+                address: address.ip(),
+                port: 40_000 + (number * 2 % 20_000) as u16,
+                codecs: vec!["PCMU"],
+                telephone_event: true,
+                session_id: u64::from(number),
+                version: 1,
+            },
+            sender: Sender::new(SenderConfig {
+                codec: Codec::Pcmu,
+                payload_type: 0,
+                telephone_event: Some(101),
+                ssrc: 0x5111_0000 + number,
+                sequence: (seed % 65_536) as u16,
+                timestamp: seed as u32,
+            }),
+            answered: None,
+            status: None,
+            over: false,
+            remote: None,
+            next_frame: None,
+            next_act: 0,
+            sound: VecDeque::new(),
+            chance: Chance::new(seed ^ 0xca11),
+        }
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.flow.local
+    }
+
+    pub(crate) fn media_address(&self) -> SocketAddr {
+        SocketAddr::new(self.local.address, self.local.port)
+    }
+
+    /// Dials.
+    pub(crate) fn dial(&mut self, now: Instant) -> (Vec<Output>, Option<Instant>) {
+        let invite = OutgoingInvite {
+            dialog: self.dialog,
+            uri: format!("sip:agent@{}", self.flow.remote),
+            from: format!("<sip:caller@{}>", self.flow.local),
+            flow: self.flow,
+            sdp: sip::make_offer(&self.local),
+            headers: Vec::new(),
+        };
+        self.command(now, Command::Invite(invite))
+    }
+
+    fn command(&mut self, now: Instant, command: Command) -> (Vec<Output>, Option<Instant>) {
+        self.input(now, sip::Input::Command(command))
+    }
+
+    /// A SIP message from the server, or a timer of ours.
+    pub(crate) fn input(&mut self, now: Instant, input: sip::Input<'_>) -> (Vec<Output>, Option<Instant>) {
+        let mut out = Vec::new();
+        let wake = self.endpoint.step(now, input, &mut out);
+        let (events, sends): (Vec<Output>, Vec<Output>) = out.into_iter().partition(|o| matches!(o, Output::Event(_)));
+        for event in events {
+            if let Output::Event(event) = event {
+                self.note(now, event);
+            }
+        }
+        (sends, wake)
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a phone ignores what it does not use")]
+    fn note(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Answered { sdp, .. } => {
+                let answer = sdp.unwrap_or_default();
+                if let Ok(media) = sip::accept_answer(&self.local, &answer) {
+                    self.remote = Some(media.remote);
+                }
+                self.status.get_or_insert(200);
+                if self.answered.is_none() {
+                    self.answered = Some(now);
+                    self.next_frame = Some(now + FRAME);
+                }
+            }
+            Event::Failed { status, .. } => {
+                // A refused re-INVITE does not undo the answer.
+                self.status.get_or_insert(status);
+                self.over = self.answered.is_none();
+            }
+            Event::Bye { .. } | Event::Ended { .. } => {
+                self.over = true;
+                self.next_frame = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// When the caller's next 20 ms are due.
+    pub(crate) const fn next_frame(&self) -> Option<Instant> {
+        self.next_frame
+    }
+
+    /// Begins what the script plans by now, and sends the next 20 ms of sound.
+    pub(crate) fn act(&mut self, now: Instant) -> Vec<Doing> {
+        let (Some(answered), Some(at)) = (self.answered, self.next_frame) else { return Vec::new() };
+        self.next_frame = Some(at + FRAME);
+        let mut doing = Vec::new();
+        while let Some(planned) = self.scenario.caller.get(self.next_act).filter(|p| answered + p.at <= now) {
+            let act = planned.act.clone();
+            self.next_act += 1;
+            doing.extend(self.begin(now, act));
+        }
+        let frame = self.next_sound();
+        let datagram = self.sender.packet(&frame, false);
+        doing.extend(self.remote.map(|to| Doing::Rtp(to, datagram)));
+        doing
+    }
+
+    fn begin(&mut self, now: Instant, act: Act) -> Option<Doing> {
+        match act {
+            Act::Say(text, length) => {
+                let seed = text.len() as u64;
+                self.sound = tone::speech(RATE.hz(), seed, SPEECH_DBFS, samples(length)).into();
+            }
+            Act::Noise(Noise::Cough, length) => {
+                self.sound = tone::noise(self.chance.bits(), COUGH_DBFS, samples(length)).into();
+            }
+            Act::Press(key) => self.sender.press(Digit(key), KEY),
+            Act::HangUp => {
+                let bye = Command::Bye { dialog: self.dialog, reason: None };
+                self.next_frame = None;
+                return Some(Doing::Sip(self.command(now, bye).0));
+            }
+            Act::Hold(hold) => {
+                self.local.version += 1;
+                let offer = sip::make_offer(&self.local);
+                let sdp = if hold { offer.replace("a=sendrecv", "a=sendonly") } else { offer };
+                let reinvite = Command::Reinvite { dialog: self.dialog, sdp };
+                return Some(Doing::Sip(self.command(now, reinvite).0));
+            }
+        }
+        None
+    }
+
+    /// The sound of this 20 ms: the script's, over a quiet line.
+    fn next_sound(&mut self) -> Frame {
+        let count = RATE.frame_samples();
+        let samples: Vec<i16> =
+            (0..count).map(|_| self.sound.pop_front().unwrap_or_else(|| self.chance.below(16) as i16 - 8)).collect();
+        Frame::from_samples(RATE, &samples)
+    }
+}
+
+const RATE: SampleRate = SampleRate::Hz8000;
+const SPEECH_DBFS: f32 = -20.0;
+const COUGH_DBFS: f32 = -14.0;
+
+fn samples(length: Duration) -> usize {
+    (length.as_millis() as usize) * RATE.hz() as usize / 1_000
+}

@@ -1,0 +1,188 @@
+//! Speech-to-text, language model, text-to-speech and tools, pretended: what they will say and when.
+//! Knows the scenario. Deliberately deaf to cancellation: late pieces must do no harm.
+
+use crate::{
+    Scenario,
+    link::Draw as _,
+    scenario::{Act, Fault},
+};
+use call::{LlmEvent, SttEvent, ToolResult, TtsEvent};
+use conversation::{ToolCall, TurnId};
+use media::tone::Chance;
+use std::time::{Duration, Instant};
+
+/// Something a provider will report.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Stt(SttEvent),
+    Llm(TurnId, LlmEvent),
+    Tts(TurnId, TtsEvent),
+    Tool(TurnId, ToolResult),
+}
+
+type Later = Vec<(Instant, Report)>;
+
+/// The providers of one call.
+pub(crate) struct Providers {
+    scenario: Scenario,
+    /// The caller's utterances on the machine's clock.
+    said: Vec<Utterance>,
+    settled: usize,
+    interim_at: Option<Instant>,
+    asked: usize,
+    answered_at: Option<Instant>,
+    failed: bool,
+    /// The reply that each turn was given, for the promises.
+    pub(crate) given: Vec<(TurnId, String)>,
+}
+
+struct Utterance {
+    from: Instant,
+    until: Instant,
+    text: &'static str,
+}
+
+/// What a spoken letter takes.
+const PER_LETTER: Duration = Duration::from_millis(60);
+const FRAME: Duration = media::FRAME;
+
+impl Providers {
+    pub(crate) fn new(scenario: Scenario) -> Self {
+        Self {
+            scenario,
+            said: Vec::new(),
+            settled: 0,
+            interim_at: None,
+            asked: 0,
+            answered_at: None,
+            failed: false,
+            given: Vec::new(),
+        }
+    }
+
+    /// The caller begins its script at `start`.
+    pub(crate) fn caller_starts(&mut self, start: Instant) {
+        self.answered_at = Some(start);
+        let latency = self.scenario.link.latency;
+        let said = self.scenario.caller.iter().filter_map(|planned| match planned.act {
+            Act::Say(text, length) => {
+                let from = start + planned.at + latency;
+                Some(Utterance { from, until: from + length, text })
+            }
+            Act::Noise(..) | Act::Press(_) | Act::HangUp | Act::Hold(_) => None,
+        });
+        self.said = said.collect();
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.scenario.faults.contains(&fault)
+    }
+
+    /// A frame of the caller: interim words while an utterance goes on.
+    pub(crate) fn hear(&mut self, now: Instant) -> Later {
+        let late = self.answered_at.is_some_and(|at| now >= at + Duration::from_secs(1));
+        if self.has(Fault::SttFails) && late && !std::mem::replace(&mut self.failed, true) {
+            return vec![(now, Report::Stt(SttEvent::Failed { reason: "simulated".into() }))];
+        }
+        let Some(utterance) = self.said.get(self.settled) else { return Vec::new() };
+        let due = self.interim_at.is_none_or(|at| now >= at + Duration::from_millis(200));
+        if self.failed || now < utterance.from + Duration::from_millis(200) || now > utterance.until || !due {
+            return Vec::new();
+        }
+        self.interim_at = Some(now);
+        let share = (now - utterance.from).as_secs_f64() / (utterance.until - utterance.from).as_secs_f64();
+        let words: Vec<&str> = utterance.text.split(' ').collect();
+        let count = ((words.len() as f64 * share) as usize).clamp(1, words.len());
+        let text = words[..count].join(" ");
+        vec![(now + self.scenario.timings.stt_final / 2, Report::Stt(SttEvent::Interim { text }))]
+    }
+
+    /// The call asks for the last words: those of every utterance that has ended.
+    pub(crate) fn finalize(&mut self, now: Instant) -> Later {
+        if self.has(Fault::SttNoFinal) || self.failed {
+            return Vec::new();
+        }
+        let mut words = Vec::new();
+        while let Some(utterance) = self.said.get(self.settled).filter(|u| u.until <= now) {
+            words.push(utterance.text);
+            self.settled += 1;
+        }
+        let event = SttEvent::Final { text: words.join(" "), confidence: Some(0.9) };
+        vec![(now + self.scenario.timings.stt_final, Report::Stt(event))]
+    }
+
+    /// The model's reply, word by word, then its tool calls.
+    pub(crate) fn ask(&mut self, now: Instant, turn: TurnId, chance: &mut Chance) -> Later {
+        let said = self.scenario.replies.get(self.asked).or(self.scenario.replies.last()).cloned().unwrap_or_default();
+        self.asked += 1;
+        self.given.push((turn, said.text.to_owned()));
+        let attempt = LlmEvent::Attempt { target: "simulated".into(), role: "primary" };
+        let mut later = vec![(now, Report::Llm(turn, attempt))];
+        if self.has(Fault::LlmHangs) {
+            return later;
+        }
+        let mut at = now + self.scenario.timings.llm_first_token;
+        if self.has(Fault::LlmFails) {
+            later.push((at, Report::Llm(turn, LlmEvent::Failed { reason: "simulated".into() })));
+            return later;
+        }
+        let per_token = self.scenario.timings.llm_per_token;
+        let words = said.text.split_inclusive(' ').filter(|word| !word.is_empty());
+        let count = words.clone().count();
+        for (index, word) in words.enumerate() {
+            if self.has(Fault::LlmStops) && index > count / 2 {
+                return later;
+            }
+            later.push((at, Report::Llm(turn, LlmEvent::Delta(word.to_owned()))));
+            at += per_token + chance.up_to(per_token / 10);
+        }
+        for (index, step) in said.tools.iter().enumerate() {
+            let id = format!("{turn}-{}-{index}", self.asked);
+            let call = ToolCall { id, name: step.name.to_owned(), arguments: "{}".to_owned() };
+            later.push((at, Report::Llm(turn, LlmEvent::ToolCall(call))));
+        }
+        later.push((at, Report::Llm(turn, LlmEvent::Done { input_tokens: None, output_tokens: None })));
+        later
+    }
+
+    /// A tool's answer.
+    pub(crate) fn run(&self, now: Instant, turn: TurnId, call: &ToolCall) -> Later {
+        let steps = self.scenario.replies.iter().flat_map(|said| &said.tools);
+        let Some(step) = steps.into_iter().find(|step| step.name == call.name) else { return Vec::new() };
+        if self.has(Fault::ToolHangs) {
+            return Vec::new();
+        }
+        let result = step.result.map(str::to_owned).map_err(str::to_owned);
+        vec![(now + step.takes, Report::Tool(turn, ToolResult { call_id: call.id.clone(), result }))]
+    }
+
+    /// A sentence's audio: every turn has a voice of its own, see [`voice`].
+    pub(crate) fn speak(&self, now: Instant, turn: TurnId, sentence: u32, text: &str) -> Later {
+        if self.has(Fault::TtsHangs) {
+            return Vec::new();
+        }
+        let first = now + self.scenario.timings.tts_first_audio;
+        if self.has(Fault::TtsFails) {
+            let failed = TtsEvent::Failed { sentence, reason: "simulated".into() };
+            return vec![(first, Report::Tts(turn, failed))];
+        }
+        let length = PER_LETTER * text.chars().count() as u32;
+        let frames = (length.as_millis() / FRAME.as_millis()) as u32;
+        let mut later: Later = (0..frames)
+            .map(|frame| {
+                let samples = vec![voice(turn); 160];
+                (first + FRAME * frame / 4, Report::Tts(turn, TtsEvent::Audio { sentence, samples }))
+            })
+            .collect();
+        later.push((first + FRAME * frames / 4, Report::Tts(turn, TtsEvent::SentenceDone { sentence })));
+        later
+    }
+}
+
+/// The sample value that a turn's speech consists of: far enough apart to survive G.711.
+pub(crate) const fn voice(turn: TurnId) -> i16 {
+    2_000 + 1_000 * (turn.0 % 25) as i16
+}
+
+/// The sample value of prepared sentences other than the greeting.
+pub(crate) const CLIP_VOICE: i16 = 600;

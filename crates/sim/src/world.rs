@@ -1,0 +1,570 @@
+//! The loop: take the earliest thing that can happen, move the clock there, step the machine, play the outside's part.
+//! Knows all machines and both ends; decides nothing that the product decides.
+
+use crate::{
+    Scenario,
+    link::Draw as _,
+    caller::{Caller, Doing},
+    providers::{CLIP_VOICE, Providers, Report, voice},
+};
+use call::{
+    Call, CallConfig, CallId, CallSetup, Clip, Clips, Event, HangUp, Input, Output, SipInput, SipOutput, Stamped,
+    cdr::{Arrival, Cause, Cdr},
+    port_slots::PortSlots,
+};
+use conversation::{Agent, TurnId};
+use media::{RtpPacket, tone::Chance};
+use sip::{Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A packet of ours, as it left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// After the INVITE arrived.
+    pub at: Duration,
+    /// RTP sequence number.
+    pub sequence: u16,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// The turn whose voice it carried; `None` is silence.
+    pub voice: Option<TurnId>,
+    /// Whether it carried a prepared sentence other than the greeting.
+    pub clip: bool,
+}
+
+/// What is on its way.
+enum Coming {
+    ToServer(u32, Vec<u8>),
+    ToCaller(u32, Vec<u8>),
+    Rtp(u32, Vec<u8>),
+    Provider(u32, Report),
+    Dial(u32),
+    Drain,
+}
+
+/// One caller and, if it was admitted, its call.
+struct Line {
+    caller: Caller,
+    caller_wake: Option<Instant>,
+    scenario: Scenario,
+    chance: Chance,
+    dialog: Option<DialogKey>,
+    call: Option<(Call, Option<Instant>)>,
+    slot: Option<call::port_slots::PortSlot>,
+    providers: Providers,
+    invited: Instant,
+    told: Told,
+}
+
+/// What could be observed of one call.
+#[derive(Default)]
+struct Told {
+    trace: Vec<Stamped>,
+    sent: Vec<Sent>,
+    spoken: Vec<(TurnId, String)>,
+    heard_frames: u64,
+    requests: Vec<conversation::LlmRequest>,
+    cdr: Option<Cdr>,
+    cdrs: u32,
+}
+
+/// Runs scenarios against the machines and keeps what could be observed from outside.
+pub struct World {
+    start: Instant,
+    now: Instant,
+    chance: Chance,
+    server: Endpoint,
+    server_wake: Option<Instant>,
+    slots: PortSlots,
+    agent: Arc<Agent>,
+    config: CallConfig,
+    lines: Vec<Line>,
+    arrivals: BTreeMap<(Instant, u64), Coming>,
+    counted: u64,
+    /// Most calls that held a slot at once.
+    pub busiest: u32,
+}
+
+const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 5_060);
+const PORTS: u16 = 20_000;
+
+impl World {
+    /// A world with one caller.
+    pub fn new(start: Instant, seed: u64, agent: Arc<Agent>, scenario: Scenario) -> Self {
+        Self::with_callers(start, seed, agent, vec![(Duration::ZERO, scenario)])
+    }
+
+    /// A world with callers that dial at their times. The first one's cap counts.
+    pub fn with_callers(start: Instant, seed: u64, agent: Arc<Agent>, callers: Vec<(Duration, Scenario)>) -> Self {
+        let cap = callers.first().map_or(0, |(_, scenario)| scenario.cap);
+        let mut world = Self {
+            start,
+            now: start,
+            chance: Chance::new(seed),
+            server: Endpoint::new(EndpointConfig::default(), [3; 32]),
+            server_wake: None,
+            slots: PortSlots::new(cap, cap, Duration::from_secs(30)),
+            agent,
+            config: CallConfig::default(),
+            lines: Vec::new(),
+            arrivals: BTreeMap::new(),
+            counted: 0,
+            busiest: 0,
+        };
+        for (number, (dials, scenario)) in callers.into_iter().enumerate() {
+            let number = number as u32;
+            let line_seed = seed.wrapping_mul(1_000_003).wrapping_add(u64::from(number));
+            world.lines.push(Line {
+                caller: Caller::new(number, scenario.clone(), SERVER, line_seed),
+                caller_wake: None,
+                providers: Providers::new(scenario.clone()),
+                scenario,
+                chance: Chance::new(line_seed),
+                dialog: None,
+                call: None,
+                slot: None,
+                invited: start,
+                told: Told::default(),
+            });
+            world.arrive(start + dials, Coming::Dial(number));
+        }
+        world
+    }
+
+    /// Changes how calls behave.
+    pub fn configure(mut self, change: impl FnOnce(&mut CallConfig)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// The server is told to stop at this time.
+    pub fn drain_at(mut self, at: Duration) -> Self {
+        self.arrive(self.start + at, Coming::Drain);
+        self
+    }
+
+    /// Runs to the end of the longest scenario, jumping from event to event.
+    pub fn run(mut self) -> Self {
+        let end = self.lines.iter().map(|line| line.scenario.length).max().unwrap_or_default();
+        let end = self.start + end;
+        while let Some((at, next)) = self.next() {
+            if at > end {
+                break;
+            }
+            self.now = self.now.max(at);
+            self.happen(next);
+        }
+        self
+    }
+
+    fn next(&self) -> Option<(Instant, Next)> {
+        let arrival = self.arrivals.first_key_value().map(|((at, _), _)| (*at, Next::Arrival));
+        let server = self.server_wake.map(|at| (at, Next::Server));
+        let lines = self.lines.iter().enumerate().flat_map(|(number, line)| {
+            let call = line.call.as_ref().and_then(|(_, wake)| wake.map(|at| (at, Next::Call(number))));
+            let frame = line.caller.next_frame().map(|at| (at, Next::CallerFrame(number)));
+            let timer = line.caller_wake.map(|at| (at, Next::CallerTimer(number)));
+            call.into_iter().chain(frame).chain(timer)
+        });
+        arrival.into_iter().chain(server).chain(lines).min_by_key(|(at, _)| *at)
+    }
+
+    fn happen(&mut self, next: Next) {
+        match next {
+            Next::Arrival => {
+                if let Some((_, arrival)) = self.arrivals.pop_first() {
+                    self.deliver(arrival);
+                }
+            }
+            Next::Server => {
+                let before = self.now;
+                self.step_server(sip::Input::Timeout);
+                assert!(self.server_wake.is_none_or(|at| at > before), "a SIP timer that changes nothing");
+            }
+            Next::Call(number) => {
+                let late = self.lines[number].scenario.wake_late;
+                self.now += self.chance.up_to(late);
+                self.step_call(number, Input::Timeout);
+                let wake = self.lines[number].call.as_ref().and_then(|(_, wake)| *wake);
+                assert!(wake.is_none_or(|at| at > self.now), "a timeout that changes nothing comes back for ever");
+            }
+            Next::CallerFrame(number) => {
+                let doing = self.lines[number].caller.act(self.now);
+                for doing in doing {
+                    self.do_for(number, doing);
+                }
+            }
+            Next::CallerTimer(number) => {
+                let (sends, wake) = self.lines[number].caller.input(self.now, sip::Input::Timeout);
+                self.caller_sends(number, sends, wake);
+            }
+        }
+    }
+
+    fn do_for(&mut self, number: usize, doing: Doing) {
+        match doing {
+            Doing::Rtp(_, datagram) => {
+                let line = &mut self.lines[number];
+                for delay in line.scenario.link.deliver(&mut line.chance) {
+                    self.arrive(self.now + delay, Coming::Rtp(number as u32, datagram.clone()));
+                }
+            }
+            Doing::Sip(sends) => {
+                let (more, wake) = self.lines[number].caller.input(self.now, sip::Input::Timeout);
+                self.caller_sends(number, sends.into_iter().chain(more).collect(), wake);
+            }
+        }
+    }
+
+    fn caller_sends(&mut self, number: usize, sends: Vec<sip::Output>, wake: Option<Instant>) {
+        self.lines[number].caller_wake = wake;
+        for send in sends {
+            if let sip::Output::Send { bytes, .. } = send {
+                let line = &mut self.lines[number];
+                for delay in line.scenario.link.deliver(&mut line.chance) {
+                    self.arrive(self.now + delay, Coming::ToServer(number as u32, bytes.clone()));
+                }
+            }
+        }
+    }
+
+    fn arrive(&mut self, at: Instant, arrival: Coming) {
+        self.counted += 1;
+        self.arrivals.insert((at, self.counted), arrival);
+    }
+
+    fn deliver(&mut self, arrival: Coming) {
+        match arrival {
+            Coming::Dial(number) => {
+                let number = number as usize;
+                let (sends, wake) = self.lines[number].caller.dial(self.now);
+                self.caller_sends(number, sends, wake);
+            }
+            Coming::ToServer(number, bytes) => {
+                let remote = self.lines[number as usize].caller.address();
+                let flow = Flow { transport: Transport::Udp, local: SERVER, remote, connection: 0 };
+                self.step_server(sip::Input::Message { flow, bytes: &bytes });
+            }
+            Coming::ToCaller(number, bytes) => {
+                let number = number as usize;
+                let caller = &mut self.lines[number].caller;
+                let flow =
+                    Flow { transport: Transport::Udp, local: caller.address(), remote: SERVER, connection: 0 };
+                let (sends, wake) = caller.input(self.now, sip::Input::Message { flow, bytes: &bytes });
+                if let Some(answered) = caller.answered.filter(|at| *at == self.now) {
+                    self.lines[number].providers.caller_starts(answered);
+                }
+                self.caller_sends(number, sends, wake);
+            }
+            Coming::Rtp(number, datagram) => {
+                let from = self.lines[number as usize].caller.media_address();
+                self.step_call(number as usize, Input::Rtp { from, datagram: &datagram });
+            }
+            Coming::Provider(number, report) => self.step_call(number as usize, match report {
+                Report::Stt(event) => Input::Stt(event),
+                Report::Llm(turn, event) => Input::Llm(turn, event),
+                Report::Tts(turn, event) => Input::Tts(turn, event),
+                Report::Tool(turn, result) => Input::Tool(turn, result),
+            }),
+            Coming::Drain => {
+                self.step_server(sip::Input::Command(Command::Drain(true)));
+                for number in 0..self.lines.len() {
+                    self.step_call(number, Input::HangUp(HangUp::Drain));
+                }
+            }
+        }
+    }
+
+    fn step_server(&mut self, input: sip::Input<'_>) {
+        let mut out = Vec::new();
+        self.server_wake = self.server.step(self.now, input, &mut out);
+        for output in out {
+            match output {
+                sip::Output::Send { flow, bytes } => self.server_sends(flow, &bytes),
+                sip::Output::Event(event) => self.server_event(event),
+                sip::Output::CloseFlow { .. } => {}
+            }
+        }
+    }
+
+    fn server_sends(&mut self, flow: Flow, bytes: &[u8]) {
+        let number = self.lines.iter().position(|line| line.caller.address() == flow.remote);
+        let Some(number) = number else { return };
+        let line = &mut self.lines[number];
+        for delay in line.scenario.link.deliver(&mut line.chance) {
+            self.arrive(self.now + delay, Coming::ToCaller(number as u32, bytes.to_vec()));
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "events of the client role do not occur here")]
+    fn server_event(&mut self, event: sip::Event) {
+        match event {
+            sip::Event::Invite(invite) => self.admit(invite),
+            sip::Event::Refused { flow, .. } => {
+                let number = self.lines.iter().position(|line| line.caller.address() == flow.remote);
+                if let Some(number) = number {
+                    self.record_refusal(number, Cause::Draining, 503);
+                }
+            }
+            sip::Event::Acked { dialog, sdp } => self.tell(dialog, SipInput::Acked { sdp }),
+            sip::Event::Cancelled { dialog } => self.tell(dialog, SipInput::Cancelled),
+            sip::Event::Bye { dialog, reason } => self.tell(dialog, SipInput::Bye { reason }),
+            sip::Event::AckTimeout { dialog } => self.tell(dialog, SipInput::AckTimeout),
+            sip::Event::Reinvite { dialog, offer } => self.tell(dialog, SipInput::Reoffer { sdp: offer }),
+            _ => {}
+        }
+    }
+
+    fn tell(&mut self, dialog: DialogKey, input: SipInput) {
+        if let Some(number) = self.lines.iter().position(|line| line.dialog == Some(dialog)) {
+            self.step_call(number, Input::Sip(input));
+        }
+    }
+
+    /// What the server does with a new call: a slot first, then the call.
+    fn admit(&mut self, invite: sip::IncomingInvite) {
+        let Some(number) = self.lines.iter().position(|line| line.caller.address() == invite.flow.remote) else {
+            return;
+        };
+        self.lines[number].invited = self.now;
+        let Ok(grant) = self.slots.acquire(self.now) else {
+            self.record_refusal(number, Cause::PortsFull, 503);
+            let respond =
+                Command::Respond { dialog: invite.dialog, status: 503, reason: None, sdp: None, headers: Vec::new() };
+            return self.step_server(sip::Input::Command(respond));
+        };
+        self.busiest = self.busiest.max(self.slots.busy());
+        let setup = CallSetup {
+            id: CallId(number as u64),
+            agent: Arc::clone(&self.agent),
+            clips: Arc::new(clips(&self.agent, self.lines[number].scenario.clips)),
+            grant,
+            offer: invite.offer,
+            local: LocalMedia {
+                address: SERVER.ip(),
+                port: PORTS + grant.slot.0 as u16 * 2,
+                codecs: vec!["PCMU", "PCMA"],
+                telephone_event: true,
+                session_id: number as u64,
+                version: 1,
+            },
+            seed: number as u64,
+            started_at_us: 0,
+            today: jiff::civil::date(2026, 11, 20),
+        };
+        let line = &mut self.lines[number];
+        line.slot = Some(grant.slot);
+        line.dialog = Some(invite.dialog);
+        line.told.cdr = Some(Cdr::new(arrival(number)));
+        line.call = Some((Call::new(self.now, self.config.clone(), setup), None));
+        self.step_call(number, Input::Timeout);
+    }
+
+    fn record_refusal(&mut self, number: usize, cause: Cause, status: u16) {
+        let told = &mut self.lines[number].told;
+        told.cdr = Some(Cdr::refused(arrival(number), cause, status, 0));
+        told.cdrs += 1;
+    }
+
+    fn step_call(&mut self, number: usize, input: Input<'_>) {
+        let line = &mut self.lines[number];
+        let Some((call, wake)) = &mut line.call else { return };
+        let mut out = Vec::new();
+        let next = call.step(self.now, input, &mut out);
+        *wake = next;
+        if next.is_none() {
+            line.call = None;
+            if let Some(slot) = line.slot.take() {
+                assert!(self.slots.release(self.now, slot), "a slot came back twice");
+            }
+        }
+        for output in out {
+            self.carry_out(number, output);
+        }
+    }
+
+    fn carry_out(&mut self, number: usize, output: Output) {
+        let now = self.now;
+        let line = &mut self.lines[number];
+        let later = match output {
+            Output::SendRtp { datagram, .. } => {
+                return line.told.sent.extend(sent(now - line.invited, &datagram));
+            }
+            Output::Hear(_) => {
+                line.told.heard_frames += 1;
+                line.providers.hear(now)
+            }
+            Output::FinalizeStt => line.providers.finalize(now),
+            Output::Ask { turn, request } => {
+                line.told.requests.push(request);
+                line.providers.ask(now, turn, &mut line.chance)
+            }
+            Output::Speak { turn, sentence, text } => {
+                let later = line.providers.speak(now, turn, sentence, &text);
+                line.told.spoken.push((turn, text));
+                later
+            }
+            Output::RunTool { turn, call } => line.providers.run(now, turn, &call),
+            Output::Event(event) => return self.note(number, event),
+            Output::Sip(output) => return self.signal(number, output),
+            Output::SendRtcp { .. } | Output::Expect(_) | Output::FinishSpeech { .. } | Output::Cancel { .. } => return,
+        };
+        for (at, report) in later {
+            self.arrive(at, Coming::Provider(number as u32, report));
+        }
+    }
+
+    fn note(&mut self, number: usize, event: Event) {
+        let line = &mut self.lines[number];
+        let at_us = (self.now - line.invited).as_micros() as u64;
+        let stamped = Stamped { at_us, event };
+        if let Some(cdr) = &mut line.told.cdr {
+            cdr.observe(&stamped);
+        }
+        if matches!(stamped.event, Event::Ended { .. }) {
+            line.told.cdrs += 1;
+        }
+        line.told.trace.push(stamped);
+    }
+
+    fn signal(&mut self, number: usize, output: SipOutput) {
+        let Some(dialog) = self.lines[number].dialog else { return };
+        let respond = |status, reason, sdp| Command::Respond { dialog, status, reason, sdp, headers: Vec::new() };
+        let command = match output {
+            SipOutput::Ring => respond(180, None, None),
+            SipOutput::Answer { sdp } => respond(200, None, Some(sdp)),
+            SipOutput::Reject { status, reason } => respond(status, Some(reason), None),
+            SipOutput::Bye { reason } => Command::Bye { dialog, reason },
+        };
+        self.step_server(sip::Input::Command(command));
+    }
+
+    /// What happened in the first call, with the machine's times since its INVITE.
+    pub fn trace(&self) -> &[Stamped] {
+        self.trace_of(0)
+    }
+
+    /// What happened in a caller's call.
+    pub fn trace_of(&self, number: usize) -> &[Stamped] {
+        &self.lines[number].told.trace
+    }
+
+    /// Every packet that we sent to the first caller.
+    pub fn sent(&self) -> &[Sent] {
+        &self.lines[0].told.sent
+    }
+
+    /// Every sentence that went to text-to-speech in the first call.
+    pub fn spoken(&self) -> &[(TurnId, String)] {
+        &self.lines[0].told.spoken
+    }
+
+    /// What the model was given to say, by turn.
+    pub fn given(&self) -> &[(TurnId, String)] {
+        &self.lines[0].providers.given
+    }
+
+    /// Every question to the model in the first call.
+    pub fn requests(&self) -> &[conversation::LlmRequest] {
+        &self.lines[0].told.requests
+    }
+
+    /// Frames that speech-to-text was given in the first call.
+    pub fn heard_frames(&self) -> u64 {
+        self.lines[0].told.heard_frames
+    }
+
+    /// The caller's record, and how many records were finished for it: one is right.
+    pub fn cdr_of(&self, number: usize) -> (Option<&Cdr>, u32) {
+        (self.lines[number].told.cdr.as_ref(), self.lines[number].told.cdrs)
+    }
+
+    /// The final status that a caller's INVITE got.
+    pub fn status_of(&self, number: usize) -> Option<u16> {
+        self.lines[number].caller.status
+    }
+
+    /// Whether a caller's dialog is over.
+    pub fn hung_up(&self, number: usize) -> bool {
+        self.lines[number].caller.over
+    }
+
+    /// Slots in use at the end.
+    pub fn busy(&self) -> u32 {
+        self.slots.busy()
+    }
+
+    /// The first call's trace as text, one line per event, for tests to compare.
+    pub fn timeline(&self) -> String {
+        self.trace().iter().fold(String::new(), |mut text, stamped| {
+            let _ = writeln!(text, "{:6.3} {}", stamped.at_us as f64 / 1e6, describe(&stamped.event));
+            text
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Next {
+    Arrival,
+    Server,
+    Call(usize),
+    CallerFrame(usize),
+    CallerTimer(usize),
+}
+
+fn arrival(number: usize) -> Arrival {
+    Arrival {
+        call: CallId(number as u64),
+        sip_call_id: format!("simulated-{number}"),
+        invited_at_us: 0,
+        trunk: "simulated".into(),
+        caller: "caller".into(),
+        called: "agent".into(),
+    }
+}
+
+/// Prepared sentences whose samples say what they are.
+fn clips(agent: &Agent, rendered: bool) -> Clips {
+    let clip = |text: &str, value: i16| Clip {
+        text: text.to_owned(),
+        samples: if rendered { vec![value; text.len() * 480] } else { Vec::new() },
+    };
+    let fallbacks = agent.fallback();
+    Clips {
+        greeting: Clip {
+            text: "Hello, how can I help?".into(),
+            samples: if rendered { vec![voice(TurnId::default()); 8_000] } else { Vec::new() },
+        },
+        trouble: clip(&fallbacks.trouble, CLIP_VOICE),
+        not_heard: clip(&fallbacks.not_heard, CLIP_VOICE),
+        still_there: clip(&fallbacks.still_there, CLIP_VOICE),
+        goodbye: clip(&fallbacks.goodbye, CLIP_VOICE),
+    }
+}
+
+/// Reads back from a packet whose voice it carries.
+fn sent(at: Duration, datagram: &[u8]) -> Option<Sent> {
+    let packet = RtpPacket::parse(datagram).ok()?;
+    let mut samples = Vec::new();
+    media::Codec::Pcmu.decode(packet.payload, &mut samples);
+    let loudest = samples.iter().copied().max().unwrap_or(0);
+    let turn = (i32::from(loudest) - 1_500).div_euclid(1_000);
+    Some(Sent {
+        at,
+        sequence: packet.sequence,
+        timestamp: packet.timestamp,
+        voice: (turn >= 0).then_some(TurnId(turn as u32)),
+        clip: (400..1_500).contains(&loudest),
+    })
+}
+
+/// An event in one short line; voice activity and floor changes are left to the events themselves.
+fn describe(event: &Event) -> String {
+    serde_json::to_string(event).unwrap_or_else(|error| error.to_string())
+}

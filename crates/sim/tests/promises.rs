@@ -1,0 +1,249 @@
+//! What holds for every call, whatever the network, the providers and the clock do: checked over many seeds.
+//! A failing seed is printed; `SIM_SEED=… cargo test -p sim --test promises` replays it, `SIM_SEEDS=…` runs more.
+
+mod simulation;
+
+use call::Event;
+use conversation::{Message, TurnId};
+use sim::{Act, Fault, Link, Planned, Scenario, World};
+use simulation::{agent, seeds};
+use std::time::{Duration, Instant};
+
+const FRAME: Duration = Duration::from_millis(20);
+
+/// A scenario that differs with the seed: another conversation, another network, another fault.
+fn scenario(seed: u64) -> Scenario {
+    let mut scenario = match seed % 6 {
+        0 => Scenario::one_turn(),
+        1 => Scenario::barge_in(),
+        2 => Scenario::over_the_greeting(),
+        3 => Scenario::slow_model(),
+        4 => Scenario::slow_voice(),
+        _ => Scenario::over_a_tool(),
+    };
+    scenario.link = Link {
+        latency: Duration::from_millis(10 + seed % 90),
+        jitter: Duration::from_millis(seed / 2 % 60),
+        loss_percent: seed / 3 % 12,
+        duplicate_percent: seed / 5 % 5,
+    };
+    scenario.wake_late = Duration::from_millis(seed / 7 % 35);
+    scenario.clips = seed % 11 != 0;
+    let fault = [
+        Fault::LlmHangs,
+        Fault::LlmStops,
+        Fault::LlmFails,
+        Fault::TtsHangs,
+        Fault::TtsFails,
+        Fault::SttNoFinal,
+        Fault::SttFails,
+        Fault::ToolHangs,
+    ];
+    if seed % 3 == 0 {
+        scenario.faults.push(fault[(seed / 3 % 8) as usize]);
+    }
+    let end = scenario.length + Duration::from_secs(20);
+    scenario.caller.push(Planned { at: end, act: Act::HangUp });
+    scenario.length = end + Duration::from_secs(40);
+    scenario
+}
+
+fn world(seed: u64) -> World {
+    World::new(Instant::now(), seed, agent(), scenario(seed)).run()
+}
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    for seed in seeds(240) {
+        let world = world(seed);
+        packets_keep_pace(seed, &world);
+        only_the_current_turn_is_heard(seed, &world);
+        each_turn_speaks_its_own_words(seed, &world);
+        the_context_holds_no_unheard_word(seed, &world);
+        a_tool_result_is_never_lost(seed, &world);
+        speech_to_text_hears_without_gaps(seed, &world);
+        stages_add_up(seed, &world);
+        an_answer_is_never_owed_for_long(seed, &world);
+        everything_comes_back(seed, &world, 1);
+    }
+}
+
+#[test]
+fn every_caller_gets_one_answer_and_one_record_and_the_cap_is_exact() {
+    for seed in seeds(40) {
+        let callers = (0..8).map(|number| {
+            let mut scenario = scenario(seed * 8 + number);
+            scenario.cap = 3;
+            scenario.link.loss_percent = seed % 10;
+            (Duration::from_millis(number * (seed % 13) * 100), scenario)
+        });
+        let world = World::with_callers(Instant::now(), seed, agent(), callers.collect()).run();
+        assert!(world.busiest <= 3, "seed {seed}: {} calls held 3 slots", world.busiest);
+        everything_comes_back(seed, &world, 8);
+    }
+}
+
+#[test]
+fn a_stopping_server_lets_nobody_down() {
+    for seed in seeds(40) {
+        let callers =
+            (0..4).map(|number| (Duration::from_millis(number * 1_500), scenario(seed * 4 + number)));
+        let world = World::with_callers(Instant::now(), seed, agent(), callers.collect())
+            .drain_at(Duration::from_millis(4_000))
+            .run();
+        everything_comes_back(seed, &world, 4);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_call() {
+    for seed in [1, 7, 23] {
+        let (first, second) = (world(seed), world(seed));
+        assert_eq!(first.timeline(), second.timeline());
+        assert_eq!(first.sent(), second.sent());
+    }
+}
+
+/// Sequence numbers without a gap, timestamps that follow the clock, and never two packets at once.
+fn packets_keep_pace(seed: u64, world: &World) {
+    let late = scenario(seed).wake_late;
+    for pair in world.sent().windows(2) {
+        let (before, after) = (pair[0], pair[1]);
+        assert_eq!(after.sequence, before.sequence.wrapping_add(1), "seed {seed}: a gap at {:?}", after.at);
+        let step = after.timestamp.wrapping_sub(before.timestamp);
+        assert!(step >= 160 && step % 160 == 0, "seed {seed}: timestamp step {step} at {:?}", after.at);
+        let apart = after.at - before.at;
+        let due = FRAME * (step / 160);
+        assert!(
+            apart <= due + late + FRAME && apart + late + FRAME >= due,
+            "seed {seed}: {apart:?} between packets that are {due:?} apart in the stream, at {:?}",
+            after.at
+        );
+        assert!(!apart.is_zero(), "seed {seed}: two packets at once at {:?}", after.at);
+    }
+}
+
+/// What the caller hears always belongs to the turn that speaks.
+fn only_the_current_turn_is_heard(seed: u64, world: &World) {
+    for sent in world.sent() {
+        let Some(voice) = sent.voice else { continue };
+        let at_us = sent.at.as_micros() as u64;
+        let begun = world.trace().iter().take_while(|stamped| stamped.at_us < at_us);
+        let newest = begun.fold(TurnId::default(), |newest, stamped| match &stamped.event {
+            Event::Sentence { turn, .. } if stamped.at_us < at_us => *turn,
+            _ => newest,
+        });
+        assert_eq!(voice, newest, "seed {seed}: stale audio at {:?}", sent.at);
+    }
+}
+
+/// Whatever is spoken in a turn comes from what the model was given to say in it, or is a prepared sentence.
+fn each_turn_speaks_its_own_words(seed: u64, world: &World) {
+    let agent = agent();
+    let fallback = agent.fallback();
+    let prepared = [&fallback.trouble, &fallback.not_heard, &fallback.still_there, &fallback.goodbye];
+    for (turn, sentence) in world.spoken() {
+        let given = world.given().iter().filter(|(given, _)| given == turn);
+        let own = given.into_iter().any(|(_, text)| text.contains(sentence.as_str()));
+        let prepared = prepared.iter().any(|text| text.contains(sentence.as_str()))
+            || "Hello, how can I help?".contains(sentence.as_str());
+        assert!(own || prepared, "seed {seed}: turn {turn} said {sentence:?}");
+    }
+}
+
+/// In what the model is told about its own words there is none that was still in the queue when the caller cut in.
+fn the_context_holds_no_unheard_word(seed: u64, world: &World) {
+    for request in world.requests() {
+        for message in &request.messages {
+            let Message::Assistant { text, interrupted: true, .. } = message else { continue };
+            let unsaid = world.trace().iter().any(|stamped| match &stamped.event {
+                Event::BargeIn { heard, .. } => heard == text,
+                _ => false,
+            });
+            assert!(unsaid || text.is_empty(), "seed {seed}: the model was told it had said {text:?}");
+        }
+    }
+    for stamped in world.trace() {
+        let Event::BargeIn { turn, heard, .. } = &stamped.event else { continue };
+        let frames = world.sent().iter().filter(|sent| sent.voice == Some(*turn) || sent.clip).count();
+        let most = frames * 20 / 60 + 2;
+        assert!(heard.len() <= most, "seed {seed}: {heard:?} in {frames} frames of turn {turn}");
+    }
+}
+
+/// A tool that gave a result is in every question after it.
+fn a_tool_result_is_never_lost(seed: u64, world: &World) {
+    let ended = world
+        .trace()
+        .iter()
+        .filter(|stamped| matches!(stamped.event, Event::ToolEnded { ok: true, .. }))
+        .count();
+    if ended == 0 {
+        return;
+    }
+    let Some(last) = world.requests().last() else { return };
+    let results = last.messages.iter().filter(|message| match message {
+        Message::Tool { result, .. } => result.contains("open"),
+        Message::User { .. } | Message::Assistant { .. } => false,
+    });
+    assert!(results.count() > 0, "seed {seed}: the tool's result is lost");
+}
+
+/// Speech-to-text gets one frame for each 20 ms of the conversation.
+fn speech_to_text_hears_without_gaps(seed: u64, world: &World) {
+    let at = |wanted: fn(&Event) -> bool| world.trace().iter().find(|s| wanted(&s.event)).map(|s| s.at_us);
+    let begun = at(|event| matches!(event, Event::Floor { holder } if holder == "agent"));
+    let ended = at(|event| matches!(event, Event::Ended { .. }));
+    let leaving = world
+        .trace()
+        .iter()
+        .any(|s| matches!(&s.event, Event::ProviderFailed { .. } | Event::NoInput { .. }));
+    let (Some(begun), Some(ended), false) = (begun, ended, leaving) else { return };
+    let due = (ended - begun) / 20_000;
+    let heard = world.heard_frames();
+    assert!(heard.abs_diff(due) <= 5, "seed {seed}: {heard} frames heard of {due}");
+}
+
+fn stages_add_up(seed: u64, world: &World) {
+    for stamped in world.trace() {
+        if let Event::Latency { latency, .. } = &stamped.event {
+            let sum: u64 = latency.stages.iter().map(|stage| stage.us).sum();
+            assert_eq!(sum, latency.total_us, "seed {seed}");
+        }
+    }
+}
+
+/// From the end of the caller's turn to some sound of the agent, the caller's next words or the end of the call: what a
+/// dead provider costs at most, all patience added up.
+fn an_answer_is_never_owed_for_long(seed: u64, world: &World) {
+    let most = 21_000_000;
+    for (index, stamped) in world.trace().iter().enumerate() {
+        if !matches!(stamped.event, Event::TurnEnded { .. }) {
+            continue;
+        }
+        let answered = world.trace()[index..].iter().find(|later| {
+            matches!(later.event, Event::FirstPacket { .. } | Event::BargeIn { .. } | Event::Ended { .. })
+        });
+        let waited = answered.map(|later| later.at_us - stamped.at_us);
+        assert!(waited.is_some_and(|waited| waited < most), "seed {seed}: {waited:?} µs without an answer");
+    }
+}
+
+/// Every slot is free again, every caller's INVITE had a final answer, and there is exactly one record for each.
+fn everything_comes_back(seed: u64, world: &World, callers: usize) {
+    assert_eq!(world.busy(), 0, "seed {seed}: slots are still held");
+    for number in 0..callers {
+        let (cdr, records) = world.cdr_of(number);
+        let status = world.status_of(number);
+        assert!(status.is_some(), "seed {seed}: caller {number} never had an answer");
+        // An INVITE that the network swallowed whole is no call of ours.
+        if status == Some(408) && cdr.is_none() {
+            continue;
+        }
+        assert_eq!(records, 1, "seed {seed}: caller {number} has {records} records");
+        assert!(
+            cdr.is_some_and(|cdr| cdr.cause.is_some()),
+            "seed {seed}: caller {number}'s record has no cause"
+        );
+    }
+}

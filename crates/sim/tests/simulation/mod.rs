@@ -1,0 +1,39 @@
+//! What the simulated whole calls share: the agent that answers, and the seeds.
+
+use conversation::Agent;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// An agent as plain as possible: the simulation decides what its model says.
+const AGENT: &str = r#"
+[agent]
+name = "simulated"
+version = "1"
+language = "en-US"
+greeting = "Hello, how can I help?"
+persona = "You answer the phone."
+
+[[tool]]
+name = "look_up"
+description = "Looks something up."
+kind = "sqlite"
+sql = "SELECT 1"
+
+[[tool]]
+name = "end_call"
+description = "Ends the call."
+kind = "end_call"
+"#;
+
+/// The agent of every simulated call.
+pub fn agent() -> Arc<Agent> {
+    Arc::new(Agent::parse(AGENT, &BTreeMap::new()).expect("the simulated agent is valid"))
+}
+
+/// The seeds of a run: `SIM_SEED` replays one, `SIM_SEEDS` says how many.
+pub fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    match (number("SIM_SEED"), number("SIM_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, count) => 0..count.unwrap_or(usual),
+    }
+}

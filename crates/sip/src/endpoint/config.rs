@@ -1,0 +1,44 @@
+//! What an endpoint is told at its start: timers, limits, how it presents itself.
+//! Checked values only; reading a file is not its work.
+
+use crate::transaction::Timers;
+use std::time::Duration;
+
+/// The endpoint's settings. `Default` gives RFC 3261's timers and limits for a few thousand calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// T1, T2 and T4.
+    pub timers: Timers,
+    /// Host (or IP address) in our Via and Contact; `None` = the local address of the flow.
+    pub advertised_host: Option<String>,
+    /// Port in our Via and Contact; `None` = the local port of the flow.
+    pub advertised_port: Option<u16>,
+    /// Server and User-Agent header; empty = none (scanners learn nothing).
+    pub product: String,
+    /// Most transactions at once; a request beyond gets 503. One call makes about four, each for 32 s.
+    pub max_transactions: usize,
+    /// Most dialogs at once; an INVITE beyond gets 503.
+    pub max_dialogs: usize,
+    /// Retry-After of our 503 answers, in seconds.
+    pub retry_after_s: u32,
+    /// An incoming INVITE that nobody has answered by then gets 480.
+    pub answer_limit: Duration,
+    /// An outgoing INVITE that rings longer is cancelled (like timer C, which is at least 3 minutes).
+    pub ring_limit: Duration,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            timers: Timers::default(),
+            advertised_host: None,
+            advertised_port: None,
+            product: String::new(),
+            max_transactions: 50_000,
+            max_dialogs: 10_000,
+            retry_after_s: 10,
+            answer_limit: Duration::from_secs(300),
+            ring_limit: Duration::from_secs(200),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The SIP endpoint: one machine for all calls, with its transactions and dialogs (RFC 3261 as UAS and UAC).
+//! Messages, commands and time come in; messages and events go out. Knows no socket and no clock.
+
+mod answers;
+mod config;
+mod facts;
+mod in_dialog;
+mod io;
+mod responses;
+mod routing;
+mod statistics;
+mod store;
+mod timeouts;
+mod uac;
+mod uas;
+
+pub use config::EndpointConfig;
+pub use io::{
+    Address, Command, DialogKey, Event, Flow, IncomingInvite, Input, OutgoingInvite, Output, Transport,
+};
+pub use statistics::EndpointStatistics;
+
+use crate::identifiers::Identifiers;
+use crate::message::StartLine;
+use crate::parser::{ParseError, parse};
+use std::collections::VecDeque;
+use std::time::Instant;
+use store::Store;
+
+/// Our methods, as the Allow header says them.
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
+
+/// The machine.
+pub struct Endpoint {
+    config: EndpointConfig,
+    identifiers: Identifiers,
+    /// Makes the tags of stateless answers unguessable and yet the same for every copy of a request.
+    secret: u64,
+    store: Store,
+    statistics: EndpointStatistics,
+    draining: bool,
+    last_dialog: u64,
+    /// Transaction keys of INVITEs refused statelessly a short while ago: each is reported once.
+    refused: VecDeque<String>,
+}
+
+/// One step: its time and where its outputs go.
+struct Step<'a> {
+    now: Instant,
+    out: &'a mut Vec<Output>,
+}
+
+impl Step<'_> {
+    fn event(&mut self, event: Event) {
+        self.out.push(Output::Event(event));
+    }
+}
+
+impl Endpoint {
+    /// A new endpoint. All its identifiers come from `seed`.
+    pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
+        let mut identifiers = Identifiers::new(seed);
+        let secret = identifiers.secret();
+        Self {
+            config,
+            identifiers,
+            secret,
+            store: Store::default(),
+            statistics: EndpointStatistics::default(),
+            draining: false,
+            last_dialog: 0,
+            refused: VecDeque::new(),
+        }
+    }
+
+    /// The one verb. Returns when to come back with [`Input::Timeout`]; `None` if nothing is pending.
+    pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
+        let mut step = Step { now, out };
+        match input {
+            Input::Message { flow, bytes } => self.handle_message(&mut step, flow, bytes),
+            Input::FlowClosed { flow } => self.handle_flow_closed(&mut step, flow),
+            Input::Command(command) => self.handle_command(&mut step, command),
+            Input::Timeout => {}
+        }
+        self.fire_due(&mut step);
+        self.statistics.transactions = self.store.transactions();
+        self.statistics.dialogs = self.store.dialogs.len();
+        self.store.next_wake()
+    }
+
+    /// What has passed through.
+    pub fn statistics(&self) -> &EndpointStatistics {
+        &self.statistics
+    }
+
+    fn handle_message(&mut self, step: &mut Step<'_>, flow: Flow, bytes: &[u8]) {
+        let message = match parse(bytes) {
+            Ok(message) => message,
+            Err(ParseError::Empty) => {
+                self.statistics.keep_alives += 1;
+                return;
+            }
+            Err(error) => {
+                self.statistics.drop(parse_reason(error));
+                if flow.transport.is_reliable() {
+                    // Not SIP, or not to be trusted: nothing sensible can follow on this stream.
+                    step.out.push(Output::CloseFlow { flow });
+                }
+                return;
+            }
+        };
+        match &message.start {
+            StartLine::Request { method, .. } => {
+                self.statistics.request_in(method.name());
+                self.handle_request(step, flow, &message);
+            }
+            StartLine::Response { status, .. } => {
+                *self.statistics.responses_in.entry(*status).or_default() += 1;
+                self.handle_response(step, &message);
+            }
+        }
+    }
+
+    fn handle_command(&mut self, step: &mut Step<'_>, command: Command) {
+        match command {
+            Command::Respond { dialog, status, reason, sdp, headers } => {
+                let answer = answers::Answer { status, reason, sdp, headers };
+                self.respond(step, dialog, answer);
+            }
+            Command::Invite(invite) => self.invite(step, invite),
+            Command::Cancel { dialog } => self.cancel(step, dialog),
+            Command::Bye { dialog, reason } => self.hang_up(step, dialog, reason),
+            Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
+            Command::Info { dialog, content_type, body } => self.info(step, dialog, &content_type, &body),
+            Command::Drain(draining) => self.draining = draining,
+        }
+    }
+
+    /// Sends, unless the address is one that must never be sent to.
+    fn send(&mut self, step: &mut Step<'_>, flow: Flow, bytes: Vec<u8>) {
+        if !routing::may_send_to(flow.remote) {
+            self.statistics.drop("unsendable_address");
+            return;
+        }
+        self.statistics.sent(&bytes);
+        step.out.push(Output::Send { flow, bytes });
+    }
+}
+
+fn parse_reason(error: ParseError) -> &'static str {
+    match error {
+        ParseError::Empty => "empty",
+        ParseError::TooLarge => "too_large",
+        ParseError::TooManyHeaders => "too_many_headers",
+        ParseError::BadStartLine => "bad_start_line",
+        ParseError::BadStatus => "bad_status",
+    }
+}

@@ -1,0 +1,453 @@
+//! One call in the real world: it steps the machine and carries out what the machine says, never waiting.
+//! Knows sockets, provider streams and the dialog's name. Decides nothing about the call.
+
+use crate::{
+    media_threads::Knocker,
+    providers::{
+        CallInfo, Events, ProviderEvent, Request, SpeechToText, SttCommand, SttStream, TTS_COMMANDS,
+        TextToSpeech, TtsCommand, TtsStream,
+    },
+    rtp_socket::{RtpSockets, is_full},
+};
+use call::{
+    CallId, Event, Input, Output, SipInput, SipOutput, Stamped, TtsEvent,
+    cdr::{Cause, Cdr},
+    port_slots::PortSlot,
+};
+use conversation::{LlmRequest, ToolCall, TurnId};
+use sip::DialogKey;
+use std::{
+    collections::VecDeque,
+    net::{SocketAddr, UdpSocket},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+use tokio::sync::mpsc;
+
+/// Provider events handed to one call in one go. A reply that arrives all at once must not delay anybody's audio.
+const INBOX_AT_ONCE: usize = 32;
+
+/// Dropped frames are told to the trace once a second, not one by one.
+const DROPS_PER_REPORT: u64 = 50;
+
+/// What decides a call. [`call::Call`] in the product; a test may put anything in its place.
+pub trait Machine: Send {
+    /// Takes one input, appends what to do about it to `out`, and returns when to come back with [`Input::Timeout`];
+    /// `None` when the call is over.
+    fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant>;
+}
+
+impl Machine for call::Call {
+    fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
+        Self::step(self, now, input, out)
+    }
+}
+
+/// Answers the questions of all calls: the AI gateway.
+pub trait Models: Send + Sync {
+    /// Asks without waiting. Everything, failures too, is reported to `events` under `turn`; dropping the request cancels it.
+    fn ask(&self, call: &CallInfo, turn: TurnId, request: LlmRequest, events: Events) -> Request;
+}
+
+/// Runs the tools of all calls.
+pub trait Tools: Send + Sync {
+    /// Starts a tool without waiting. Its result is reported to `events` under `turn`, whatever becomes of the turn.
+    fn run(&self, call: &CallInfo, turn: TurnId, tool: ToolCall, events: Events);
+}
+
+/// Keeps what calls tell. Called on media threads: it must neither wait nor lock.
+pub trait TraceSink: Send + Sync {
+    /// One event of a call, in the order they happened.
+    fn record(&self, call: CallId, stamped: Stamped);
+}
+
+/// Whom a call works with.
+#[derive(Clone)]
+pub struct Providers {
+    /// Hears the caller.
+    pub stt: Arc<dyn SpeechToText>,
+    /// Answers: the AI gateway, on the agent's route.
+    pub models: Arc<dyn Models>,
+    /// Speaks.
+    pub tts: Arc<dyn TextToSpeech>,
+    /// Runs tools.
+    pub tools: Arc<dyn Tools>,
+}
+
+/// Counts over all calls since the start of the process.
+#[derive(Debug, Default)]
+pub struct ActorCounters {
+    /// RTP and RTCP datagrams that left.
+    pub datagrams_sent: AtomicU64,
+    /// Datagrams the kernel would not take because its buffer was full.
+    pub datagrams_dropped: AtomicU64,
+    /// Datagrams that could not be sent for another reason.
+    pub datagrams_failed: AtomicU64,
+    /// Frames that speech-to-text was too slow for.
+    pub stt_frames_dropped: AtomicU64,
+    /// Sentences that text-to-speech had no room for; each failed its turn.
+    pub sentences_refused: AtomicU64,
+}
+
+/// What a call is made of.
+pub struct CallParts {
+    /// Its dialog with the caller.
+    pub dialog: DialogKey,
+    /// When the INVITE arrived: the zero of its trace.
+    pub invited: Instant,
+    /// What the record says so far.
+    pub cdr: Cdr,
+    /// The slot it holds.
+    pub slot: PortSlot,
+    /// The leg's sockets.
+    pub sockets: RtpSockets,
+    /// The decisions.
+    pub machine: Box<dyn Machine>,
+    /// What providers may know.
+    pub info: CallInfo,
+    /// Whom it works with.
+    pub providers: Providers,
+    /// Where its events go.
+    pub trace: Arc<dyn TraceSink>,
+    /// Counts over all calls.
+    pub counters: Arc<ActorCounters>,
+    /// What provider events wake its thread with.
+    pub knocker: Knocker,
+}
+
+/// What a call tells the signalling side. None of it may be lost.
+#[derive(Debug)]
+pub enum Note {
+    /// For the SIP endpoint.
+    Sip(sip::Command),
+    /// The call is over.
+    Finished(Box<Finished>),
+}
+
+/// What remains of a call.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its dialog.
+    pub dialog: DialogKey,
+    /// The slot, to be given to others.
+    pub slot: PortSlot,
+    /// The leg's sockets, to cool down.
+    pub sockets: RtpSockets,
+    /// Its record, complete.
+    pub cdr: Cdr,
+}
+
+/// When a call wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// With [`Input::Timeout`], then.
+    Wake(Instant),
+    /// Never: it is over, take [`CallActor::finish`].
+    Over,
+}
+
+/// Runs one call. Lives on one media thread.
+pub struct CallActor {
+    parts: CallParts,
+    events: Events,
+    inbox: mpsc::Receiver<ProviderEvent>,
+    stt: SttStream,
+    tts: TtsStream,
+    out: Vec<Output>,
+    requests: Vec<(TurnId, Request)>,
+    /// Text-to-speech commands that found the queue full and may not be lost. Sentences are never in here.
+    tts_backlog: VecDeque<TtsCommand>,
+    /// What the shell itself has to report back to the machine.
+    refused: VecDeque<(TurnId, TtsEvent)>,
+    frames_dropped: u64,
+    /// Speech-to-text had no room for the wish for a final; it goes before the next frame.
+    finalize_waits: bool,
+    /// Where RTP was last sent to.
+    peer: Option<SocketAddr>,
+    /// The INVITE has its final response.
+    responded: bool,
+    /// The dialog is over or about to be: there is no BYE to send any more.
+    dialog_over: bool,
+}
+
+impl CallActor {
+    /// A call that has not been stepped yet. Opens its provider streams, so that they are ready when the caller is;
+    /// needs a tokio runtime.
+    pub fn new(parts: CallParts) -> Self {
+        let knocker = parts.knocker.clone();
+        let (events, inbox) = Events::channel(Arc::new(move || knocker.knock()));
+        let stt = parts.providers.stt.start(&parts.info, events.clone());
+        let tts = parts.providers.tts.open(&parts.info, events.clone());
+        Self {
+            parts,
+            events,
+            inbox,
+            stt,
+            tts,
+            out: Vec::new(),
+            requests: Vec::new(),
+            tts_backlog: VecDeque::new(),
+            refused: VecDeque::new(),
+            frames_dropped: 0,
+            finalize_waits: false,
+            peer: None,
+            responded: false,
+            dialog_over: false,
+        }
+    }
+
+    /// Its dialog with the caller.
+    pub const fn dialog(&self) -> DialogKey {
+        self.parts.dialog
+    }
+
+    /// The leg's sockets.
+    pub const fn sockets(&self) -> &RtpSockets {
+        &self.parts.sockets
+    }
+
+    /// Where it sends its RTP, once it does.
+    pub const fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Steps the machine and does what it asks for.
+    pub fn step(&mut self, now: Instant, input: Input<'_>, notes: &mut VecDeque<Note>) -> Progress {
+        self.send_tts_backlog();
+        self.dialog_over |= ends_dialog(&input);
+        let mut wake = self.step_once(now, input, notes);
+        // Each sentence is refused once and the machine may answer with at most a queue's worth of new ones.
+        for _ in 0..2 * TTS_COMMANDS {
+            let Some((turn, event)) = self.refused.pop_front() else { break };
+            wake = self.step_once(now, Input::Tts(turn, event), notes);
+            if wake == Progress::Over {
+                break;
+            }
+        }
+        wake
+    }
+
+    /// Has the inbox looked into. Says `None`, as it does not step the machine.
+    pub fn knock(&self) -> Option<Progress> {
+        self.parts.knocker.answer();
+        self.parts.knocker.knock();
+        None
+    }
+
+    /// Hands the machine what providers have reported, a bounded number at a time; knocks again if there may be more.
+    pub fn take_inbox(&mut self, now: Instant, notes: &mut VecDeque<Note>) -> Option<Progress> {
+        self.parts.knocker.answer();
+        let mut progress = None;
+        for _ in 0..INBOX_AT_ONCE {
+            let Ok(event) = self.inbox.try_recv() else { return progress };
+            let input = match event {
+                ProviderEvent::Stt(event) => Input::Stt(event),
+                ProviderEvent::Llm(turn, event) => Input::Llm(turn, event),
+                ProviderEvent::Tts(turn, event) => Input::Tts(turn, event),
+                ProviderEvent::Tool(turn, result) => Input::Tool(turn, result),
+            };
+            progress = Some(self.step(now, input, notes));
+            if progress == Some(Progress::Over) {
+                return progress;
+            }
+        }
+        self.parts.knocker.knock();
+        progress
+    }
+
+    /// Ends the actor. Its provider streams and requests end with it.
+    pub fn finish(mut self, now: Instant, notes: &mut VecDeque<Note>) {
+        if !self.dialog_over && self.responded {
+            notes.push_back(Note::Sip(sip::Command::Bye { dialog: self.parts.dialog, reason: None }));
+        } else if !self.responded && !self.dialog_over {
+            notes.push_back(respond(self.parts.dialog, 500, None, None));
+        }
+        if self.parts.cdr.cause.is_none() {
+            let ended = Event::Ended { cause: Cause::InternalError.name().to_owned(), status: Some(500) };
+            // The sink may be what failed; the slot must come back all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.record(now, ended)));
+        }
+        let CallParts { dialog, slot, sockets, cdr, .. } = self.parts;
+        notes.push_back(Note::Finished(Box::new(Finished { dialog, slot, sockets, cdr })));
+    }
+
+    /// Ends a call whose machine cannot be asked any more: after a panic, or when the server cannot wait longer.
+    pub fn break_off(mut self, now: Instant, cause: Cause, notes: &mut VecDeque<Note>) {
+        let ended = Event::Ended { cause: cause.name().to_owned(), status: Some(500) };
+        let _ = catch_unwind(AssertUnwindSafe(|| self.record(now, ended)));
+        self.finish(now, notes);
+    }
+
+    fn step_once(&mut self, now: Instant, input: Input<'_>, notes: &mut VecDeque<Note>) -> Progress {
+        let mut out = std::mem::take(&mut self.out);
+        let wake = self.parts.machine.step(now, input, &mut out);
+        for output in out.drain(..) {
+            self.carry_out(now, output, notes);
+        }
+        self.out = out; // Keeps its capacity: a frame allocates nothing here.
+        wake.map_or(Progress::Over, Progress::Wake)
+    }
+
+    /// Not async, and nothing in here may wait.
+    fn carry_out(&mut self, now: Instant, output: Output, notes: &mut VecDeque<Note>) {
+        match output {
+            Output::SendRtp { to, datagram } => {
+                self.peer = Some(to);
+                self.send(self.parts.sockets.rtp(), to, &datagram);
+            }
+            Output::SendRtcp { to, datagram } => self.send(self.parts.sockets.rtcp(), to, &datagram),
+            Output::Sip(output) => notes.push_back(self.tell_dialog(output)),
+            Output::Hear(frame) => self.hear(now, SttCommand::Audio(frame)),
+            Output::FinalizeStt => self.hear(now, SttCommand::Finalize),
+            Output::Expect(expectation) => self.hear(now, SttCommand::Expect(expectation)),
+            Output::Ask { turn, request } => self.ask(turn, request),
+            Output::Speak { turn, sentence, text } => self.speak(turn, sentence, text),
+            Output::FinishSpeech { turn } => self.tell_tts(TtsCommand::Finish { turn }),
+            Output::RunTool { turn, call } => {
+                self.parts.providers.tools.run(&self.parts.info, turn, call, self.events.clone());
+            }
+            Output::Cancel { turn } => {
+                self.requests.retain(|(asked, _)| *asked != turn);
+                self.tell_tts(TtsCommand::Cancel { turn });
+            }
+            Output::Event(event) => self.record(now, event),
+        }
+    }
+
+    fn send(&self, socket: &UdpSocket, to: SocketAddr, datagram: &[u8]) {
+        let counters = &self.parts.counters;
+        let counter = match socket.send_to(datagram, to) {
+            Ok(_) => &counters.datagrams_sent,
+            Err(error) if is_full(&error) => &counters.datagrams_dropped,
+            Err(_) => &counters.datagrams_failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn tell_dialog(&mut self, output: SipOutput) -> Note {
+        let dialog = self.parts.dialog;
+        match output {
+            SipOutput::Ring => respond(dialog, 180, None, None),
+            SipOutput::Answer { sdp } => {
+                self.responded = true;
+                respond(dialog, 200, None, Some(sdp))
+            }
+            SipOutput::Reject { status, reason } => {
+                self.dialog_over |= !self.responded; // A refused re-INVITE ends nothing.
+                self.responded = true;
+                respond(dialog, status, Some(reason), None)
+            }
+            SipOutput::Bye { reason } => {
+                self.dialog_over = true;
+                Note::Sip(sip::Command::Bye { dialog, reason })
+            }
+        }
+    }
+
+    fn hear(&mut self, now: Instant, command: SttCommand) {
+        let stt = &self.stt;
+        self.finalize_waits = self.finalize_waits && !stt.send(SttCommand::Finalize);
+        let finalize = matches!(command, SttCommand::Finalize);
+        if !self.finalize_waits && stt.send(command) {
+            self.report_drops(now);
+            return;
+        }
+        self.finalize_waits |= finalize;
+        if finalize {
+            return;
+        }
+        self.frames_dropped += 1;
+        self.parts.counters.stt_frames_dropped.fetch_add(1, Ordering::Relaxed);
+        if self.frames_dropped >= DROPS_PER_REPORT {
+            self.report_drops(now);
+        }
+    }
+
+    fn report_drops(&mut self, now: Instant) {
+        match std::mem::take(&mut self.frames_dropped) {
+            0 => {}
+            count => self.record(now, Event::Dropped { queue: "stt_audio".to_owned(), count }),
+        }
+    }
+
+    fn ask(&mut self, turn: TurnId, request: LlmRequest) {
+        self.requests.retain(|(asked, _)| *asked != turn); // Asked again after a tool: the first request is done.
+        let models = &self.parts.providers.models;
+        self.requests.push((turn, models.ask(&self.parts.info, turn, request, self.events.clone())));
+    }
+
+    fn speak(&mut self, turn: TurnId, sentence: u32, text: String) {
+        self.send_tts_backlog();
+        if self.tts_backlog.is_empty() && self.tts.send(TtsCommand::Speak { turn, sentence, text }) {
+            return;
+        }
+        self.parts.counters.sentences_refused.fetch_add(1, Ordering::Relaxed);
+        let reason = "text-to-speech is not keeping up or has ended".to_owned();
+        self.refused.push_back((turn, TtsEvent::Failed { sentence, reason }));
+    }
+
+    fn tell_tts(&mut self, command: TtsCommand) {
+        // A cancelled turn needs no finish; with that, the backlog holds one command for each turn at most.
+        if let TtsCommand::Cancel { turn } = command {
+            self.tts_backlog.retain(|waiting| *waiting != TtsCommand::Finish { turn });
+        }
+        if self.tts_backlog.len() >= TTS_COMMANDS {
+            self.tts_backlog.pop_front();
+        }
+        self.tts_backlog.push_back(command);
+        self.send_tts_backlog();
+    }
+
+    fn send_tts_backlog(&mut self) {
+        while let Some(command) = self.tts_backlog.pop_front() {
+            let again = match &command {
+                TtsCommand::Finish { turn } => TtsCommand::Finish { turn: *turn },
+                TtsCommand::Cancel { turn } => TtsCommand::Cancel { turn: *turn },
+                TtsCommand::Speak { .. } => continue,
+            };
+            if !self.tts.send(command) {
+                self.tts_backlog.push_front(again);
+                return;
+            }
+        }
+    }
+
+    fn record(&mut self, now: Instant, event: Event) {
+        let at = now.saturating_duration_since(self.parts.invited);
+        let stamped = Stamped { at_us: u64::try_from(at.as_micros()).unwrap_or(u64::MAX), event };
+        self.parts.cdr.observe(&stamped);
+        self.parts.trace.record(self.parts.info.call, stamped);
+    }
+}
+
+fn respond(dialog: DialogKey, status: u16, reason: Option<String>, sdp: Option<String>) -> Note {
+    Note::Sip(sip::Command::Respond { dialog, status, reason, sdp, headers: Vec::new() })
+}
+
+/// Whether the dialog is over with this: the endpoint has answered or sent what there was to.
+const fn ends_dialog(input: &Input<'_>) -> bool {
+    matches!(input, Input::Sip(SipInput::Bye { .. } | SipInput::Cancelled | SipInput::AckTimeout))
+}
+
+/// What the endpoint reports about a call's dialog, as the call sees it; `None` for what is not for a call.
+pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
+    Some(match event {
+        sip::Event::Cancelled { dialog } => (dialog, SipInput::Cancelled),
+        sip::Event::Acked { dialog, sdp } => (dialog, SipInput::Acked { sdp }),
+        sip::Event::AckTimeout { dialog } => (dialog, SipInput::AckTimeout),
+        sip::Event::Bye { dialog, reason } => (dialog, SipInput::Bye { reason }),
+        sip::Event::Reinvite { dialog, offer } => (dialog, SipInput::Reoffer { sdp: offer }),
+        sip::Event::Info { dialog, content_type, body } => (dialog, SipInput::Info { content_type, body }),
+        // The dialog is gone without a goodbye that a call would have noticed; one that has ended is not there to ask.
+        sip::Event::Ended { dialog } => (dialog, SipInput::Bye { reason: None }),
+        sip::Event::Invite(_)
+        | sip::Event::Refused { .. }
+        | sip::Event::Progress { .. }
+        | sip::Event::Answered { .. }
+        | sip::Event::Failed { .. } => return None,
+    })
+}

@@ -1,0 +1,73 @@
+//! The caller's speech from text and files, and the recording of the call.
+//! Knows WAV and the embedded voice, nothing of calls.
+
+use media::Resampler;
+use pico_engine::Voice;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// What a phone speaks and hears.
+const RATE: u32 = 8_000;
+
+/// Speaks every text with the embedded voice.
+pub(super) fn render<'a>(texts: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, Vec<i16>>, String> {
+    let mut speech = BTreeMap::new();
+    let mut voice = None;
+    for text in texts {
+        if speech.contains_key(text) {
+            continue;
+        }
+        if voice.is_none() {
+            voice = Some(Voice::new().map_err(|error| format!("the embedded voice: {error}"))?);
+        }
+        if let Some(voice) = &mut voice {
+            let mut samples = Vec::new();
+            for chunk in voice.speak_8k(text) {
+                samples.extend(chunk.map_err(|error| format!("cannot say \"{text}\": {error}"))?);
+            }
+            speech.insert(text.to_owned(), samples);
+        }
+    }
+    Ok(speech)
+}
+
+/// Reads every file as 8 kHz mono; of stereo the left channel.
+pub(super) fn read_files<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<BTreeMap<PathBuf, Vec<i16>>, String> {
+    paths.map(|path| Ok((path.to_owned(), read(path).map_err(|error| format!("{}: {error}", path.display()))?))).collect()
+}
+
+fn read(path: &Path) -> Result<Vec<i16>, hound::Error> {
+    let mut reader = hound::WavReader::open(path)?;
+    let spec = reader.spec();
+    if spec.bits_per_sample != 16 || spec.sample_format != hound::SampleFormat::Int {
+        return Err(hound::Error::Unsupported);
+    }
+    let left = reader.samples::<i16>().step_by(usize::from(spec.channels));
+    let samples = left.collect::<Result<Vec<i16>, _>>()?;
+    if spec.sample_rate == RATE {
+        return Ok(samples);
+    }
+    let mut resampler = Resampler::new(spec.sample_rate, RATE);
+    let mut resampled = Vec::new();
+    resampler.push(&samples, &mut resampled);
+    resampler.finish(&mut resampled);
+    Ok(resampled)
+}
+
+/// Writes both sides of a call: caller left, agent right.
+pub(super) fn write_stereo(path: &Path, (left, right): &(Vec<i16>, Vec<i16>)) -> Result<(), hound::Error> {
+    let spec = hound::WavSpec {
+        channels: 2,
+        sample_rate: RATE,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec)?;
+    for (left, right) in left.iter().zip(right) {
+        writer.write_sample(*left)?;
+        writer.write_sample(*right)?;
+    }
+    writer.finalize()
+}

@@ -1,0 +1,223 @@
+//! `tandem call`: a phone call from the terminal, with its words, its waterfalls and its recording.
+//! Knows the caller's machine and the server's HTTP API; how either works is their business.
+
+mod audio;
+mod follow;
+mod report;
+
+use crate::caller::{
+    engine::{self, News, Sockets},
+    phone::{Dial, Phone},
+    script::Script,
+};
+use clap::Args as ClapArgs;
+use follow::Follower;
+use report::{Outcome, Screen};
+use sip::{LocalMedia, Transport};
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+/// Call a SIP address and talk to whoever answers.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Whom to call, for example sip:agent@127.0.0.1:5060 or "sip:agent@host;transport=tcp".
+    pub uri: String,
+    /// Say this (repeatable): each one waits until the agent has finished.
+    #[arg(long, value_name = "TEXT")]
+    pub say: Vec<String>,
+    /// Play this WAV file instead (repeatable).
+    #[arg(long, value_name = "FILE", conflicts_with = "say")]
+    pub wav: Vec<PathBuf>,
+    /// Follow a script: see `loadtest/scripts/` for examples.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["say", "wav"])]
+    pub script: Option<PathBuf>,
+    /// Write what both sides said: caller left, agent right.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON document at the end instead of a picture.
+    #[arg(long)]
+    pub json: bool,
+    /// The server's HTTP API, for the words of both sides and the waterfalls; `none` does without.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub api: String,
+    /// Who calls.
+    #[arg(long, value_name = "USER", default_value = "caller")]
+    pub from: String,
+    /// Offer only this codec: pcmu or pcma.
+    #[arg(long, value_name = "CODEC", default_value = "both")]
+    pub codec: String,
+    /// Give up after this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    pub limit: u64,
+}
+
+/// Runs the command. The exit code is 0 when the call was answered and every expectation was met, 1 when not, and 2
+/// when it could not even be tried.
+pub fn run(args: &Args) -> ExitCode {
+    match call(args) {
+        Ok(outcome) if outcome.is_good() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(message) => {
+            eprintln!("tandem call: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn call(args: &Args) -> Result<Outcome, String> {
+    let script = script(args)?;
+    let (server, transport) = resolve(&args.uri)?;
+    let speech = audio::render(script.spoken())?;
+    let files = audio::read_files(script.files())?;
+    let follower = Follower::connect(&args.api);
+    if script.needs_words() && follower.is_none() {
+        return Err(format!(
+            "the script expects words of the agent, which need the server's HTTP API: nothing answers at {}",
+            args.api
+        ));
+    }
+    let sockets = engine::open(server, transport).map_err(|error| format!("cannot reach {server}: {error}"))?;
+    let dial = dial(args, &sockets, script, speech, files)?;
+    place(args, sockets, dial, follower)
+}
+
+fn script(args: &Args) -> Result<Script, String> {
+    if let Some(path) = &args.script {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        return Script::parse(&text).map_err(|error| format!("{}: {error}", path.display()));
+    }
+    if !args.wav.is_empty() {
+        return Ok(Script::recordings(&args.wav));
+    }
+    let default = ["when are you open?".to_owned(), "goodbye".to_owned()];
+    Ok(Script::conversation(if args.say.is_empty() { &default } else { &args.say }))
+}
+
+/// Host, port and transport of a SIP URI. Names are looked up by the system.
+fn resolve(uri: &str) -> Result<(SocketAddr, Transport), String> {
+    let rest = uri.strip_prefix("sip:").ok_or_else(|| format!("{uri}: a SIP address begins with `sip:`"))?;
+    let (address, parameters) = rest.split_once(';').unwrap_or((rest, ""));
+    let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
+    let transport = match parameters.to_ascii_lowercase() {
+        p if p.contains("transport=tcp") => Transport::Tcp,
+        p if p.contains("transport=") && !p.contains("transport=udp") => {
+            return Err(format!("{uri}: only udp and tcp can be dialled"));
+        }
+        _ => Transport::Udp,
+    };
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()) && !host.ends_with(']'));
+    let with_port = if has_port { host.to_owned() } else { format!("{host}:5060") };
+    let mut addresses = with_port.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+    let server = addresses.next().ok_or_else(|| format!("{host}: no address"))?;
+    Ok((server, transport))
+}
+
+fn dial(
+    args: &Args,
+    sockets: &Sockets,
+    script: Script,
+    speech: BTreeMap<String, Vec<i16>>,
+    files: BTreeMap<PathBuf, Vec<i16>>,
+) -> Result<Dial, String> {
+    let codecs = match args.codec.to_ascii_lowercase().as_str() {
+        "both" => vec!["PCMU", "PCMA"],
+        "pcmu" => vec!["PCMU"],
+        "pcma" => vec!["PCMA"],
+        other => return Err(format!("--codec {other}: use pcmu, pcma or both")),
+    };
+    let seed = seed();
+    Ok(Dial {
+        uri: args.uri.clone(),
+        from: format!("<sip:{}@{}>", args.from, sockets.flow.local),
+        flow: sockets.flow,
+        local: LocalMedia {
+            address: sockets.flow.local.ip(),
+            port: sockets.rtp_port,
+            codecs,
+            telephone_event: true,
+            session_id: u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], 0, 0]),
+            version: 1,
+        },
+        seed,
+        speech,
+        files,
+        script,
+        record: args.out.is_some(),
+    })
+}
+
+/// Identifiers that no other call has: from the clock and the process, mixed.
+fn seed() -> [u8; 32] {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let mut seed = [0; 32];
+    for part in seed.chunks_mut(8) {
+        // Every RandomState is keyed from the operating system's randomness.
+        let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+        part.copy_from_slice(&random.to_le_bytes());
+    }
+    seed
+}
+
+fn place(args: &Args, sockets: Sockets, dial: Dial, follower: Option<Follower>) -> Result<Outcome, String> {
+    let (sender, news) = mpsc::channel();
+    stop_on_interrupt(&sender);
+    let mut screen = Screen::new(args.json);
+    screen.dialling(&args.uri, follower.is_some());
+    let now = Instant::now();
+    let mut lines = [sockets.line(dial, now)];
+    let mut following = false;
+    let mut follower = follower;
+    let tell = |_number: usize, phone: &Phone, happening| {
+        if !std::mem::replace(&mut following, true)
+            && let (Some(follower), Some(call_id)) = (&mut follower, phone.call_id())
+        {
+            follower.follow(call_id, sender.clone(), screen.words());
+        }
+        screen.show(&happening);
+    };
+    let deadline = now + Duration::from_secs(args.limit);
+    engine::run(&mut lines, &news, deadline, tell).map_err(|error| error.to_string())?;
+    let [line] = lines;
+    if let Some(path) = &args.out {
+        audio::write_stereo(path, &line.phone.recording).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let trace = follower.and_then(|follower| follower.trace());
+    let outcome = Outcome::new(&line.phone, trace, args.out.clone());
+    screen.finish(&outcome);
+    Ok(outcome)
+}
+
+/// The first interrupt hangs up; a second one ends the program.
+fn stop_on_interrupt(news: &mpsc::Sender<News>) {
+    let news = news.clone();
+    let wait = move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            let _call_may_be_over = news.send(News::Stop);
+        }
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            std::process::exit(130);
+        }
+    };
+    let _without_it_an_interrupt_just_ends_the_program = std::thread::Builder::new().spawn(wait);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_name_host_port_and_transport() {
+        let resolved = |uri: &str| resolve(uri).map(|(server, transport)| (server.to_string(), transport));
+        assert_eq!(resolved("sip:agent@127.0.0.1"), Ok(("127.0.0.1:5060".into(), Transport::Udp)));
+        assert_eq!(resolved("sip:127.0.0.1:5070;transport=TCP"), Ok(("127.0.0.1:5070".into(), Transport::Tcp)));
+        assert_eq!(resolved("sip:a@[::1]"), Ok(("[::1]:5060".into(), Transport::Udp)));
+        assert!(resolve("127.0.0.1").is_err() && resolve("sip:a@127.0.0.1;transport=tls").is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! Commands and what their exit codes mean.
+//! Each command's own arguments and work are in the file that bears its name.
+
+pub mod check;
+pub mod init;
+pub mod serve;
+pub mod serve_args;
+pub mod trace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A voice-agent media server: a SIP trunk in, an AI agent on the line.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve_args::ServeArgs),
+    Trace(trace::Args),
+    Init(init::Args),
+    Check(check::Args),
+    Trace(trace::Args),
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  all went well
+  1  the work failed, or a call did not go as expected
+  2  wrong arguments or a wrong config file
+  3  an address is in use or cannot be bound
+  4  an engine or its model is missing
+  5  the data directory cannot be used";
+
+/// How the program ends. The numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Done = 0,
+    /// The work failed, or a call did not go as expected.
+    Failed = 1,
+    /// Wrong arguments or a wrong config file.
+    Usage = 2,
+    /// An address is in use or cannot be bound.
+    Address = 3,
+    /// An engine or its model is missing.
+    Engine = 4,
+    /// The data directory cannot be used.
+    DataDir = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Runs the command that the arguments name. Wrong arguments end the program with 2.
+pub fn main() -> ExitCode {
+    let exit = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Check(args) => check::run(&args, |_| Vec::new()),
+        Command::Trace(args) => trace::run(&args),
+    };
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_free_of_contradictions() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,288 @@
+//! Raw to checked: fills in defaults, parses values, and collects everything that is wrong.
+//! Does not look at the machine; `machine.rs` does.
+
+use super::{
+    Config, ConfigError, DEMO, Http, Log, LogFormat, Media, Overrides, Problem, Rtp, Server, Sip,
+    checker::{Checker, Secrets},
+    defaults::*,
+    problem::Source,
+    raw::*,
+    read::read,
+    target,
+    value::{Listen, PortRange, RtpBind},
+};
+use crate::rtp_socket::RtpPortsConfig;
+use call::{
+    CallConfig, Patience,
+    latency::{Budgets, Stage},
+};
+use conversation::FloorConfig;
+use jiff::tz::TimeZone;
+use media::JitterConfig;
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use toml::Spanned;
+
+/// Makes a config of a text whose relative paths start at `folder`.
+pub(super) fn check(
+    source: &Source,
+    folder: &Path,
+    overrides: &Overrides,
+    secrets: Secrets,
+) -> Result<Config, ConfigError> {
+    let mut checker = Checker { source, folder, secrets, problems: Vec::new() };
+    let raw: RawConfig = read(source, &mut checker.problems);
+    let range_place =
+        raw.rtp.ports.as_ref().map(Spanned::span).or(raw.server.ports.as_ref().map(Spanned::span));
+    let range_place = range_place.map_or_else(|| "--ports".to_owned(), |span| source.place(&span));
+    let mut config = checker.config(raw);
+    override_with(&mut config, overrides);
+    checker.problems.extend(too_few_ports(&config, range_place));
+    let Checker { mut problems, .. } = checker;
+    problems.sort_by_key(Problem::offset);
+    if problems.iter().any(Problem::is_error) {
+        return Err(ConfigError::Wrong(problems));
+    }
+    config.warnings = problems;
+    Ok(config)
+}
+
+fn override_with(config: &mut Config, overrides: &Overrides) {
+    if !overrides.sip.is_empty() {
+        config.sip.listen.clone_from(&overrides.sip);
+    }
+    if let Some(RtpBind { address, ports }) = overrides.rtp {
+        (config.rtp.address, config.rtp.ports) = (address, ports);
+    }
+    config.http.listen = overrides.http.unwrap_or(config.http.listen);
+    if let Some(data_dir) = &overrides.data_dir {
+        config.server.data_dir.clone_from(data_dir);
+    }
+    config.server.ports = overrides.ports.unwrap_or(config.server.ports);
+    config.server.seed = overrides.seed.or(config.server.seed);
+    config.log.format = overrides.log.unwrap_or(config.log.format);
+}
+
+fn too_few_ports(config: &Config, place: String) -> Option<Problem> {
+    let (range, cap) = (config.rtp.ports, config.server.ports);
+    let pairs = range.pairs();
+    let message = format!("{range} holds {pairs} calls (two ports each), but the cap allows {cap}");
+    (pairs < usize::from(cap))
+        .then(|| Problem::error(place, message, "widen rtp.ports or lower server.ports"))
+}
+
+impl Checker<'_> {
+    fn config(&mut self, raw: RawConfig) -> Config {
+        let call = self.call(&raw);
+        let connect = self.milliseconds(&raw.timeouts_ms.stt_connect, STT_CONNECT, 100..=30_000);
+        let stt = self.stt_targets(&raw.stt, connect);
+        let llm = self.llm_targets(&raw.llm);
+        let tts = self.tts_targets(&raw.tts, call.patience.speech);
+        let patience = &raw.timeouts_ms.llm_first_token;
+        let patience = self.milliseconds(patience, ai_gateway::Route::FIRST_SPEAKABLE_TIMEOUT, 100..=60_000);
+        let routes = self.routes(&raw.routes, &target::Names::of(&stt, &llm, &tts), patience);
+        self.unused("stt", &raw.stt, |name| routes.stt.values().any(|route| route.targets.contains(name)));
+        self.unused("llm", &raw.llm, |name| {
+            routes.llm.values().any(|route| route.targets.iter().any(|target| target.0 == *name))
+        });
+        self.unused("tts", &raw.tts, |name| routes.tts.values().any(|route| route.targets.contains(name)));
+        let mut agents = BTreeMap::new();
+        let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
+        let trunks = self.trunks(&raw, &default_agent, &mut agents);
+        self.agent_routes(&agents, &routes);
+        Config {
+            server: self.server(&raw.server),
+            sip: self.sip(&raw.sip),
+            rtp: self.rtp(&raw.rtp),
+            http: self.http(&raw.http),
+            media: self.media(&raw.media),
+            call,
+            time_zone: self.time_zone(&raw.agent.time_zone),
+            stt,
+            llm,
+            tts,
+            routes,
+            agents,
+            trunks,
+            log: self.log(&raw.log),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn server(&mut self, raw: &RawServer) -> Server {
+        Server {
+            data_dir: self.folder.join(raw.data_dir.as_ref().map_or(DATA_DIR, |key| key.get_ref())),
+            ports: self.number(&raw.ports, PORTS, PORTS_RANGE),
+            seed: raw.seed.is_some().then(|| self.number(&raw.seed, 0, 0..=i64::MAX)),
+            external_ip: raw.external_ip.as_ref().and_then(|key| {
+                let ip = key.get_ref().parse().ok();
+                if ip.is_none() {
+                    self.error(
+                        key,
+                        format!("`{}` is not an IP address", key.get_ref()),
+                        "write one, such as 203.0.113.9",
+                    );
+                }
+                ip
+            }),
+            drain: self.seconds(&raw.drain_seconds, DRAIN, 0..=3600),
+        }
+    }
+
+    fn sip(&mut self, raw: &RawSip) -> Sip {
+        let listen: Vec<Listen> = self.each(&raw.listen, &SIP_LISTEN, str::parse);
+        if let (Some(key), true) = (&raw.listen, listen.is_empty()) {
+            self.error(key, "nobody could call", "write at least one, such as \"udp:0.0.0.0:5060\"");
+        }
+        let user_agent = raw.user_agent.as_ref().map_or(USER_AGENT, |key| key.get_ref());
+        if let (Some(key), true) = (&raw.user_agent, user_agent.chars().any(char::is_control)) {
+            self.error(key, "a header cannot hold control characters", "write one line of plain text");
+        }
+        Sip { listen, user_agent: user_agent.to_owned() }
+    }
+
+    fn rtp(&mut self, raw: &RawRtp) -> Rtp {
+        let address = self.parsed(&raw.address, RTP_ADDRESS, |text| {
+            text.parse().map_err(|_| {
+                format!("`{text}` is not an IP address; write one of this machine's, or 0.0.0.0")
+            })
+        });
+        let ports: PortRange = self.parsed(&raw.ports, RTP_PORTS, str::parse);
+        Rtp {
+            address,
+            ports,
+            cooling: self.seconds(&raw.cooling_seconds, RtpPortsConfig::default().quiet, 0..=600),
+        }
+    }
+
+    fn http(&mut self, raw: &RawHttp) -> Http {
+        let listen: SocketAddr = self.parsed(&raw.listen, HTTP_LISTEN, |text| {
+            text.parse().map_err(|_| format!("`{text}` is not an IP address and a port; write {HTTP_LISTEN}"))
+        });
+        if let (Some(key), false) = (&raw.listen, listen.ip().is_loopback()) {
+            self.warn(
+                key,
+                "calls and traces can be read from the network without a login",
+                "keep it on 127.0.0.1, or put a proxy with a login in front",
+            );
+        }
+        Http { listen }
+    }
+
+    fn time_zone(&mut self, key: &Key<String>) -> TimeZone {
+        let Some(key) = key else { return TimeZone::system() };
+        TimeZone::get(key.get_ref()).unwrap_or_else(|_| {
+            let message = format!("there is no time zone `{}`", key.get_ref());
+            self.error(key, message, "write its IANA name, such as \"Europe/Berlin\"");
+            TimeZone::UTC
+        })
+    }
+
+    fn media(&mut self, raw: &RawMedia) -> Media {
+        Media { threads: raw.threads.is_some().then(|| self.number(&raw.threads, 1, 1..=256)) }
+    }
+
+    fn call(&mut self, raw: &RawConfig) -> CallConfig {
+        let floor = self.floor(&raw.conversation);
+        let default = CallConfig::default();
+        CallConfig {
+            jitter: self.jitter(&raw.media),
+            budgets: self.budgets(&raw.budgets_ms, &floor),
+            patience: self.patience(&raw.timeouts_ms, &raw.conversation),
+            ring_for: self.milliseconds(&raw.sip.ring_ms, default.ring_for, 0..=60_000),
+            floor,
+        }
+    }
+
+    fn jitter(&mut self, raw: &RawMedia) -> JitterConfig {
+        let default = JitterConfig::default();
+        let jitter = JitterConfig {
+            minimum: self.milliseconds(&raw.jitter_min_ms, default.minimum, 0..=1000),
+            maximum: self.milliseconds(&raw.jitter_max_ms, default.maximum, 20..=2000),
+        };
+        let written = raw.jitter_max_ms.as_ref().or(raw.jitter_min_ms.as_ref());
+        if let (Some(key), true) = (written, jitter.maximum < jitter.minimum) {
+            self.error(key, "jitter_max_ms is below jitter_min_ms", "make it larger");
+        }
+        jitter
+    }
+
+    fn floor(&mut self, raw: &RawConversation) -> FloorConfig {
+        let default = FloorConfig::default();
+        let floor = FloorConfig {
+            complete: self.milliseconds(&raw.end_of_turn_complete_ms, default.complete, 100..=15_000),
+            unsure: self.milliseconds(&raw.end_of_turn_unsure_ms, default.unsure, 100..=15_000),
+            incomplete: self.milliseconds(&raw.end_of_turn_incomplete_ms, default.incomplete, 100..=15_000),
+            number_short: self.milliseconds(&raw.end_of_turn_number_ms, default.number_short, 100..=15_000),
+            // The window that this speech must lie in holds 1.28 s at most.
+            barge_in_speech: self.milliseconds(&raw.barge_in_speech_ms, default.barge_in_speech, 20..=1000),
+            no_input: self.seconds(&raw.no_input_seconds, default.no_input, 1..=300),
+            ..default
+        };
+        // A longer speech needs a longer window, by as much as the defaults leave between the two.
+        let default = FloorConfig::default();
+        let room = default.barge_in_window.saturating_sub(default.barge_in_speech);
+        let floor = FloorConfig { barge_in_window: floor.barge_in_speech + room, ..floor };
+        let keys = [&raw.end_of_turn_incomplete_ms, &raw.end_of_turn_unsure_ms, &raw.end_of_turn_complete_ms];
+        let written = keys.into_iter().find_map(Option::as_ref);
+        if let (Some(key), false) =
+            (written, floor.complete <= floor.unsure && floor.unsure <= floor.incomplete)
+        {
+            self.error(
+                key,
+                "the waits for the end of a turn must not fall from complete over unsure to incomplete",
+                "raise the later one or lower the earlier one",
+            );
+        }
+        floor
+    }
+
+    fn patience(&mut self, raw: &RawTimeouts, conversation: &RawConversation) -> Patience {
+        let default = Patience::default();
+        let minutes = i64::try_from(default.call.as_secs() / 60).unwrap_or(1);
+        Patience {
+            reply: self.milliseconds(&raw.reply, default.reply, 100..=120_000),
+            speech: self.milliseconds(&raw.tts_first_audio, default.speech, 100..=30_000),
+            tool: self.milliseconds(&raw.tool, default.tool, 100..=120_000),
+            media: self.milliseconds(&raw.media, default.media, 1000..=600_000),
+            call: Duration::from_secs(
+                60 * self.number(&conversation.max_duration_minutes, minutes.unsigned_abs(), 1..=1440),
+            ),
+            no_inputs: self.number(&conversation.no_input_limit, default.no_inputs, 1..=20),
+        }
+    }
+
+    fn budgets(&mut self, raw: &RawBudgets, floor: &FloorConfig) -> Budgets {
+        let key = |stage| match stage {
+            Stage::Jitter => &raw.jitter,
+            Stage::EndOfTurn => &raw.end_of_turn,
+            Stage::SttFinal => &raw.stt_final,
+            Stage::LlmFirstToken => &raw.llm_first_token,
+            Stage::Tool => &raw.tool,
+            Stage::FirstSentence => &raw.first_sentence,
+            Stage::TtsFirstAudio => &raw.tts_first_audio,
+            Stage::Pacing => &raw.pacing,
+            Stage::Other => &raw.other,
+        };
+        let default = Budgets::default();
+        let stages = default.stages.into_iter();
+        let stages: BTreeMap<Stage, Duration> = stages
+            .map(|(stage, budget)| (stage, self.milliseconds(key(stage), budget, 0..=60_000)))
+            .collect();
+        let too_tight = stages.get(&Stage::EndOfTurn).is_some_and(|budget| *budget < floor.complete);
+        if let (Some(key), true) = (&raw.end_of_turn, too_tight) {
+            let silence = floor.complete.as_millis();
+            self.warn(
+                key,
+                format!("every turn will be over budget: at least {silence} ms of silence are waited for"),
+                "raise it above conversation.end_of_turn_complete_ms",
+            );
+        }
+        Budgets { stages, total: self.milliseconds(&raw.total, default.total, 0..=120_000) }
+    }
+
+    fn log(&mut self, raw: &RawLog) -> Log {
+        let format = self.choice(&raw.format, "pretty", &["pretty", "json"]);
+        let level = self.choice(&raw.level, "info", &["error", "warn", "info", "debug", "trace"]);
+        Log { format: if format == "json" { LogFormat::Json } else { LogFormat::Pretty }, level }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the machine allows, compared with what the config asks for: ports, open files, the data directory.
+//! Looks and never changes anything.
+
+use super::{Config, PortRange, problem::Problem};
+use rustix::{
+    fs::{Access, access},
+    process::{Resource, getrlimit},
+};
+use std::path::Path;
+
+/// Files that are open whatever happens: listeners, database, logs, runtimes.
+const FILES_ALWAYS: u64 = 64;
+/// Files of one call: RTP, RTCP, and a connection to each of three providers.
+const FILES_PER_CALL: u64 = 5;
+
+/// Ports and open files.
+pub fn limits(config: &Config) -> Vec<Problem> {
+    let ports = ephemeral_ports().and_then(|range| overlap(config.rtp.ports, range));
+    let files = open_files(config.server.ports, getrlimit(Resource::Nofile).current);
+    ports.into_iter().chain(files).collect()
+}
+
+/// Why the data directory cannot be used, if so.
+pub fn data_dir(config: &Config) -> Option<Problem> {
+    writable(&config.server.data_dir)
+}
+
+/// The range that the kernel takes outgoing ports from; it may take one of ours in the middle of the day.
+fn ephemeral_ports() -> Option<PortRange> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut bounds = text.split_whitespace().map(str::parse);
+    Some(PortRange { first: bounds.next()?.ok()?, last: bounds.next()?.ok()? })
+}
+
+fn overlap(ours: PortRange, kernel: PortRange) -> Option<Problem> {
+    let problem = || {
+        let message = format!(
+            "rtp.ports {ours} overlaps the kernel's own ports {kernel}, so a port may be taken when a call needs it"
+        );
+        let help = format!(
+            "choose a range below {}, or: sysctl net.ipv4.ip_local_reserved_ports={ours}",
+            kernel.first
+        );
+        Problem::warning("", message, help)
+    };
+    ours.overlaps(kernel).then(problem)
+}
+
+fn open_files(ports: u16, limit: Option<u64>) -> Option<Problem> {
+    let (limit, calls) = (limit?, u64::from(ports));
+    let (needed, wanted) = (FILES_ALWAYS + 2 * calls, FILES_ALWAYS + FILES_PER_CALL * calls);
+    let help = format!("ulimit -n {wanted} (LimitNOFILE in systemd), or a lower server.ports");
+    let message = format!("{ports} calls need up to {wanted} open files, and {limit} are allowed");
+    if limit < needed {
+        Some(Problem::error("", message, help))
+    } else if limit < wanted {
+        Some(Problem::warning("", message, help))
+    } else {
+        None
+    }
+}
+
+fn writable(path: &Path) -> Option<Problem> {
+    let place = || path.display();
+    if path.exists() && !path.is_dir() {
+        let message = format!("the data directory {} is not a directory", place());
+        return Some(Problem::error("", message, "name another with server.data_dir or --data-dir"));
+    }
+    let existing = path.ancestors().find(|part| part.exists()).unwrap_or(Path::new("."));
+    access(existing, Access::WRITE_OK | Access::EXEC_OK).err().map(|reason| {
+        let message = format!("the data directory {} cannot be written: {reason}", place());
+        Problem::error(
+            "",
+            message,
+            "give it to this user, or name another with server.data_dir or --data-dir",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlap_with_the_kernels_ports_is_told_with_the_way_out() {
+        let range = |first, last| PortRange { first, last };
+        assert_eq!(overlap(range(20000, 29999), range(32768, 60999)), None);
+        let problem = overlap(range(30000, 40000), range(32768, 60999)).expect("they overlap");
+        assert!(
+            !problem.is_error() && problem.help.contains("ip_local_reserved_ports=30000-40000"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn a_cap_beyond_the_open_files_is_an_error_and_a_tight_one_a_warning() {
+        let severity = |ports, limit| open_files(ports, Some(limit)).map(|problem| problem.is_error());
+        assert_eq!(severity(50, 1024), None);
+        assert_eq!(severity(200, 1024), Some(false));
+        assert_eq!(severity(1000, 1024), Some(true));
+    }
+
+    #[test]
+    fn a_data_directory_that_is_a_file_is_an_error() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(writable(Path::new(file)).is_some_and(|problem| problem.is_error()));
+        assert_eq!(writable(&std::env::temp_dir().join("not/there/yet")), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! The config file as written becomes a config as checked: everything that can be wrong is found here, at the start.
+//! Knows every key and its default; opens no socket and calls no provider.
+
+mod agent;
+mod check;
+mod checker;
+mod defaults;
+pub mod machine;
+mod problem;
+pub mod profile;
+mod raw;
+mod read;
+mod server;
+pub mod target;
+pub mod trunk;
+mod value;
+
+pub use crate::telemetry::logs::LogFormat;
+pub use checker::Secrets;
+pub use problem::{ConfigError, Problem, Severity};
+pub use value::{Listen, Network, PortRange, RtpBind, Transport};
+
+use call::CallConfig;
+use conversation::Agent;
+use jiff::tz::TimeZone;
+use problem::Source;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use target::{LlmTarget, Routes, SttTarget, TtsTarget};
+use trunk::Trunk;
+
+/// A config file in which every key stands with its default and its reason; `tandem init` writes it.
+pub const TEMPLATE: &str = include_str!("tandem.toml");
+
+/// The key of the built-in agent in [`Config::agents`].
+pub const DEMO: &str = "demo";
+
+/// Everything a deployment decides, checked. What has a default is filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The process.
+    pub server: Server,
+    /// Signalling.
+    pub sip: Sip,
+    /// The callers' media.
+    pub rtp: Rtp,
+    /// Health, traces, metrics.
+    pub http: Http,
+    /// How media is handled.
+    pub media: Media,
+    /// How every call behaves: turn-taking, jitter buffer, patience, budgets.
+    pub call: CallConfig,
+    /// Where "tomorrow" is reckoned.
+    pub time_zone: TimeZone,
+    /// Speech-to-text targets by name.
+    pub stt: BTreeMap<String, SttTarget>,
+    /// Language model targets by name.
+    pub llm: BTreeMap<String, LlmTarget>,
+    /// Text-to-speech targets by name.
+    pub tts: BTreeMap<String, TtsTarget>,
+    /// What agents may name.
+    pub routes: Routes,
+    /// Agents by the key that trunks carry.
+    pub agents: BTreeMap<String, Arc<Agent>>,
+    /// Where calls come from; the first that matches takes the call. Never empty.
+    pub trunks: Vec<Trunk>,
+    /// What is written to standard error.
+    pub log: Log,
+    /// What will likely surprise, for the operator.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads and checks a file, or takes the defaults where there is none. Flags win over the file. Every secret must be
+    /// there.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`] holds everything that is wrong, not only the first thing.
+    pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        Self::load_with(path, overrides, Secrets::Required)
+    }
+
+    /// The same, with a say in what a missing secret means.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with(
+        path: Option<&Path>,
+        overrides: &Overrides,
+        secrets: Secrets,
+    ) -> Result<Self, ConfigError> {
+        let source = match path {
+            Some(path) => Source::read(path)
+                .map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?,
+            None => Source::new("built-in defaults", ""),
+        };
+        let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
+        check::check(&source, folder, overrides, secrets)
+    }
+}
+
+/// What flags say; each wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--sip`, instead of the file's list.
+    pub sip: Vec<Listen>,
+    /// `--rtp`.
+    pub rtp: Option<RtpBind>,
+    /// `--http`.
+    pub http: Option<SocketAddr>,
+    /// `--data-dir`, from the working directory.
+    pub data_dir: Option<PathBuf>,
+    /// `--ports`.
+    pub ports: Option<u16>,
+    /// `--seed`.
+    pub seed: Option<u64>,
+    /// `--log`.
+    pub log: Option<LogFormat>,
+}
+
+/// The process: `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where the database lives.
+    pub data_dir: PathBuf,
+    /// The cap: calls at the same time.
+    pub ports: u16,
+    /// Makes chance repeatable; drawn from the system when absent.
+    pub seed: Option<u64>,
+    /// The address that callers reach us at, when it is not the interface's own.
+    pub external_ip: Option<IpAddr>,
+    /// How long calls may go on after SIGTERM.
+    pub drain: Duration,
+}
+
+/// Signalling: `[sip]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sip {
+    /// Never empty.
+    pub listen: Vec<Listen>,
+    /// The User-Agent and Server header.
+    pub user_agent: String,
+}
+
+/// The callers' media: `[rtp]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rtp {
+    /// The local address.
+    pub address: IpAddr,
+    /// At least one pair for each call of the cap.
+    pub ports: PortRange,
+    /// How long a port must have been quiet after a call before it serves another.
+    pub cooling: Duration,
+}
+
+/// Health, traces, metrics: `[http]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// How media is handled: `[media]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Threads that calls live on; one less than cores when absent.
+    pub threads: Option<usize>,
+}
+
+/// What is written to standard error: `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How.
+    pub format: LogFormat,
+    /// How much: `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+}

@@ -1,0 +1,196 @@
+//! The config file as it is written: every key optional, every unknown key refused, every value with its place.
+//! Does not know defaults, ranges or what refers to what.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+/// A key that may be absent. Numbers stay wide so that ranges are reported by us, in words.
+pub(super) type Key<T> = Option<Spanned<T>>;
+/// Named tables, such as `[stt.NAME]`.
+pub(super) type Named<T> = BTreeMap<Spanned<String>, T>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table of sections")]
+pub(super) struct RawConfig {
+    pub(super) server: RawServer,
+    pub(super) sip: RawSip,
+    pub(super) rtp: RawRtp,
+    pub(super) http: RawHttp,
+    pub(super) media: RawMedia,
+    pub(super) conversation: RawConversation,
+    pub(super) timeouts_ms: RawTimeouts,
+    pub(super) budgets_ms: RawBudgets,
+    pub(super) stt: Named<RawStt>,
+    pub(super) llm: Named<RawLlm>,
+    pub(super) tts: Named<RawTts>,
+    pub(super) routes: RawRoutes,
+    pub(super) agent: RawAgent,
+    pub(super) trunk: Vec<Spanned<RawTrunk>>,
+    pub(super) log: RawLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [server] on a line of its own")]
+pub(super) struct RawServer {
+    pub(super) data_dir: Key<String>,
+    pub(super) ports: Key<i64>,
+    pub(super) seed: Key<i64>,
+    pub(super) external_ip: Key<String>,
+    pub(super) drain_seconds: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [sip] on a line of its own")]
+pub(super) struct RawSip {
+    pub(super) listen: Key<Vec<Spanned<String>>>,
+    pub(super) user_agent: Key<String>,
+    pub(super) at_cap_status: Key<i64>,
+    pub(super) ring_ms: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [rtp] on a line of its own")]
+pub(super) struct RawRtp {
+    pub(super) address: Key<String>,
+    pub(super) ports: Key<String>,
+    pub(super) cooling_seconds: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [http] on a line of its own")]
+pub(super) struct RawHttp {
+    pub(super) listen: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [media] on a line of its own")]
+pub(super) struct RawMedia {
+    pub(super) threads: Key<i64>,
+    pub(super) jitter_min_ms: Key<i64>,
+    pub(super) jitter_max_ms: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [conversation] on a line of its own")]
+pub(super) struct RawConversation {
+    pub(super) end_of_turn_complete_ms: Key<i64>,
+    pub(super) end_of_turn_unsure_ms: Key<i64>,
+    pub(super) end_of_turn_incomplete_ms: Key<i64>,
+    pub(super) end_of_turn_number_ms: Key<i64>,
+    pub(super) barge_in_speech_ms: Key<i64>,
+    pub(super) no_input_seconds: Key<i64>,
+    pub(super) no_input_limit: Key<i64>,
+    pub(super) max_duration_minutes: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [timeouts_ms] on a line of its own")]
+pub(super) struct RawTimeouts {
+    pub(super) stt_connect: Key<i64>,
+    pub(super) llm_first_token: Key<i64>,
+    pub(super) reply: Key<i64>,
+    pub(super) tts_first_audio: Key<i64>,
+    pub(super) tool: Key<i64>,
+    pub(super) media: Key<i64>,
+}
+
+/// One key for each `call::latency::Stage`, under its name, and one for the whole.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [budgets_ms] on a line of its own")]
+pub(super) struct RawBudgets {
+    pub(super) jitter: Key<i64>,
+    pub(super) end_of_turn: Key<i64>,
+    pub(super) stt_final: Key<i64>,
+    pub(super) llm_first_token: Key<i64>,
+    pub(super) tool: Key<i64>,
+    pub(super) first_sentence: Key<i64>,
+    pub(super) tts_first_audio: Key<i64>,
+    pub(super) pacing: Key<i64>,
+    pub(super) other: Key<i64>,
+    pub(super) total: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [stt.NAME] on a line of its own")]
+pub(super) struct RawStt {
+    pub(super) provider: Key<String>,
+    pub(super) base_url: Key<String>,
+    pub(super) api_key: Key<String>,
+    pub(super) model: Key<String>,
+    pub(super) language: Key<String>,
+    pub(super) extra_query: Key<toml::Table>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [llm.NAME] on a line of its own")]
+pub(super) struct RawLlm {
+    pub(super) provider: Key<String>,
+    pub(super) base_url: Key<String>,
+    pub(super) api_key: Key<String>,
+    pub(super) model: Key<String>,
+    pub(super) temperature: Key<f64>,
+    pub(super) max_output_tokens: Key<i64>,
+    pub(super) max_tokens_field: Key<String>,
+    pub(super) include_usage: Key<bool>,
+    pub(super) extra_body: Key<toml::Table>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [tts.NAME] on a line of its own")]
+pub(super) struct RawTts {
+    pub(super) provider: Key<String>,
+    pub(super) base_url: Key<String>,
+    pub(super) api_key: Key<String>,
+    pub(super) model: Key<String>,
+    pub(super) voice: Key<String>,
+    pub(super) voice_settings: Key<toml::Table>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [routes.llm.NAME] on a line of its own")]
+pub(super) struct RawRoutes {
+    pub(super) stt: Named<RawRoute>,
+    pub(super) llm: Named<RawLlmRoute>,
+    pub(super) tts: Named<RawRoute>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [routes.stt.NAME] on a line of its own")]
+pub(super) struct RawRoute {
+    pub(super) targets: Key<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [routes.llm.NAME] on a line of its own")]
+pub(super) struct RawLlmRoute {
+    pub(super) targets: Key<Vec<Spanned<String>>>,
+    pub(super) first_speakable_ms: Key<i64>,
+    pub(super) stall_ms: Key<i64>,
+    pub(super) total_ms: Key<i64>,
+    pub(super) rounds: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [agent] on a line of its own")]
+pub(super) struct RawAgent {
+    pub(super) file: Key<String>,
+    pub(super) time_zone: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [[trunk]] on a line of its own")]
+pub(super) struct RawTrunk {
+    pub(super) name: Key<String>,
+    pub(super) profile: Key<String>,
+    pub(super) sources: Key<Vec<Spanned<String>>>,
+    pub(super) called: Key<Vec<Spanned<String>>>,
+    pub(super) agent: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [log] on a line of its own")]
+pub(super) struct RawLog {
+    pub(super) format: Key<String>,
+    pub(super) level: Key<String>,
+}

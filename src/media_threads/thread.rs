@@ -1,0 +1,327 @@
+//! The loop of one media thread: sleep, read what has arrived, wake whose time has come.
+//! Nothing it owns is shared or locked, and nothing it does waits, except for the clock.
+
+use super::{
+    Command, DATAGRAMS_PER_STEP, ThreadCounters, Uplink,
+    bell::Bell,
+    phases::Phases,
+    poller::{Poller, sleep_to_next},
+};
+use crate::{
+    call_actor::{CallActor, Note, Progress},
+    rtp_socket::{Received, receive},
+};
+use call::{Input, cdr::Cause};
+use media::FRAME;
+use sip::DialogKey;
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::IpAddr,
+    num::NonZeroU64,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
+
+/// With more calls than this the thread wakes every [`TICK`] for all of them together; with fewer, for each event.
+const HANDFUL: usize = 4;
+
+/// A twentieth of a frame: what sharing a wake-up costs a packet at most.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Datagrams read from one socket before timers and commands get their turn.
+const ROUNDS: usize = 16;
+
+/// Commands carried out before calls get their turn.
+const COMMANDS_AT_ONCE: usize = 64;
+
+/// The largest datagram we look at; G.711 needs 172 bytes, a compound RTCP packet some hundreds.
+const DATAGRAM: usize = 2_048;
+
+/// The poller's name for the bell.
+const BELL: u64 = u64::MAX;
+
+/// The thread's ends of its channels.
+pub(super) struct Ends {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) knocks: mpsc::Receiver<DialogKey>,
+    pub(super) uplink: Uplink,
+}
+
+/// A call and what the thread keeps about it.
+struct Resident {
+    actor: Box<CallActor>,
+    /// When it was last given a fresh allowance of datagrams.
+    allowance_since: Instant,
+    /// Datagrams it may still take from its peer, and from strangers: their flood must not take the peer's place.
+    allowance: [u32; 2],
+    /// The part of a frame in which its heartbeat falls.
+    phase: usize,
+}
+
+pub(super) struct Thread {
+    ends: Ends,
+    bell: Arc<Bell>,
+    counters: Arc<ThreadCounters>,
+    poller: Poller,
+    names: Vec<u64>,
+    /// Calls by place; a place is named to the poller and is used again after its call.
+    calls: Vec<Option<Resident>>,
+    /// When each place wants to be woken. Beside the calls, so that looking for due ones reads little memory: with
+    /// some hundreds of places this is cheaper than keeping a heap in order on every step.
+    wakes: Vec<Option<Instant>>,
+    free: Vec<usize>,
+    phases: Phases,
+    places: HashMap<DialogKey, usize>,
+    notes: VecDeque<Note>,
+    stopping: bool,
+}
+
+impl Thread {
+    pub(super) fn new(ends: Ends, bell: Arc<Bell>, counters: Arc<ThreadCounters>) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(&*bell, BELL)?;
+        Ok(Self {
+            ends,
+            bell,
+            counters,
+            poller,
+            names: Vec::new(),
+            calls: Vec::new(),
+            wakes: Vec::new(),
+            free: Vec::new(),
+            phases: Phases::new(Instant::now()),
+            places: HashMap::new(),
+            notes: VecDeque::new(),
+            stopping: false,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        // The kernel may otherwise add 50 µs to every sleep to save power.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000));
+        while !(self.stopping && self.places.is_empty() && self.notes.is_empty()) {
+            self.sleep();
+            self.read_sockets();
+            self.wake_due();
+            if self.bell.take() {
+                self.open_inboxes();
+                self.obey();
+            }
+            self.send_notes();
+        }
+    }
+
+    fn sleep(&self) {
+        if self.places.len() > HANDFUL {
+            sleep_to_next(TICK);
+            return;
+        }
+        let mut timeout =
+            self.wakes.iter().flatten().min().map(|wake| wake.saturating_duration_since(Instant::now()));
+        if !self.notes.is_empty() {
+            timeout = Some(timeout.map_or(TICK, |timeout| timeout.min(TICK)));
+        }
+        if self.bell.lie_down() {
+            self.poller.sleep(timeout);
+        }
+        self.bell.get_up();
+    }
+
+    /// Reads one datagram from every socket that has one, again and again, so that nobody's flood is served before
+    /// somebody else's packet.
+    fn read_sockets(&mut self) {
+        let mut names = std::mem::take(&mut self.names); // Keeps its capacity.
+        for _ in 0..ROUNDS {
+            names.clear();
+            self.poller.ready(&mut names);
+            for name in &names {
+                match *name {
+                    BELL => self.bell.silence(),
+                    name => self.read_socket(name),
+                }
+            }
+            if names.iter().all(|name| *name == BELL) {
+                break;
+            }
+        }
+        self.names = names;
+    }
+
+    fn read_socket(&mut self, name: u64) {
+        let (place, is_rtcp) = place_of(name);
+        let Some(Some(resident)) = self.calls.get_mut(place) else { return };
+        let sockets = resident.actor.sockets();
+        let mut buffer = [0; DATAGRAM];
+        let socket = if is_rtcp { sockets.rtcp() } else { sockets.rtp() };
+        let Received::Datagram { length, from } = receive(socket, &mut buffer) else { return };
+        let now = Instant::now();
+        if !resident.may_take_datagram(now, from.ip()) {
+            self.counters.datagrams_over_rate.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.counters.datagrams.fetch_add(1, Ordering::Relaxed);
+        let datagram = &buffer[..length];
+        let input = if is_rtcp { Input::Rtcp { from, datagram } } else { Input::Rtp { from, datagram } };
+        self.step(place, now, input);
+    }
+
+    fn wake_due(&mut self) {
+        let mut now = Instant::now();
+        for place in 0..self.wakes.len() {
+            let Some(wake) = self.wakes[place].filter(|wake| *wake <= now) else { continue };
+            now = Instant::now();
+            self.counters.lateness.add(now - wake);
+            self.step(place, now, Input::Timeout);
+            // A machine that wants to be woken in the past again catches up at our pace, not in a busy loop.
+            if let Some(wake) = &mut self.wakes[place] {
+                *wake = (*wake).max(now + TICK / 4);
+            }
+        }
+    }
+
+    fn open_inboxes(&mut self) {
+        // At most one knock for each call is waiting; a call that knocks again meanwhile has its turn next time.
+        for _ in 0..=self.places.len() {
+            let Ok(dialog) = self.ends.knocks.try_recv() else { return };
+            let Some(&place) = self.places.get(&dialog) else { continue };
+            self.act(place, |actor, notes| actor.take_inbox(Instant::now(), notes));
+        }
+        self.bell.ring(); // There may be more.
+    }
+
+    fn obey(&mut self) {
+        for _ in 0..COMMANDS_AT_ONCE {
+            let Ok(command) = self.ends.commands.try_recv() else { return };
+            match command {
+                Command::Start(actor) => self.start(actor),
+                Command::Sip(dialog, input) => self.step_dialog(dialog, Input::Sip(input)),
+                Command::HangUp(dialog, hang_up) => self.step_dialog(dialog, Input::HangUp(hang_up)),
+                Command::BreakOff(cause) => self.break_off_all(cause),
+                Command::Stop => self.stopping = true,
+            }
+        }
+        self.bell.ring(); // There may be more.
+    }
+
+    fn start(&mut self, actor: Box<CallActor>) {
+        let now = Instant::now();
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.calls.push(None);
+            self.wakes.push(None);
+            self.calls.len() - 1
+        });
+        let sockets = actor.sockets();
+        let registered = self
+            .poller
+            .add(sockets.rtp(), name_of(place, false))
+            .and_then(|()| self.poller.add(sockets.rtcp(), name_of(place, true)));
+        self.places.insert(actor.dialog(), place);
+        let (phase, first_step) = self.phases.take(now);
+        self.calls[place] =
+            Some(Resident { actor, allowance_since: now, allowance: [DATAGRAMS_PER_STEP; 2], phase });
+        self.counters.calls.store(self.places.len(), Ordering::Relaxed);
+        match registered {
+            Ok(()) => {
+                self.wakes[place] = Some(first_step);
+                if first_step <= now {
+                    self.step(place, now, Input::Timeout);
+                }
+                // Providers may have reported before the call was here: that knock has found nobody.
+                self.act(place, |actor, _| actor.knock());
+            }
+            Err(_) => self.break_off(place, Cause::InternalError), // Out of descriptors or memory.
+        }
+    }
+
+    fn step_dialog(&mut self, dialog: DialogKey, input: Input<'_>) {
+        // A dialog that is not here any more: its call ended while this was under way.
+        if let Some(&place) = self.places.get(&dialog) {
+            self.step(place, Instant::now(), input);
+        }
+    }
+
+    fn step(&mut self, place: usize, now: Instant, input: Input<'_>) {
+        self.act(place, |actor, notes| Some(actor.step(now, input, notes)));
+    }
+
+    /// Lets a call work. A bug in it ends this call and no other.
+    fn act(
+        &mut self,
+        place: usize,
+        work: impl FnOnce(&mut CallActor, &mut VecDeque<Note>) -> Option<Progress>,
+    ) {
+        let Some(Some(Resident { actor, .. })) = self.calls.get_mut(place) else { return };
+        let notes = &mut self.notes;
+        match catch_unwind(AssertUnwindSafe(|| work(actor, notes))) {
+            Ok(Some(Progress::Wake(wake))) => self.wakes[place] = Some(wake),
+            Ok(Some(Progress::Over)) => self.remove(place, CallActor::finish),
+            Ok(None) => {}
+            Err(_) => {
+                self.counters.panics.fetch_add(1, Ordering::Relaxed);
+                self.break_off(place, Cause::InternalError);
+            }
+        }
+    }
+
+    fn break_off(&mut self, place: usize, cause: Cause) {
+        self.remove(place, |actor, now, notes| actor.break_off(now, cause, notes));
+    }
+
+    fn break_off_all(&mut self, cause: Cause) {
+        for place in 0..self.calls.len() {
+            self.break_off(place, cause);
+        }
+    }
+
+    fn remove(&mut self, place: usize, end: impl FnOnce(CallActor, Instant, &mut VecDeque<Note>)) {
+        let Some(resident) = self.calls.get_mut(place).and_then(Option::take) else { return };
+        let sockets = resident.actor.sockets();
+        self.poller.remove(sockets.rtp());
+        self.poller.remove(sockets.rtcp());
+        self.places.remove(&resident.actor.dialog());
+        self.wakes[place] = None;
+        self.free.push(place);
+        self.phases.give_back(resident.phase);
+        self.counters.calls.store(self.places.len(), Ordering::Relaxed);
+        let notes = &mut self.notes;
+        // What a provider's stream does when it is dropped is not ours either.
+        let ended = catch_unwind(AssertUnwindSafe(|| end(*resident.actor, Instant::now(), notes)));
+        if ended.is_err() {
+            self.counters.panics.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn send_notes(&mut self) {
+        while let Some(note) = self.notes.pop_front() {
+            if let Err(note) = (self.ends.uplink)(note) {
+                self.notes.push_front(note);
+                self.counters.uplink_full.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+impl Resident {
+    fn may_take_datagram(&mut self, now: Instant, from: IpAddr) -> bool {
+        if now.saturating_duration_since(self.allowance_since) >= FRAME {
+            (self.allowance_since, self.allowance) = (now, [DATAGRAMS_PER_STEP; 2]);
+        }
+        let stranger = self.actor.peer().is_some_and(|peer| peer.ip() != from);
+        let allowance = &mut self.allowance[usize::from(stranger)];
+        let may = *allowance > 0;
+        *allowance = allowance.saturating_sub(1);
+        may
+    }
+}
+
+/// How a socket is called in the poller: its call's place, and whether it is the RTCP one.
+const fn name_of(place: usize, is_rtcp: bool) -> u64 {
+    (place as u64) << 1 | is_rtcp as u64
+}
+
+const fn place_of(name: u64) -> (usize, bool) {
+    ((name >> 1) as usize, name & 1 == 1)
+}

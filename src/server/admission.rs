@@ -1,0 +1,431 @@
+//! The one place where it is decided that a call begins, and the table of calls that have.
+//! Lives on the SIP task. Knows slots, ports and threads. What a call does is the machine's business.
+
+use super::{ServerConfig, Services, Status, chance::Chance};
+use crate::{
+    call_actor::{ActorCounters, CallActor, CallParts, Finished, Machine, Providers, sip_input},
+    media_threads::{Command, MediaThread},
+    providers::CallInfo,
+    rtp_socket::{PortsError, RtpPorts, RtpSockets, local_address_towards},
+    sip_transport::Handler,
+};
+use call::{
+    CallId, HangUp,
+    cdr::{Arrival, Cause, Cdr},
+    port_slots::{Grant, PortSlots},
+};
+use sip::{Address, DialogKey, EndpointStatistics, Event, Flow, IncomingInvite};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::{oneshot, watch};
+
+/// Commands for media threads that wait for room. A thread that is this far behind has stopped.
+const UNDELIVERED: usize = 4_096;
+
+/// Keeps call records. Called on the SIP task: it must not wait.
+pub trait RecordSink: Send + Sync {
+    /// A call has its slot and begins.
+    fn begin(&self, cdr: &Cdr);
+    /// A call is over, or was refused: then this is the first that is heard of it.
+    fn end(&self, cdr: &Cdr);
+}
+
+/// Makes a call out of an INVITE. Called on the SIP task: it must not wait.
+pub trait CallBuilder: Send + Sync {
+    /// The trunk that a call comes over, before anything is spent on it; `None`: whatever the server's config says.
+    ///
+    /// # Errors
+    /// [`Refusal`] when no trunk claims it.
+    fn trunk(&self, _invite: &IncomingInvite) -> Result<Option<ArrivalTrunk>, Refusal> {
+        Ok(None)
+    }
+
+    /// The machine of a new call and whom it works with.
+    ///
+    /// # Errors
+    /// [`Refusal`] when nobody here takes such a call.
+    fn build(&self, now: Instant, call: NewCall<'_>) -> Result<BuiltCall, Refusal>;
+}
+
+/// What the trunk of a new call decides before the call is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrivalTrunk {
+    /// Its name, for the record.
+    pub name: String,
+    /// The status that refuses calls over the cap.
+    pub full_status: u16,
+    /// Seconds of the Retry-After of a refusal over the cap; `None`: no such header, so that the carrier takes its next
+    /// route at once.
+    pub retry_after: Option<RangeInclusive<u32>>,
+}
+
+/// A call that has its slot and its sockets.
+pub struct NewCall<'a> {
+    /// Its name.
+    pub call: CallId,
+    /// The INVITE.
+    pub invite: &'a IncomingInvite,
+    /// Its slot.
+    pub grant: Grant,
+    /// Where the caller is to send its RTP.
+    pub media: SocketAddr,
+    /// For SSRC and first sequence numbers.
+    pub seed: u64,
+    /// Wall clock of the INVITE, in microseconds since 1970.
+    pub started_at_us: u64,
+}
+
+/// What a call is made of, as far as the server does not know it.
+pub struct BuiltCall {
+    /// The decisions.
+    pub machine: Box<dyn Machine>,
+    /// What providers may know.
+    pub info: CallInfo,
+    /// Whom it works with.
+    pub providers: Providers,
+}
+
+/// Why a call is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The final status.
+    pub status: u16,
+    /// For the record.
+    pub cause: Cause,
+}
+
+/// What others tell admission.
+pub(super) enum Message {
+    /// A call is over.
+    Finished(Box<Finished>),
+    /// The server stops: no new calls, goodbye to the others.
+    Drain,
+    /// The calls that are left end now.
+    BreakOff(Cause),
+    /// An operator ends a call.
+    HangUp { call: CallId, reply: oneshot::Sender<bool> },
+}
+
+/// A dialog that has or had a call.
+struct Dialog {
+    call: CallId,
+    thread: usize,
+    /// The call has not ended.
+    live: bool,
+}
+
+pub(super) struct Admission {
+    config: ServerConfig,
+    services: Services,
+    threads: Vec<MediaThread>,
+    /// Calls on each thread.
+    loads: Vec<u32>,
+    chance: Chance,
+    counters: Arc<ActorCounters>,
+    slots: PortSlots,
+    ports: RtpPorts,
+    dialogs: HashMap<DialogKey, Dialog>,
+    undelivered: VecDeque<(usize, Command)>,
+    status: Status,
+    publish: watch::Sender<Status>,
+}
+
+impl Handler for Admission {
+    type Message = Message;
+
+    fn event(&mut self, now: Instant, event: Event, commands: &mut Vec<sip::Command>) {
+        match event {
+            Event::Invite(invite) => self.invite(now, &invite, commands),
+            Event::Refused { sip_call_id, from, user, status, .. } => {
+                let arrival = self.arrival(sip_call_id, &from, user);
+                // The endpoint refuses by itself only when it drains or has no memory to give.
+                let cause = if self.status.draining { Cause::Draining } else { Cause::PortsFull };
+                self.count_refused(arrival, Refusal { status, cause }, Duration::ZERO);
+            }
+            event => self.route(event),
+        }
+        self.publish();
+    }
+
+    fn message(&mut self, now: Instant, message: Message, commands: &mut Vec<sip::Command>) {
+        match message {
+            Message::Finished(finished) => self.finished(now, *finished),
+            Message::Drain => {
+                self.status.draining = true;
+                commands.push(sip::Command::Drain(true));
+                self.tell_all(|dialog| Command::HangUp(dialog, HangUp::Drain));
+            }
+            Message::BreakOff(cause) => {
+                for thread in 0..self.threads.len() {
+                    self.tell(thread, Command::BreakOff(cause));
+                }
+            }
+            Message::HangUp { call, reply } => {
+                let found = self.dialogs.iter().find(|(_, dialog)| dialog.live && dialog.call == call);
+                let found = found.map(|(key, dialog)| (*key, dialog.thread));
+                if let Some((key, thread)) = found {
+                    self.tell(thread, Command::HangUp(key, HangUp::Admin));
+                }
+                let _ = reply.send(found.is_some()); // Who asked may have gone.
+            }
+        }
+        self.publish();
+    }
+
+    fn second(&mut self, now: Instant, statistics: &EndpointStatistics, _: &mut Vec<sip::Command>) {
+        self.ports.cool(now);
+        self.deliver();
+        self.status.sip = Arc::new(statistics.clone());
+        self.publish();
+    }
+}
+
+impl Admission {
+    pub(super) fn new(
+        config: ServerConfig,
+        services: Services,
+        threads: Vec<MediaThread>,
+        chance: Chance,
+        counters: Arc<ActorCounters>,
+        publish: watch::Sender<Status>,
+    ) -> Self {
+        let status = publish.borrow().clone();
+        Self {
+            // Ports cool down in their pool, where the sockets are; a slot is only a number.
+            slots: PortSlots::new(config.ports, 0, Duration::ZERO),
+            ports: RtpPorts::new(config.rtp.clone()),
+            loads: vec![0; threads.len()],
+            status,
+            dialogs: HashMap::new(),
+            undelivered: VecDeque::new(),
+            config,
+            services,
+            threads,
+            chance,
+            counters,
+            publish,
+        }
+    }
+
+    fn invite(&mut self, now: Instant, invite: &IncomingInvite, commands: &mut Vec<sip::Command>) {
+        let mut arrival = self.arrival(invite.sip_call_id.clone(), &invite.from, invite.user.clone());
+        let builder = Arc::clone(&self.services.calls);
+        let trunk = builder.trunk(invite).map(|trunk| trunk.unwrap_or_else(|| self.own_trunk()));
+        let mut retry_after = Some(self.config.retry_after.clone());
+        let admitted = trunk.and_then(|trunk| {
+            arrival.trunk = trunk.name;
+            retry_after = trunk.retry_after;
+            self.admit(now, invite, &arrival, trunk.full_status)
+        });
+        let Err(refusal) = admitted else { return };
+        let mut headers = Vec::new();
+        if let (503, Some(seconds)) = (refusal.status, retry_after) {
+            headers.push(("Retry-After".to_owned(), self.chance.within(&seconds).to_string()));
+        }
+        let (dialog, status) = (invite.dialog, refusal.status);
+        commands.push(sip::Command::Respond { dialog, status, reason: None, sdp: None, headers });
+        self.count_refused(arrival, refusal, now.elapsed());
+    }
+
+    fn own_trunk(&self) -> ArrivalTrunk {
+        ArrivalTrunk {
+            name: self.config.trunk.clone(),
+            full_status: self.config.full_status,
+            retry_after: Some(self.config.retry_after.clone()),
+        }
+    }
+
+    /// Takes a slot and its sockets before anything rings, and starts the call. What was taken comes back if the call
+    /// does not begin.
+    fn admit(
+        &mut self,
+        now: Instant,
+        invite: &IncomingInvite,
+        arrival: &Arrival,
+        full_status: u16,
+    ) -> Result<(), Refusal> {
+        let full = Refusal { status: full_status, cause: Cause::PortsFull };
+        if self.status.draining {
+            return Err(Refusal { status: 503, cause: Cause::Draining });
+        }
+        if !self.undelivered.is_empty() {
+            // A thread is a thousand commands behind: one more call would hurt those that are up.
+            return Err(Refusal { status: 503, cause: Cause::PortsFull });
+        }
+        let grant = self.slots.acquire(now).map_err(|_| full)?;
+        let started = self.ports.acquire().map_err(|error| no_ports(&error)).and_then(|sockets| {
+            let sockets = &mut Some(sockets);
+            let started = self.start(now, invite, arrival, grant, sockets);
+            if let Some(sockets) = sockets.take() {
+                self.ports.release(now, sockets);
+            }
+            started
+        });
+        if started.is_err() {
+            self.slots.release(now, grant.slot);
+        }
+        started
+    }
+
+    /// Builds the call and hands it to a thread. Leaves the sockets where they are if that fails.
+    fn start(
+        &mut self,
+        now: Instant,
+        invite: &IncomingInvite,
+        arrival: &Arrival,
+        grant: Grant,
+        sockets: &mut Option<RtpSockets>,
+    ) -> Result<(), Refusal> {
+        let internal_error = Refusal { status: 500, cause: Cause::InternalError };
+        let port = sockets.as_ref().map_or(0, RtpSockets::port);
+        let new = NewCall {
+            call: arrival.call,
+            invite,
+            grant,
+            media: SocketAddr::new(self.media_address(&invite.flow), port),
+            seed: self.chance.number(),
+            started_at_us: arrival.invited_at_us,
+        };
+        let builder = Arc::clone(&self.services.calls);
+        // A bug in building one call must not take the task with it that all calls need.
+        let built = catch_unwind(AssertUnwindSafe(|| builder.build(now, new)));
+        let BuiltCall { machine, info, providers } = built.unwrap_or(Err(internal_error))?;
+        let thread = self.least_loaded();
+        let Some(sockets) = sockets.take() else { return Err(internal_error) };
+        let parts = CallParts {
+            dialog: invite.dialog,
+            invited: now,
+            cdr: Cdr::new(arrival.clone()),
+            slot: grant.slot,
+            sockets,
+            machine,
+            info,
+            providers,
+            trace: Arc::clone(&self.services.trace),
+            counters: Arc::clone(&self.counters),
+            knocker: self.threads[thread].knocker(invite.dialog),
+        };
+        self.services.records.begin(&parts.cdr);
+        let actor = Box::new(CallActor::new(parts));
+        self.status.invites += 1;
+        self.loads[thread] += 1;
+        self.dialogs.insert(invite.dialog, Dialog { call: arrival.call, thread, live: true });
+        self.tell(thread, Command::Start(actor));
+        Ok(())
+    }
+
+    fn finished(&mut self, now: Instant, finished: Finished) {
+        let Finished { dialog, slot, sockets, cdr } = finished;
+        self.ports.release(now, sockets);
+        self.slots.release(now, slot);
+        if let Some(dialog) = self.dialogs.get_mut(&dialog) {
+            dialog.live = false;
+            self.loads[dialog.thread] = self.loads[dialog.thread].saturating_sub(1);
+        }
+        self.services.records.end(&cdr);
+    }
+
+    /// Passes what the endpoint reports to the call it is about.
+    fn route(&mut self, event: Event) {
+        let ended = matches!(event, Event::Ended { .. });
+        let Some((key, input)) = sip_input(event) else { return };
+        let Some(&Dialog { thread, live, .. }) = self.dialogs.get(&key) else { return };
+        if live {
+            self.tell(thread, Command::Sip(key, input));
+        }
+        if ended {
+            self.dialogs.remove(&key);
+        }
+    }
+
+    fn tell_all(&mut self, command: impl Fn(DialogKey) -> Command) {
+        let live = self.dialogs.iter().filter(|(_, dialog)| dialog.live);
+        let live: Vec<_> = live.map(|(key, dialog)| (*key, dialog.thread)).collect();
+        for (key, thread) in live {
+            self.tell(thread, command(key));
+        }
+    }
+
+    /// Commands for one thread arrive in order, however full its queue is.
+    fn tell(&mut self, thread: usize, command: Command) {
+        self.deliver();
+        let behind = self.undelivered.iter().any(|(other, _)| *other == thread);
+        let left = if behind { Some(command) } else { self.threads[thread].try_send(command).err() };
+        if let Some(command) = left {
+            if self.undelivered.len() >= UNDELIVERED {
+                self.status.lost_commands += 1;
+                return;
+            }
+            self.undelivered.push_back((thread, command));
+        }
+    }
+
+    /// Tries again what waits; a thread that is full does not keep the others from theirs.
+    fn deliver(&mut self) {
+        let mut full = vec![false; if self.undelivered.is_empty() { 0 } else { self.threads.len() }];
+        for _ in 0..self.undelivered.len() {
+            let Some((thread, command)) = self.undelivered.pop_front() else { return };
+            let left =
+                if full[thread] { Some(command) } else { self.threads[thread].try_send(command).err() };
+            if let Some(command) = left {
+                full[thread] = true;
+                self.undelivered.push_back((thread, command));
+            }
+        }
+    }
+
+    fn arrival(&mut self, sip_call_id: String, from: &Address, called: String) -> Arrival {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Arrival {
+            call: CallId(self.chance.name()),
+            sip_call_id,
+            invited_at_us: u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX),
+            trunk: self.config.trunk.clone(),
+            caller: from.user.clone(),
+            called,
+        }
+    }
+
+    fn count_refused(&mut self, arrival: Arrival, refusal: Refusal, after: Duration) {
+        self.status.invites += 1;
+        self.status.refused += 1;
+        let after_us = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        self.services.records.end(&Cdr::refused(arrival, refusal.cause, refusal.status, after_us));
+    }
+
+    fn least_loaded(&self) -> usize {
+        let loads = self.loads.iter().enumerate();
+        loads.min_by_key(|(_, load)| **load).map_or(0, |(thread, _)| thread)
+    }
+
+    /// What our SDP says: as configured, as bound, as SIP was addressed, or as routed.
+    fn media_address(&self, flow: &Flow) -> IpAddr {
+        let bound = self.config.rtp.address;
+        let specific = |ip: &IpAddr| !ip.is_unspecified();
+        let addressed = flow.local.ip();
+        let configured = self.config.external_ip.or(Some(bound).filter(specific));
+        let seen = Some(addressed).filter(|ip| specific(ip) && ip.is_ipv4() == bound.is_ipv4());
+        configured.or(seen).or_else(|| local_address_towards(flow.remote.ip()).ok()).unwrap_or(addressed)
+    }
+
+    fn publish(&mut self) {
+        self.status.calls = self.slots.busy();
+        self.status.busiest = self.slots.busiest();
+        self.status.dialogs = self.dialogs.len();
+        self.status.undelivered = self.undelivered.len();
+        self.status.ports = self.ports.statistics();
+        let _ = self.publish.send_replace(self.status.clone());
+    }
+}
+
+/// Ports run out only when others hold them or when the range is smaller than the cap and cooling takes the rest.
+fn no_ports(error: &PortsError) -> Refusal {
+    tracing::warn!(%error, "a call is refused although a slot is free");
+    Refusal { status: 503, cause: Cause::PortsFull }
+}

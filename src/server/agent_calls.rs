@@ -1,0 +1,63 @@
+//! Makes calls for one agent: what every call of it has in common, put together with what the INVITE brought.
+//! Knows where a call's settings come from. Decides nothing about it.
+
+use super::{BuiltCall, CallBuilder, NewCall, Refusal};
+use crate::{call_actor::Providers, providers::CallInfo};
+use call::{Call, CallConfig, CallSetup, Clips};
+use conversation::Agent;
+use jiff::{Timestamp, tz::TimeZone};
+use media::SampleRate;
+use sip::LocalMedia;
+use std::{sync::Arc, time::Instant};
+
+/// The agent that answers every call.
+pub struct AgentCalls {
+    /// Who answers.
+    pub agent: Arc<Agent>,
+    /// Speech that needs no provider.
+    pub clips: Arc<Clips>,
+    /// How its calls behave.
+    pub config: CallConfig,
+    /// Whom they work with.
+    pub providers: Providers,
+    /// Codecs it offers, preferred first.
+    pub codecs: Vec<&'static str>,
+    /// Where "tomorrow" is reckoned.
+    pub time_zone: TimeZone,
+}
+
+impl AgentCalls {
+    fn build_call(&self, now: Instant, new: &NewCall<'_>) -> Call {
+        let started =
+            i64::try_from(new.started_at_us).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
+        let local = LocalMedia {
+            address: new.media.ip(),
+            port: new.media.port(),
+            codecs: self.codecs.clone(),
+            telephone_event: true,
+            session_id: new.seed >> 1, // Fits the 63 bits that some peers read it into.
+            version: 1,
+        };
+        let setup = CallSetup {
+            id: new.call,
+            agent: Arc::clone(&self.agent),
+            clips: Arc::clone(&self.clips),
+            grant: new.grant,
+            offer: new.invite.offer.clone(),
+            local,
+            seed: new.seed,
+            started_at_us: new.started_at_us,
+            today: started.unwrap_or_default().to_zoned(self.time_zone.clone()).date(),
+        };
+        Call::new(now, self.config.clone(), setup)
+    }
+}
+
+impl CallBuilder for AgentCalls {
+    fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
+        let machine = Box::new(self.build_call(now, &new));
+        let language = self.agent.language().to_owned();
+        let info = CallInfo { call: new.call, rate: SampleRate::Hz8000, language };
+        Ok(BuiltCall { machine, info, providers: self.providers.clone() })
+    }
+}

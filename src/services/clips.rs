@@ -1,0 +1,60 @@
+//! Prepared sentences: what an agent can say with every provider dead, rendered before the first call.
+//! Knows which sentences; the voice is the agent's own if it answers, else the one on this machine.
+
+use super::{StartError, stages};
+use crate::providers::{CallInfo, Events, ProviderEvent, TextToSpeech, TtsCommand};
+use call::{CallId, Clip, Clips, TtsEvent};
+use conversation::{Agent, TurnId};
+use media::SampleRate;
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// How long a provider's voice may take for one sentence before the one on this machine says it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Renders the sentences of an agent. The text is what is said, whoever says it.
+pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result<Clips, StartError> {
+    let fallback = agent.fallback();
+    let texts =
+        [agent.greeting(), &fallback.trouble, &fallback.not_heard, &fallback.still_there, &fallback.goodbye];
+    let mut rendered = Vec::with_capacity(texts.len());
+    for text in texts {
+        let samples = match speak(&**tts, agent.language(), text).await {
+            Ok(samples) => samples,
+            Err(reason) => {
+                tracing::warn!(agent = agent.name(), reason, "the agent's voice does not answer: a prepared sentence is spoken by the embedded one");
+                let voice = stages::embedded_tts()?;
+                voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine)?
+            }
+        };
+        rendered.push(Clip { text: text.to_owned(), samples });
+    }
+    let mut clips = rendered.into_iter();
+    let mut next = || clips.next().unwrap_or_default();
+    Ok(Clips { greeting: next(), trouble: next(), not_heard: next(), still_there: next(), goodbye: next() })
+}
+
+/// One sentence, spoken in a session of its own.
+async fn speak(tts: &dyn TextToSpeech, language: &str, text: &str) -> Result<Vec<i16>, String> {
+    let (events, mut inbox) = Events::channel(Arc::new(|| {}));
+    let info = CallInfo { call: CallId(0), rate: SampleRate::Hz8000, language: language.to_owned() };
+    let session = tts.open(&info, events);
+    let turn = TurnId::default();
+    let command = TtsCommand::Speak { turn, sentence: 0, text: text.to_owned() };
+    if !session.send(command) || !session.send(TtsCommand::Finish { turn }) {
+        return Err("the session takes no sentence".into());
+    }
+    let collect = async {
+        let mut samples = Vec::new();
+        while let Some(event) = inbox.recv().await {
+            match event {
+                ProviderEvent::Tts(_, TtsEvent::Audio { samples: more, .. }) => samples.extend(more),
+                ProviderEvent::Tts(_, TtsEvent::SentenceDone { .. }) => return Ok(samples),
+                ProviderEvent::Tts(_, TtsEvent::Failed { reason, .. }) => return Err(reason),
+                ProviderEvent::Stt(_) | ProviderEvent::Llm(..) | ProviderEvent::Tool(..) => {}
+            }
+        }
+        Err("the session ended".into())
+    };
+    timeout(PATIENCE, collect).await.unwrap_or_else(|_| Err("no answer in time".into()))
+}

@@ -1,0 +1,41 @@
+//! From a checked config to everything a server works with: providers, agents, trunks, store and sinks.
+//! Knows which part needs which. Everything that can fail fails here, before the first call.
+
+mod calls;
+mod clips;
+mod records;
+mod stages;
+
+pub use calls::{TrunkCalls, Vocabulary};
+pub use records::{Records, Traces};
+
+use crate::{config::Config, telemetry::metrics::Metrics};
+use calls::AgentServices;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An engine, its model or a voice is missing.
+    #[error("{0}")]
+    Engine(String),
+    /// A provider's client cannot be set up.
+    #[error("{0}")]
+    Provider(String),
+    /// The data directory, or a database in it, cannot be used.
+    #[error("{0}")]
+    DataDir(String),
+}
+
+/// Prepares every agent of the config and the trunks that lead to them. Needs a tokio runtime; providers run on it.
+///
+/// # Errors
+/// [`StartError`] with what to do about it.
+pub async fn prepare(config: Arc<Config>, metrics: &Metrics) -> Result<TrunkCalls, StartError> {
+    let mut agents = BTreeMap::new();
+    for (key, agent) in &config.agents {
+        let services = AgentServices::prepare(&config, key, Arc::clone(agent), metrics).await?;
+        agents.insert(key.clone(), services);
+    }
+    Ok(TrunkCalls::new(config, agents))
+}

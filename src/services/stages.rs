@@ -1,0 +1,138 @@
+//! The providers behind an agent's routes.
+//! Knows which config becomes which client. How a vendor is spoken to is the vendor's file.
+
+use super::StartError;
+use crate::{
+    ai_gateway::AiGateway,
+    config::{
+        Config,
+        target::{Endpoint, LlmTarget, SttTarget, TtsTarget},
+    },
+    providers::{
+        LanguageModel, SpeechToText, TextToSpeech,
+        deepgram::{Deepgram, DeepgramConfig},
+        elevenlabs::{ElevenLabs, ElevenLabsConfig},
+        embedded::EmbeddedTts,
+        fallback::{SttInTurn, TtsInTurn},
+        flow::Flow,
+        openai::{OpenAi, OpenAiConfig},
+    },
+    secret::Secret,
+};
+use conversation::{Agent, Stage};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::runtime::Handle;
+
+/// Threads that speak with the embedded voice: one renders a hundred times faster than it is heard.
+const VOICES: usize = 2;
+
+/// A recogniser, and how many words it knows if they are limited.
+type Recogniser = (Arc<dyn SpeechToText>, Option<usize>);
+
+/// The recogniser of an agent's speech-to-text route.
+pub(super) fn speech_to_text(config: &Config, agent: &Agent) -> Result<Recogniser, StartError> {
+    let route = agent.route(Stage::Stt);
+    let names = config.routes.stt.get(route).map_or(&[][..], |route| &route.targets);
+    let mut targets: Vec<Arc<dyn SpeechToText>> = Vec::new();
+    let mut words = None;
+    for name in names {
+        targets.push(match config.stt.get(name) {
+            Some(SttTarget::Embedded) | None => {
+                let (stt, known) = embedded_stt(config, agent)?;
+                words = known;
+                stt
+            }
+            Some(SttTarget::Deepgram { endpoint, model, language }) => {
+                let mut deepgram = DeepgramConfig::new(key(endpoint), model);
+                deepgram.base_url.clone_from(&endpoint.base_url);
+                deepgram.language.clone_from(language);
+                deepgram.connect_timeout = config.stt_connect;
+                Arc::new(Deepgram::new(deepgram))
+            }
+        });
+    }
+    Ok((SttInTurn::of(targets), words))
+}
+
+#[cfg(feature = "embedded-stt")]
+fn embedded_stt(config: &Config, agent: &Agent) -> Result<Recogniser, StartError> {
+    use crate::providers::embedded::{EmbeddedStt, EmbeddedSttConfig};
+    let stt = EmbeddedStt::new(EmbeddedSttConfig {
+        sentences: agent.example_sentences(),
+        pronunciations: agent.pronunciations().clone(),
+        model_dir: None,
+        max_streams: usize::from(config.server.ports),
+    });
+    match stt {
+        Ok(stt) => {
+            let words = stt.vocabulary();
+            Ok((Arc::new(stt), Some(words)))
+        }
+        Err(error) => Err(StartError::Engine(format!("the embedded recogniser cannot start: {error}"))),
+    }
+}
+
+#[cfg(not(feature = "embedded-stt"))]
+fn embedded_stt(_: &Config, _: &Agent) -> Result<Recogniser, StartError> {
+    let reason = "this build has no embedded recogniser: configure a speech-to-text target, or build with the feature `embedded-stt`";
+    Err(StartError::Engine(reason.to_owned()))
+}
+
+/// The voice of an agent's text-to-speech route.
+pub(super) fn text_to_speech(config: &Config, agent: &Agent) -> Result<Arc<dyn TextToSpeech>, StartError> {
+    let route = agent.route(Stage::Tts);
+    let names = config.routes.tts.get(route).map_or(&[][..], |route| &route.targets);
+    let mut targets: Vec<Arc<dyn TextToSpeech>> = Vec::new();
+    for name in names {
+        targets.push(match config.tts.get(name) {
+            Some(TtsTarget::Embedded) | None => Arc::new(embedded_tts()?),
+            Some(TtsTarget::ElevenLabs { endpoint, model, voice }) => {
+                let mut elevenlabs = ElevenLabsConfig::new(key(endpoint), voice, model);
+                elevenlabs.base_url.clone_from(&endpoint.base_url);
+                elevenlabs.first_audio_timeout = config.call.patience.speech;
+                Arc::new(ElevenLabs::new(elevenlabs))
+            }
+        });
+    }
+    Ok(TtsInTurn::of(targets))
+}
+
+/// The voice on this machine.
+pub(super) fn embedded_tts() -> Result<EmbeddedTts, StartError> {
+    EmbeddedTts::new(Handle::current(), VOICES)
+        .map_err(|error| StartError::Engine(format!("the embedded voice cannot start: {error}")))
+}
+
+/// The gateway of one agent: its flow is a target like any other.
+pub(super) fn gateway(config: &Config, agent: &Arc<Agent>) -> Result<AiGateway, StartError> {
+    let mut targets: BTreeMap<String, Arc<dyn LanguageModel>> = BTreeMap::new();
+    for (name, target) in &config.llm {
+        targets.insert(name.clone(), language_model(name, target, agent)?);
+    }
+    AiGateway::new(config.routes.llm.values().cloned(), targets)
+        .map_err(|error| StartError::Provider(error.to_string()))
+}
+
+fn language_model(
+    name: &str,
+    target: &LlmTarget,
+    agent: &Arc<Agent>,
+) -> Result<Arc<dyn LanguageModel>, StartError> {
+    match target {
+        LlmTarget::Flow => Ok(Arc::new(Flow::new(Arc::clone(agent)))),
+        LlmTarget::OpenAi { endpoint, model, temperature, max_output_tokens } => {
+            let mut openai = OpenAiConfig::new(&endpoint.base_url, endpoint.api_key.clone(), model);
+            openai.temperature = temperature.map(|temperature| temperature as f32);
+            openai.max_tokens = *max_output_tokens;
+            match OpenAi::new(openai) {
+                Ok(openai) => Ok(Arc::new(openai)),
+                Err(failure) => Err(StartError::Provider(format!("[llm.{name}]: {failure}"))),
+            }
+        }
+    }
+}
+
+/// A server of one's own may need no key: then an empty one is sent.
+fn key(endpoint: &Endpoint) -> Secret {
+    endpoint.api_key.clone().unwrap_or_else(|| Secret::new(""))
+}

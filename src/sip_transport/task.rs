@@ -1,0 +1,254 @@
+//! The one task that owns the endpoint: it waits for sockets, requests and timers, and does what the endpoint says.
+//! Decides nothing, and no bytes from outside end it.
+
+use super::{
+    Handler, Request, STREAM_MESSAGES, SipCounters, SipHandle, SipSockets, SipTransportConfig,
+    connections::{Connections, Inbound, connect},
+    listeners::Readable,
+};
+use sip::{Command, Endpoint, Flow, Input, Output, Transport};
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval, sleep, sleep_until},
+};
+
+/// Datagrams worked on before requests and timers get their turn.
+const DATAGRAMS_AT_ONCE: usize = 64;
+
+/// The largest datagram there is.
+const DATAGRAM: usize = 65_535;
+
+/// A connection that was asked for, with those who wait for it.
+type Connected = (io::Result<TcpStream>, oneshot::Sender<io::Result<Flow>>);
+
+/// When an endpoint that panicked is asked again.
+const AFTER_PANIC: Duration = Duration::from_millis(500);
+
+/// How long accepting pauses when the kernel has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
+
+/// Connections of ours under way at once.
+const CONNECTING: usize = 64;
+
+pub(super) struct Task<H: Handler> {
+    sockets: SipSockets,
+    endpoint: Endpoint,
+    handler: H,
+    connections: Connections,
+    counters: Arc<SipCounters>,
+    requests: mpsc::Receiver<Request<H::Message>>,
+    inbound: mpsc::Receiver<Inbound>,
+    connected: (mpsc::Sender<Connected>, mpsc::Receiver<Connected>),
+    wake: Option<Instant>,
+    /// Commands that the handler gave and the endpoint has not taken yet.
+    commands: VecDeque<Command>,
+    /// Flows that turned out to be closed, for the endpoint to know.
+    closed: Vec<Flow>,
+    out: Vec<Output>,
+    buffer: Vec<u8>,
+    stopped: bool,
+}
+
+impl<H: Handler> Task<H> {
+    pub(super) fn new(
+        sockets: SipSockets,
+        endpoint: Endpoint,
+        handler: H,
+        config: SipTransportConfig,
+        (handle, requests): (SipHandle<H::Message>, mpsc::Receiver<Request<H::Message>>),
+    ) -> Self {
+        let (messages, inbound) = mpsc::channel(STREAM_MESSAGES);
+        let counters = Arc::clone(&handle.counters);
+        Self {
+            sockets,
+            endpoint,
+            handler,
+            connections: Connections::new(Arc::new(config), Arc::clone(&counters), messages),
+            counters,
+            requests,
+            inbound,
+            connected: mpsc::channel(CONNECTING),
+            wake: None,
+            commands: VecDeque::new(),
+            closed: Vec::new(),
+            out: Vec::new(),
+            buffer: vec![0; DATAGRAM],
+            stopped: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Far away rather than never: a sleep needs a time.
+        let far = || Instant::now() + Duration::from_secs(3_600);
+        while !self.stopped {
+            let wake = self.wake.unwrap_or_else(far);
+            tokio::select! {
+                readable = self.sockets.readable() => match readable {
+                    Readable::Udp(number) => self.read_datagrams(number),
+                    Readable::Tcp(Ok((stream, remote))) => self.connections.accept(stream, remote),
+                    // The stranger has gone again, or we are out of descriptors.
+                    Readable::Tcp(Err(_)) => sleep(ACCEPT_PAUSE).await,
+                },
+                Some(request) = self.requests.recv() => self.obey(request),
+                Some(inbound) = self.inbound.recv() => self.take_inbound(inbound),
+                Some((stream, reply)) = self.connected.1.recv() => self.take_connected(stream, reply),
+                () = sleep_until(wake.into()) => self.step(Input::Timeout),
+                _ = second.tick() => self.second(),
+            }
+        }
+    }
+
+    fn read_datagrams(&mut self, number: usize) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..DATAGRAMS_AT_ONCE {
+            let Some((flow, length)) = self.sockets.receive(number, &mut buffer) else { break };
+            SipCounters::count(&self.counters.datagrams_in);
+            self.step(Input::Message { flow, bytes: &buffer[..length] });
+        }
+        self.buffer = buffer;
+    }
+
+    fn obey(&mut self, request: Request<H::Message>) {
+        match request {
+            Request::Command(command) => self.step(Input::Command(command)),
+            Request::Message(message) => {
+                self.ask_handler(|handler, commands| handler.message(Instant::now(), message, commands));
+            }
+            Request::Connect { remote, reply } => self.connect(remote, reply),
+            Request::Stop => self.stopped = true,
+        }
+    }
+
+    fn take_inbound(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Message(flow, bytes) => self.step(Input::Message { flow, bytes: &bytes }),
+            Inbound::Closed { flow, cut } => {
+                if cut {
+                    SipCounters::count(&self.counters.connections_cut);
+                }
+                if self.connections.close(&flow) {
+                    self.step(Input::FlowClosed { flow });
+                }
+            }
+        }
+    }
+
+    fn connect(&self, remote: SocketAddr, reply: oneshot::Sender<io::Result<Flow>>) {
+        if let Some(flow) = self.connections.find(remote) {
+            let _ = reply.send(Ok(flow)); // Nobody waits any more: fine.
+            return;
+        }
+        let connected = self.connected.0.clone();
+        let deadline = self.connections.config().connect_deadline;
+        tokio::spawn(async move {
+            let stream = connect(remote, deadline).await;
+            let _ = connected.send((stream, reply)).await;
+        });
+    }
+
+    fn take_connected(&mut self, stream: io::Result<TcpStream>, reply: oneshot::Sender<io::Result<Flow>>) {
+        let flow = stream.and_then(|stream| self.connections.add(stream));
+        if flow.is_ok() {
+            SipCounters::count(&self.counters.connections_out);
+        }
+        let _ = reply.send(flow); // Who asked has gone; the connection idles out.
+    }
+
+    fn second(&mut self) {
+        let mut commands = Vec::new();
+        let Self { handler, endpoint, counters, .. } = self;
+        guard(counters, || handler.second(Instant::now(), endpoint.statistics(), &mut commands));
+        self.run_commands(commands);
+    }
+
+    fn ask_handler(&mut self, ask: impl FnOnce(&mut H, &mut Vec<Command>)) {
+        let mut commands = Vec::new();
+        guard(&self.counters, || ask(&mut self.handler, &mut commands));
+        self.run_commands(commands);
+    }
+
+    fn run_commands(&mut self, commands: Vec<Command>) {
+        self.commands.extend(commands);
+        loop {
+            if let Some(flow) = self.closed.pop() {
+                self.step_once(Input::FlowClosed { flow });
+            } else if let Some(command) = self.commands.pop_front() {
+                self.step_once(Input::Command(command));
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Steps the endpoint, and again with everything that its outputs lead to.
+    fn step(&mut self, input: Input<'_>) {
+        self.step_once(input);
+        self.run_commands(Vec::new());
+    }
+
+    fn step_once(&mut self, input: Input<'_>) {
+        let now = Instant::now();
+        let mut out = std::mem::take(&mut self.out);
+        let Self { endpoint, counters, .. } = self;
+        let stepped = guard(counters, || endpoint.step(now, input, &mut out));
+        // After a panic the endpoint is asked again soon. And one that is never done with a time must not keep us from
+        // everything else.
+        let wake = stepped.unwrap_or_else(|| Some(now + AFTER_PANIC));
+        self.wake = wake.map(|wake| wake.max(now + Duration::from_millis(1)));
+        for output in out.drain(..) {
+            self.carry_out(now, output);
+        }
+        self.out = out;
+    }
+
+    fn carry_out(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Send { flow, bytes } => self.send(&flow, bytes),
+            Output::CloseFlow { flow } => {
+                self.connections.close(&flow);
+            }
+            Output::Event(event) => {
+                let mut commands = Vec::new();
+                guard(&self.counters, || self.handler.event(now, event, &mut commands));
+                self.commands.extend(commands);
+            }
+        }
+    }
+
+    fn send(&mut self, flow: &Flow, bytes: Vec<u8>) {
+        match flow.transport {
+            Transport::Udp => {
+                let sent = self.sockets.send(flow, &bytes).is_ok();
+                let SipCounters { datagrams_out, datagrams_failed, .. } = &*self.counters;
+                SipCounters::count(if sent { datagrams_out } else { datagrams_failed });
+            }
+            Transport::Tcp => {
+                if !self.connections.send(flow, bytes) {
+                    SipCounters::count(&self.counters.stream_messages_failed);
+                    self.closed.push(*flow);
+                }
+            }
+        }
+    }
+}
+
+/// The last resort against a bug: what was being worked on is lost, and nothing else.
+fn guard<T>(counters: &SipCounters, work: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(work)).ok();
+    if done.is_none() {
+        counters.panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!("a panic was caught while working on a SIP message; this is a bug, please report it");
+    }
+    done
+}

@@ -1,0 +1,15 @@
+//! What the server tells about itself: traces, metrics, logs.
+//! Knows events and sinks. Decides nothing; whatever cannot be told in time is dropped and counted.
+
+pub mod call_trace;
+pub mod live;
+pub mod logs;
+pub mod metrics;
+pub mod pii;
+pub mod traces;
+
+pub use call_trace::{CallTrace, NumberedEvent};
+pub use live::{LiveEvent, LiveEvents};
+pub use metrics::Metrics;
+pub use pii::Pii;
+pub use traces::TraceSink;

@@ -1,0 +1,440 @@
+//! What a config file may say, and what its author is told when it says something else.
+#![allow(clippy::unwrap_used, reason = "a test that cannot write its file has failed")]
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+};
+use tandem::config::{
+    Config, ConfigError, LogFormat, Overrides, Problem, Secrets, TEMPLATE,
+    target::{LlmTarget, SttTarget},
+    trunk::NoTrunk,
+};
+
+/// A folder of its own, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("tandem-config-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn load(text: &str) -> Result<Config, Vec<Problem>> {
+    let folder = Folder::new();
+    let file = folder.write("t.toml", text);
+    match Config::load(Some(&file), &Overrides::default()) {
+        Ok(config) => Ok(config),
+        Err(ConfigError::Wrong(problems)) => Err(problems),
+        Err(unreadable @ ConfigError::Unreadable { .. }) => panic!("{unreadable}"),
+    }
+}
+
+/// The problems of a text without the path of its file: `line:column: …`.
+fn problems(text: &str) -> Vec<String> {
+    let problems = load(text).map_or_else(|problems| problems, |config| config.warnings);
+    problems.iter().map(|problem| problem.to_string().rsplit("/t.toml:").next().unwrap().to_owned()).collect()
+}
+
+fn defaults() -> Config {
+    Config::load(None, &Overrides::default()).expect("the defaults are valid")
+}
+
+/// The template with every setting switched on.
+fn uncommented() -> String {
+    let switched_on = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting.to_owned(),
+        Some(_) | None => line.to_owned(),
+    };
+    TEMPLATE.lines().map(|line| switched_on(line) + "\n").collect()
+}
+
+#[test]
+fn a_typo_is_told_with_its_place_and_the_key_that_was_meant() {
+    assert_eq!(problems("[server]\nprots = 50\n"), ["2:1: unknown key `prots`; did you mean `ports`?"]);
+    assert_eq!(
+        problems("[conversatoin]\n"),
+        ["1:2: unknown key `conversatoin`; did you mean `conversation`?"]
+    );
+}
+
+#[test]
+fn one_look_tells_everything_that_is_wrong() {
+    let found = problems(
+        r#"
+colour = "blue"
+
+[server]
+ports = "fifty"
+drain_seconds = -1
+external_ip = "tandem.example"
+
+[sip]
+listen = ["udp:0.0.0.0:5060", "sctp:0.0.0.0:5060"]
+
+[rtp]
+ports = "29999-20000"
+
+[[trunk]]
+name = "one"
+profil = "generic"
+sources = ["carrier.example"]
+called = ["all numbers"]
+
+[[trunk]]
+profile = "genric"
+
+[routes.llm.default]
+targets = ["flaw"]
+
+[agent]
+file = "nowhere.toml"
+
+[log]
+format = "jsno"
+"#,
+    );
+    for expected in [
+        "2:1: unknown key `colour`; known here: server, sip, ",
+        "5:9: invalid type: string \"fifty\"; write a whole number",
+        "6:17: -1 is out of range; write a number from 0 to 3600",
+        "7:15: `tandem.example` is not an IP address; write one",
+        "10:31: `sctp:0.0.0.0:5060` does not begin with udp: or tcp:; write",
+        "13:9: `29999-20000` ends below its start; write 20000-29999",
+        "17:1: unknown key `profil`; did you mean `profile`?",
+        "18:12: `carrier.example` is not an address or a network; write",
+        "19:11: no called number begins with `all numbers`; write",
+        "21:1: this trunk has no name; write",
+        "22:11: unknown profile `genric`; did you mean `generic`?",
+        "25:12: there is no target [llm.flaw]; did you mean `flow`?",
+        "28:8: the agent file `nowhere.toml` cannot be read: ",
+        "31:10: `jsno` is not a choice; did you mean `json`?",
+    ] {
+        assert!(
+            found.iter().any(|line| line.starts_with(expected)),
+            "{expected}\nis not in\n{}",
+            found.join("\n")
+        );
+    }
+    assert_eq!(found.len(), 14, "{}", found.join("\n"));
+    let line = |problem: &String| problem.split(':').next().and_then(|line| line.parse::<u32>().ok());
+    assert!(found.iter().map(line).is_sorted(), "in the order of the file: {}", found.join("\n"));
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_place() {
+    let found = problems("[server\nports = 50\n[http]\nlisten = \n");
+    assert!(found.len() >= 2 && found[0].starts_with("1:8: not TOML: "), "{found:?}");
+    assert!(found.iter().any(|line| line.starts_with("4:")), "{found:?}");
+}
+
+#[test]
+fn nothing_that_can_be_in_a_file_makes_the_reader_panic() {
+    for text in [
+        "",
+        "\u{feff}",
+        "[[server]]",
+        "trunk = 1",
+        "trunk = [1]",
+        "stt = \"x\"",
+        "[stt]\nx = 1",
+        "a.b.c = [[[]]]",
+    ] {
+        let _ = load(text);
+    }
+    let text = uncommented();
+    for cut in (0..text.len()).step_by(151).filter(|cut| text.is_char_boundary(*cut)) {
+        let _ = load(&text[..cut]);
+    }
+}
+
+#[test]
+fn the_defaults_take_every_call_with_the_demo_agent_and_the_embedded_engines() {
+    let config = defaults();
+    let trunk = config.trunk_for(ip("198.51.100.9"), "anything").expect("open");
+    assert_eq!(
+        (trunk.name.as_str(), trunk.profile.codecs[0], trunk.profile.at_cap.status),
+        ("open", "PCMU", 503)
+    );
+    assert!(config.agents.contains_key(&trunk.agent));
+    assert!(matches!(config.stt[&config.routes.stt["default"].targets[0]], SttTarget::Embedded));
+    assert!(matches!(config.llm[&config.routes.llm["default"].targets[0].0], LlmTarget::Flow));
+    assert!(config.tts.contains_key(&config.routes.tts["default"].targets[0]));
+    assert!(config.http.listen.ip().is_loopback() && config.warnings.is_empty());
+    assert!(config.rtp.ports.pairs() >= usize::from(config.server.ports));
+}
+
+#[test]
+fn with_a_trunk_strangers_are_refused_and_unknown_numbers_too() {
+    let config = load(
+        "[[trunk]]\nname = \"a\"\nsources = [\"192.0.2.0/24\"]\ncalled = [\"+49\"]\n[[trunk]]\nname = \"b\"\nsources = [\"192.0.2.7\"]\n",
+    )
+    .expect("valid");
+    let name = |source, called| config.trunk_for(ip(source), called).map(|trunk| trunk.name.as_str());
+    assert_eq!(name("192.0.2.1", "+4930123"), Ok("a"));
+    assert_eq!(name("192.0.2.1", "+1800"), Err(NoTrunk::UnknownNumber));
+    assert_eq!(name("192.0.2.7", "+1800"), Ok("b"));
+    assert_eq!(name("198.51.100.1", "+4930123"), Err(NoTrunk::UnknownSource));
+    assert_eq!((NoTrunk::UnknownSource.status(), NoTrunk::UnknownNumber.status()), (403, 404));
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_trunk_behind_one_that_takes_everything_is_pointed_out() {
+    let found = problems("[[trunk]]\nname = \"all\"\n[[trunk]]\nname = \"late\"\n");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("3:1: warning: no call reaches this trunk: `all` above"), "{found:?}");
+}
+
+#[test]
+fn a_profile_may_be_a_file_of_ones_own_and_its_typos_are_told() {
+    let folder = Folder::new();
+    folder.write("pbx.toml", "[media]\ncodecs = [\"PCMA\"]\n[at_cap]\nstatus = 486\nretry_after = 3\n");
+    let file = folder.write("t.toml", "[[trunk]]\nname = \"pbx\"\nprofile = \"pbx.toml\"\n");
+    let Err(ConfigError::Wrong(found)) = Config::load(Some(&file), &Overrides::default()) else {
+        panic!("not refused")
+    };
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert!(
+        found[1].contains("pbx.toml:5:1: unknown key `retry_after`; did you mean `retry_after_seconds`?"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("pbx.toml:4:10: warning: 486 is not among failover_codes"), "{found:?}");
+}
+
+#[test]
+fn an_agent_file_is_understood_with_its_knowledge_before_the_first_call() {
+    let folder = Folder::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let demo = std::fs::read_to_string(root.join("agents/demo.toml")).unwrap();
+    let text = demo.replace("demo-hours.md", "hours.md").replace("stt = \"default\"", "stt = \"defualt\"");
+    folder.write("mine.toml", &text);
+    let file = folder.write("t.toml", "[agent]\nfile = \"mine.toml\"\n");
+    let told = || match Config::load(Some(&file), &Overrides::default()) {
+        Err(ConfigError::Wrong(problems)) => {
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(told().contains("mine.toml: its knowledge file `hours.md` cannot be read"), "{}", told());
+    folder.write("hours.md", "# Hours\n\nWe are open from nine to five.\n");
+    assert!(
+        told().contains("names the route [routes.stt.defualt], which is not there; did you mean `default`?"),
+        "{}",
+        told()
+    );
+    folder.write("mine.toml", &text.replace("[agent]", "[agnet]"));
+    assert!(told().contains("mine.toml:4:2: "), "{}", told());
+}
+
+#[test]
+fn a_missing_secret_is_named_and_a_present_one_is_never_shown() {
+    let target = "[llm.gpt]\nprovider = \"openai\"\nmodel = \"m\"\n";
+    let route = "[routes.llm.default]\ntargets = [\"gpt\", \"flow\"]\n";
+    let found = problems(&format!("{target}api_key = \"env:TANDEM_NO_SUCH_KEY\"\n{route}"));
+    assert_eq!(
+        found,
+        ["4:11: environment variable TANDEM_NO_SUCH_KEY is not set; provide it before the start"]
+    );
+
+    let found = problems(&format!("{target}api_key = \"sk-verysecret\"\n{route}"));
+    assert!(
+        found[0].starts_with("4:11: a secret is written as env:NAME or file:PATH")
+            && !found[0].contains("verysecret")
+    );
+
+    let folder = Folder::new();
+    folder.write("key", "sk-verysecret\n");
+    let file = folder.write("t.toml", &format!("{target}api_key = \"file:key\"\n{route}"));
+    let config = Config::load(Some(&file), &Overrides::default()).expect("the key is there");
+    let LlmTarget::OpenAi(target) = &config.llm["gpt"] else { panic!("not openai") };
+    assert_eq!(target.api_key.as_ref().map(|key| key.expose()), Some("sk-verysecret"));
+    assert!(!format!("{config:?}").contains("verysecret"));
+}
+
+#[test]
+fn a_target_without_what_its_provider_needs_is_refused() {
+    let found = problems(
+        "[stt.dg]\nprovider = \"deepgran\"\n[tts.el]\nprovider = \"elevenlabs\"\nbase_url = \"https://x\"\n",
+    );
+    for expected in [
+        "2:12: `deepgran` is not a choice; did you mean `deepgram`?",
+        "3:6: the target `el` needs a model; write",
+        "3:6: the target `el` needs a voice; write",
+        "5:12: `https://x` is not an address of this provider; write wss:// or ws://HOST",
+    ] {
+        assert!(
+            found.iter().any(|line| line.starts_with(expected)),
+            "{expected}\nis not in\n{}",
+            found.join("\n")
+        );
+    }
+}
+
+#[test]
+fn a_target_that_no_route_leads_to_is_pointed_out() {
+    let found = problems(
+        "[llm.local]\nprovider = \"openai\"\nmodel = \"m\"\nbase_url = \"http://127.0.0.1:8000/v1\"\n",
+    );
+    assert!(found[0].starts_with("1:6: warning: no route leads to the target `local`"), "{found:?}");
+}
+
+#[test]
+fn a_cap_that_the_port_range_cannot_hold_is_refused() {
+    let found = problems("[rtp]\nports = \"20000-20019\"\n");
+    assert_eq!(
+        found,
+        [
+            "2:9: 20000-20019 holds 10 calls (two ports each), but the cap allows 50; widen rtp.ports or lower server.ports"
+        ]
+    );
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let folder = Folder::new();
+    let file = folder.write("t.toml", "[server]\nports = 10\n[sip]\nlisten = [\"udp:0.0.0.0:5060\"]\n");
+    let overrides = Overrides {
+        sip: vec!["tcp:127.0.0.1:5070".parse().unwrap()],
+        rtp: Some("127.0.0.1:40000-40099".parse().unwrap()),
+        http: Some("127.0.0.1:0".parse().unwrap()),
+        data_dir: Some("elsewhere".into()),
+        ports: Some(20),
+        seed: Some(7),
+        log: Some(LogFormat::Json),
+    };
+    let config = Config::load(Some(&file), &overrides).expect("valid");
+    assert_eq!((config.server.ports, config.server.seed, config.log.format), (20, Some(7), LogFormat::Json));
+    assert_eq!(config.sip.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["tcp:127.0.0.1:5070"]);
+    assert_eq!((config.rtp.ports.to_string().as_str(), config.http.listen.port()), ("40000-40099", 0));
+    assert_eq!(config.server.data_dir, Path::new("elsewhere"));
+}
+
+#[test]
+fn the_template_repeats_every_default_truthfully() {
+    let folder = Folder::new();
+    let mut text = uncommented().replace("seed = 1\n", "").replace("external_ip = \"203.0.113.9\"\n", "");
+    text = text
+        .replace("threads = 2\n", "")
+        .replace("Tandem/VERSION", concat!("Tandem/", env!("CARGO_PKG_VERSION")));
+    let file = folder.write("t.toml", &text);
+    let written = Config::load_with(Some(&file), &Overrides::default(), Secrets::Noted).expect("valid");
+    let mut default = defaults();
+    default.server.data_dir = folder.0.join(&default.server.data_dir);
+    assert_eq!(written.server, default.server);
+    assert_eq!((&written.sip, &written.rtp, &written.http), (&default.sip, &default.rtp, &default.http));
+    assert_eq!(written.media, default.media);
+    assert_eq!(format!("{:?}", written.call), format!("{:?}", default.call));
+    assert_eq!((&written.routes, &written.log), (&default.routes, &default.log));
+    assert!(written.agents.keys().eq(default.agents.keys()));
+    assert_eq!(written.trunks[0].profile, default.trunks[0].profile);
+}
+
+/// The keys that are known at a place, as the reader itself lists them when it meets a key that it does not know.
+fn known_keys(section: &str) -> BTreeSet<String> {
+    let found = problems(&format!("{section}\nxxxxxxxxxxxxxxxxxxxx = 1\n"));
+    let list = found.iter().find_map(|line| line.split_once("xxx`; known here: ")).expect("an unknown key").1;
+    list.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_template_holds_every_key_there_is() {
+    let template: toml::Table = uncommented().parse().expect("the template is TOML");
+    let sections: BTreeSet<String> = template.keys().cloned().collect();
+    assert_eq!(sections, known_keys(""));
+    let inner = |path: &[&str]| {
+        let found = path.iter().fold(&template, |table, name| {
+            let value = &table[*name];
+            value.get(0).unwrap_or(value).as_table().expect("a table, or an array of them")
+        });
+        found.keys().cloned().collect::<BTreeSet<_>>()
+    };
+    for section in [
+        "server",
+        "sip",
+        "rtp",
+        "http",
+        "media",
+        "conversation",
+        "timeouts_ms",
+        "budgets_ms",
+        "agent",
+        "log",
+        "routes",
+    ] {
+        assert_eq!(inner(&[section]), known_keys(&format!("[{section}]")), "[{section}]");
+    }
+    assert_eq!(inner(&["trunk"]), known_keys("[[trunk]]"));
+    for (path, header) in [
+        (&["stt", "deepgram"][..], "[stt.x]"),
+        (&["llm", "gpt"], "[llm.x]"),
+        (&["tts", "elevenlabs"], "[tts.x]"),
+        (&["routes", "stt", "default"], "[routes.stt.x]"),
+        (&["routes", "llm", "default"], "[routes.llm.x]"),
+        (&["routes", "tts", "default"], "[routes.tts.x]"),
+    ] {
+        assert_eq!(inner(path), known_keys(header), "{header}");
+    }
+}
+
+fn tandem(arguments: &[&str], folder: &Folder) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tandem")).args(arguments).current_dir(&folder.0).output().unwrap()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+#[test]
+fn init_writes_a_file_that_check_accepts_and_never_replaces_one_unasked() {
+    let folder = Folder::new();
+    assert_eq!(code(&tandem(&["init"], &folder)), Some(0));
+    let checked = tandem(&["check", "tandem.toml"], &folder);
+    assert_eq!(code(&checked), Some(0), "{checked:?}");
+    folder.write("tandem.toml", "mine");
+    assert_eq!(code(&tandem(&["init"], &folder)), Some(1));
+    assert_eq!(std::fs::read_to_string(folder.0.join("tandem.toml")).unwrap(), "mine");
+    assert_eq!(code(&tandem(&["init", "--force"], &folder)), Some(0));
+    folder.write("on.toml", &uncommented());
+    let checked = tandem(&["check", "on.toml"], &folder);
+    assert_eq!(code(&checked), Some(0), "{checked:?}");
+}
+
+#[test]
+fn check_exits_with_what_it_found() {
+    let folder = Folder::new();
+    folder.write("bad.toml", "[server]\nprots = 1\n[http]\nlisten = \"here\"\n");
+    let checked = tandem(&["check", "bad.toml"], &folder);
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(code(&checked), Some(1));
+    assert!(text.contains("bad.toml:2:1: unknown key `prots`; did you mean `ports`?"), "{text}");
+    assert!(
+        text.contains("bad.toml:4:10: `here` is not") && text.contains("bad.toml: 2 errors, 0 warnings"),
+        "{text}"
+    );
+    let checked = tandem(&["check", "absent.toml"], &folder);
+    assert_eq!(code(&checked), Some(2), "{checked:?}");
+    assert_eq!(code(&tandem(&["chekc"], &folder)), Some(2));
+}
