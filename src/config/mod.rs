@@ -15,7 +15,6 @@ pub mod target;
 pub mod trunk;
 mod value;
 
-pub use crate::telemetry::logs::LogFormat;
 pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
@@ -170,6 +169,15 @@ pub struct Http {
 pub struct Media {
     /// Threads that calls live on; one less than cores when absent.
     pub threads: Option<usize>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object in each line.
+    Json,
 }
 
 /// What is written to standard error: `[log]`.
