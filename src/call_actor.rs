@@ -166,6 +166,8 @@ pub struct CallActor {
     frames_dropped: u64,
     /// Speech-to-text had no room for the wish for a final; it goes before the next frame.
     finalize_waits: bool,
+    /// Where RTP was last sent to.
+    peer: Option<SocketAddr>,
     /// The INVITE has its final response.
     responded: bool,
     /// The dialog is over or about to be: there is no BYE to send any more.
@@ -192,6 +194,7 @@ impl CallActor {
             refused: VecDeque::new(),
             frames_dropped: 0,
             finalize_waits: false,
+            peer: None,
             responded: false,
             dialog_over: false,
         }
@@ -205,6 +208,11 @@ impl CallActor {
     /// The leg's sockets.
     pub const fn sockets(&self) -> &RtpSockets {
         &self.parts.sockets
+    }
+
+    /// Where it sends its RTP, once it does.
+    pub const fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     /// Steps the machine and does what it asks for.
@@ -287,7 +295,10 @@ impl CallActor {
     /// Not async, and nothing in here may wait.
     fn carry_out(&mut self, now: Instant, output: Output, notes: &mut VecDeque<Note>) {
         match output {
-            Output::SendRtp { to, datagram } => self.send(self.parts.sockets.rtp(), to, &datagram),
+            Output::SendRtp { to, datagram } => {
+                self.peer = Some(to);
+                self.send(self.parts.sockets.rtp(), to, &datagram);
+            }
             Output::SendRtcp { to, datagram } => self.send(self.parts.sockets.rtcp(), to, &datagram),
             Output::Sip(output) => notes.push_back(self.tell_dialog(output)),
             Output::Hear(frame) => self.hear(now, SttCommand::Audio(frame)),

@@ -3,11 +3,12 @@
 //! `ai_gateway` runs the routes' decisions; `call_actor` carries out what a call decides; `caller` is the built-in SIP
 //! caller; `cli` the commands; `config` the file as written and as checked; `http` the API; `media_threads` where calls
 //! live; `providers` the three traits and one file per vendor; `rtp_socket` a leg's sockets; `secret` what must never be
-//! printed; `server` joins all of it; `sip_transport` the SIP sockets; `store` the database; `telemetry` traces, metrics
+//! printed; `server` joins all of it; `services` prepares what it works with; `sip_transport` the SIP sockets; `store` the database; `telemetry` traces, metrics
 //! and logs; `tools` what agents can do.
 
 pub mod ai_gateway;
 pub mod call_actor;
+pub mod caller;
 pub mod cli;
 pub mod config;
 pub mod http;
@@ -16,6 +17,7 @@ pub mod providers;
 pub mod rtp_socket;
 pub mod secret;
 pub mod server;
+pub mod services;
 pub mod sip_transport;
 pub mod store;
 pub mod telemetry;

@@ -64,8 +64,8 @@ pub struct ThreadCounters {
     pub uplink_full: AtomicU64,
 }
 
-/// Datagrams a call takes in each 20 ms on both sockets together; a stream of 2.5 ms packets needs 8. What is over
-/// that is a flood, and is thrown away unread.
+/// Datagrams a call takes in each 20 ms from its peer's address, and as many from all others together; a stream of
+/// 2.5 ms packets needs 8. What is over that is a flood, and is thrown away unread.
 pub const DATAGRAMS_PER_STEP: u32 = 200;
 
 /// One media thread, as others see it.

@@ -223,8 +223,8 @@ impl Phone {
         self.over
     }
 
-    const fn key(&self) -> DialogKey {
-        DialogKey(1)
+    fn key(&self) -> DialogKey {
+        DialogKey::outgoing(1)
     }
 
     fn invite(&self) -> OutgoingInvite {

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod init;
+pub mod serve;
 pub mod serve_args;
 pub mod trace;
 
@@ -19,6 +20,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve_args::ServeArgs),
+    Trace(trace::Args),
     Init(init::Args),
     Check(check::Args),
     Trace(trace::Args),
@@ -58,6 +61,8 @@ impl From<Exit> for ExitCode {
 /// Runs the command that the arguments name. Wrong arguments end the program with 2.
 pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args, |_| Vec::new()),
         Command::Trace(args) => trace::run(&args),

@@ -17,6 +17,7 @@ use sip::DialogKey;
 use std::{
     collections::{HashMap, VecDeque},
     io,
+    net::IpAddr,
     num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering, mpsc},
@@ -53,7 +54,8 @@ struct Resident {
     actor: Box<CallActor>,
     /// When it was last given a fresh allowance of datagrams.
     allowance_since: Instant,
-    allowance: u32,
+    /// Datagrams it may still take from its peer, and from strangers: their flood must not take the peer's place.
+    allowance: [u32; 2],
     /// The part of a frame in which its heartbeat falls.
     phase: usize,
 }
@@ -116,7 +118,8 @@ impl Thread {
             sleep_to_next(TICK);
             return;
         }
-        let mut timeout = self.wakes.iter().flatten().min().map(|wake| wake.saturating_duration_since(Instant::now()));
+        let mut timeout =
+            self.wakes.iter().flatten().min().map(|wake| wake.saturating_duration_since(Instant::now()));
         if !self.notes.is_empty() {
             timeout = Some(timeout.map_or(TICK, |timeout| timeout.min(TICK)));
         }
@@ -154,7 +157,7 @@ impl Thread {
         let socket = if is_rtcp { sockets.rtcp() } else { sockets.rtp() };
         let Received::Datagram { length, from } = receive(socket, &mut buffer) else { return };
         let now = Instant::now();
-        if !resident.may_take_datagram(now) {
+        if !resident.may_take_datagram(now, from.ip()) {
             self.counters.datagrams_over_rate.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -216,7 +219,8 @@ impl Thread {
             .and_then(|()| self.poller.add(sockets.rtcp(), name_of(place, true)));
         self.places.insert(actor.dialog(), place);
         let (phase, first_step) = self.phases.take(now);
-        self.calls[place] = Some(Resident { actor, allowance_since: now, allowance: DATAGRAMS_PER_STEP, phase });
+        self.calls[place] =
+            Some(Resident { actor, allowance_since: now, allowance: [DATAGRAMS_PER_STEP; 2], phase });
         self.counters.calls.store(self.places.len(), Ordering::Relaxed);
         match registered {
             Ok(()) => {
@@ -301,12 +305,14 @@ impl Thread {
 }
 
 impl Resident {
-    fn may_take_datagram(&mut self, now: Instant) -> bool {
+    fn may_take_datagram(&mut self, now: Instant, from: IpAddr) -> bool {
         if now.saturating_duration_since(self.allowance_since) >= FRAME {
-            (self.allowance_since, self.allowance) = (now, DATAGRAMS_PER_STEP);
+            (self.allowance_since, self.allowance) = (now, [DATAGRAMS_PER_STEP; 2]);
         }
-        let may = self.allowance > 0;
-        self.allowance = self.allowance.saturating_sub(1);
+        let stranger = self.actor.peer().is_some_and(|peer| peer.ip() != from);
+        let allowance = &mut self.allowance[usize::from(stranger)];
+        let may = *allowance > 0;
+        *allowance = allowance.saturating_sub(1);
         may
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod deepgram;
 pub mod elevenlabs;
+pub mod embedded;
+pub mod fallback;
 pub mod flow;
 pub mod openai;
 mod websocket;

@@ -229,9 +229,8 @@ fn in_band_failure(error: &Value, otherwise: FailureClass) -> Failure {
         ("insufficient_quota", _) | (_, "insufficient_quota") => FailureClass::Quota,
         ("rate_limit_exceeded", _) => FailureClass::RateLimited,
         ("invalid_api_key", _) | (_, "authentication_error") => FailureClass::Auth,
-        ("context_length_exceeded" | "model_not_found", _) | (_, "invalid_request_error") => {
-            if otherwise == FailureClass::Auth { otherwise } else { FailureClass::BadRequest }
-        }
+        ("context_length_exceeded" | "model_not_found", _) => FailureClass::BadRequest,
+        (_, "invalid_request_error") if otherwise == FailureClass::Internal => FailureClass::BadRequest,
         (_, "overloaded_error" | "unavailable_error") => FailureClass::Overloaded,
         (_, _) => otherwise,
     };

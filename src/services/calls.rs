@@ -24,9 +24,19 @@ pub struct TrunkCalls {
     agents: BTreeMap<String, AgentServices>,
 }
 
+/// What an embedded recogniser can understand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vocabulary {
+    /// Whose.
+    pub agent: String,
+    /// How many different words.
+    pub words: usize,
+}
+
 /// One agent, ready for calls.
 pub(super) struct AgentServices {
     calls: AgentCalls,
+    vocabulary: Option<Vocabulary>,
     gateway: Arc<AgentModels>,
     tools: ToolRunner,
 }
@@ -34,6 +44,11 @@ pub(super) struct AgentServices {
 impl TrunkCalls {
     pub(super) fn new(config: Arc<Config>, agents: BTreeMap<String, AgentServices>) -> Self {
         Self { config, agents }
+    }
+
+    /// The agents that can only understand the words of their file.
+    pub fn vocabulary(&self) -> Vec<Vocabulary> {
+        self.agents.values().filter_map(|agent| agent.vocabulary.clone()).collect()
     }
 
     fn trunk_of(&self, invite: &IncomingInvite) -> Result<&Trunk, Refusal> {
@@ -71,7 +86,8 @@ impl AgentServices {
         agent: Arc<Agent>,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
-        let stt = stages::speech_to_text(config, &agent)?;
+        let (stt, words) = stages::speech_to_text(config, &agent)?;
+        let vocabulary = words.map(|words| Vocabulary { agent: agent.name().to_owned(), words });
         let tts = stages::text_to_speech(config, &agent)?;
         let route = agent.route(Stage::Llm).to_owned();
         let gateway = Arc::new(AgentModels { gateway: stages::gateway(config, &agent)?, route });
@@ -93,7 +109,7 @@ impl AgentServices {
             codecs,
             time_zone: TimeZone::system(),
         };
-        Ok(Self { calls, gateway, tools })
+        Ok(Self { calls, vocabulary, gateway, tools })
     }
 }
 

@@ -6,7 +6,7 @@ mod clips;
 mod records;
 mod stages;
 
-pub use calls::TrunkCalls;
+pub use calls::{TrunkCalls, Vocabulary};
 pub use records::{Records, Traces};
 
 use crate::{config::Config, telemetry::metrics::Metrics};

@@ -26,14 +26,22 @@ use tokio::runtime::Handle;
 /// Threads that speak with the embedded voice: one renders a hundred times faster than it is heard.
 const VOICES: usize = 2;
 
+/// A recogniser, and how many words it knows if they are limited.
+type Recogniser = (Arc<dyn SpeechToText>, Option<usize>);
+
 /// The recogniser of an agent's speech-to-text route.
-pub(super) fn speech_to_text(config: &Config, agent: &Agent) -> Result<Arc<dyn SpeechToText>, StartError> {
+pub(super) fn speech_to_text(config: &Config, agent: &Agent) -> Result<Recogniser, StartError> {
     let route = agent.route(Stage::Stt);
     let names = config.routes.stt.get(route).map_or(&[][..], |route| &route.targets);
     let mut targets: Vec<Arc<dyn SpeechToText>> = Vec::new();
+    let mut words = None;
     for name in names {
         targets.push(match config.stt.get(name) {
-            Some(SttTarget::Embedded) | None => embedded_stt(config, agent)?,
+            Some(SttTarget::Embedded) | None => {
+                let (stt, known) = embedded_stt(config, agent)?;
+                words = known;
+                stt
+            }
             Some(SttTarget::Deepgram { endpoint, model, language }) => {
                 let mut deepgram = DeepgramConfig::new(key(endpoint), model);
                 deepgram.base_url.clone_from(&endpoint.base_url);
@@ -43,11 +51,11 @@ pub(super) fn speech_to_text(config: &Config, agent: &Agent) -> Result<Arc<dyn S
             }
         });
     }
-    Ok(SttInTurn::of(targets))
+    Ok((SttInTurn::of(targets), words))
 }
 
 #[cfg(feature = "embedded-stt")]
-fn embedded_stt(config: &Config, agent: &Agent) -> Result<Arc<dyn SpeechToText>, StartError> {
+fn embedded_stt(config: &Config, agent: &Agent) -> Result<Recogniser, StartError> {
     use crate::providers::embedded::{EmbeddedStt, EmbeddedSttConfig};
     let stt = EmbeddedStt::new(EmbeddedSttConfig {
         sentences: agent.example_sentences(),
@@ -56,13 +64,16 @@ fn embedded_stt(config: &Config, agent: &Agent) -> Result<Arc<dyn SpeechToText>,
         max_streams: usize::from(config.server.ports),
     });
     match stt {
-        Ok(stt) => Ok(Arc::new(stt)),
+        Ok(stt) => {
+            let words = stt.vocabulary();
+            Ok((Arc::new(stt), Some(words)))
+        }
         Err(error) => Err(StartError::Engine(format!("the embedded recogniser cannot start: {error}"))),
     }
 }
 
 #[cfg(not(feature = "embedded-stt"))]
-fn embedded_stt(_: &Config, _: &Agent) -> Result<Arc<dyn SpeechToText>, StartError> {
+fn embedded_stt(_: &Config, _: &Agent) -> Result<Recogniser, StartError> {
     let reason = "this build has no embedded recogniser: configure a speech-to-text target, or build with the feature `embedded-stt`";
     Err(StartError::Engine(reason.to_owned()))
 }

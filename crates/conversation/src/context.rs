@@ -3,6 +3,7 @@
 
 use crate::{
     agent::Agent,
+    grammar::day_name,
     request::{LlmRequest, Message, ToolCall},
     turn::TurnId,
 };
@@ -157,7 +158,8 @@ impl Context {
 
     /// What to ask the model now.
     pub fn request(&self, agent: &Agent, today: Date) -> LlmRequest {
-        let mut system = self.system.clone();
+        let weekday = day_name(today);
+        let mut system = format!("{}\n\nToday is {weekday}, {today}.", self.system);
         if self.dropped > 0 {
             system.push_str(&format!(
                 "\n\nThe beginning of this call is left out ({} messages).",

@@ -14,7 +14,7 @@ use crate::{
 use talk::{Act, Results, Talk};
 
 /// What the agent does next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FlowReply {
     /// What it says, word by word; together they are the text.
     pub pieces: Vec<String>,
@@ -24,6 +24,14 @@ pub struct FlowReply {
     pub expect: Expectation,
     /// Whether the call ends once this is said.
     pub end_call: bool,
+}
+
+impl std::fmt::Debug for FlowReply {
+    /// Leaves the words out: they repeat the caller's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { pieces, tool_calls, expect, end_call } = self;
+        write!(f, "FlowReply({} words, {tool_calls:?}, {expect:?}, end: {end_call})", pieces.len())
+    }
 }
 
 /// Answers the last message of a request. Assistant messages may come from anywhere: only what the caller said and what

@@ -6,6 +6,6 @@ mod spoken;
 
 pub(crate) use pattern::{Pattern, Piece, scatter};
 pub(crate) use spoken::{
-    SpokenTime, capital, day_words, digit_words, is_value_word, number_words, parse_day, parse_name,
-    parse_time, spoken_digits, time_words, words, yes_no,
+    SpokenTime, capital, day_name, day_words, digit_words, is_value_word, number_words, parse_day,
+    parse_name, parse_time, spoken_digits, time_words, words, yes_no,
 };

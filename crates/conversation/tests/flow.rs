@@ -331,6 +331,33 @@ fn every_question_says_what_it_expects() {
 }
 
 #[test]
+fn politeness_is_answered_and_declining_is_not_thanks() {
+    talk(&[
+        ("hello", "Hello. What can I do for you?"),
+        ("opening hours", "We are open"),
+        ("thank you", "You are welcome."),
+    ]);
+    let phone = talk(&[
+        ("book an appointment for thursday at ten", "last name"),
+        ("smith", "Shall I book that?"),
+        ("no thanks", "What should I change"),
+        ("nothing, forget it", "let us start over"),
+        ("can i talk to a person", "Is there anything else?"),
+        ("no thanks", "Goodbye"),
+    ]);
+    assert!(phone.last.end_call);
+}
+
+#[test]
+fn sounds_of_thinking_are_no_answer() {
+    talk(&[
+        ("book an appointment", "For which day?"),
+        ("um", "For which day?"),
+        ("uh tuesday", "For tomorrow I have"),
+    ]);
+}
+
+#[test]
 fn goodbye_hangs_up_once() {
     let mut phone = talk(&[("goodbye", "Thank you for calling. Goodbye.")]);
     assert_eq!(phone.tools, ["end_call "]);

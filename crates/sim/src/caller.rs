@@ -53,7 +53,7 @@ impl Caller {
         Self {
             scenario,
             endpoint: Endpoint::new(EndpointConfig::default(), bytes),
-            dialog: DialogKey(u64::from(number)),
+            dialog: DialogKey::outgoing(u64::from(number)),
             flow: Flow { transport: Transport::Udp, local: address, remote: server, connection: 0 },
             local: LocalMedia {
                 address: address.ip(),

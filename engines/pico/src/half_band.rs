@@ -8,7 +8,7 @@ const SIDE: usize = 31;
 const TAPS: usize = 2 * SIDE + 1;
 
 /// The filter with its memory.
-pub(crate) struct HalfBand {
+pub struct HalfBand {
     taps: [f32; TAPS],
     /// The last samples, twice in a row so that any `TAPS` of them lie side by side.
     recent: [f32; 2 * TAPS],
@@ -16,8 +16,15 @@ pub(crate) struct HalfBand {
     odd: bool,
 }
 
+impl Default for HalfBand {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl HalfBand {
-    pub(crate) fn new() -> Self {
+    /// A filter that has heard silence.
+    pub fn new() -> Self {
         let mut taps: [f32; TAPS] = std::array::from_fn(|i| {
             let x = i as f32 - SIDE as f32;
             let sinc = if x == 0.0 { 0.5 } else { (PI * x / 2.0).sin() / (PI * x) };
@@ -31,7 +38,7 @@ impl HalfBand {
     }
 
     /// Filters `samples` and appends half as many.
-    pub(crate) fn push(&mut self, samples: &[i16], out: &mut Vec<i16>) {
+    pub fn push(&mut self, samples: &[i16], out: &mut Vec<i16>) {
         for &sample in samples {
             self.recent[self.at] = f32::from(sample);
             self.recent[self.at + TAPS] = f32::from(sample);

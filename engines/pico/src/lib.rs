@@ -6,5 +6,6 @@ mod scratch;
 mod text;
 mod voice;
 
+pub use half_band::HalfBand;
 pub use text::spoken;
 pub use voice::{Speech, Voice, VoiceError};

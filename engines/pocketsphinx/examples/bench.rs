@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 mod domain;
 
 type Failure = Box<dyn std::error::Error>;
+type Say = Box<dyn FnMut(&str) -> Result<Vec<i16>, Failure>>;
 
 fn main() -> Result<(), Failure> {
     let config = ModelConfig {
@@ -20,7 +21,12 @@ fn main() -> Result<(), Failure> {
     };
     let begin = Instant::now();
     let mut model = Model::new(&config)?;
-    println!("{} sentences, {} words: model in {:.1?}", config.sentences.len(), model.vocabulary(), begin.elapsed());
+    println!(
+        "{} sentences, {} words: model in {:.1?}",
+        config.sentences.len(),
+        model.vocabulary(),
+        begin.elapsed()
+    );
     model.add_grammar("digits-only", domain::DIGITS_JSGF);
     let before = resident_kb();
     let begin = Instant::now();
@@ -28,7 +34,7 @@ fn main() -> Result<(), Failure> {
     println!("first recogniser in {:.1?}, {} KB", begin.elapsed(), resident_kb() - before);
     voice_figures()?;
 
-    let mut voices: Vec<(String, Box<dyn FnMut(&str) -> Result<Vec<i16>, Failure>>)> = Vec::new();
+    let mut voices: Vec<(String, Say)> = Vec::new();
     let mut pico = Voice::new()?;
     voices.push((
         "pico".to_owned(),
@@ -123,10 +129,12 @@ impl std::fmt::Display for Score {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut fits = self.fits.clone();
         fits.sort_by(f32::total_cmp);
-        let at = |share: f32| fits.get((share * (fits.len().max(1) - 1) as f32) as usize).copied().unwrap_or_default();
+        let at = |share: f32| {
+            fits.get((share * (fits.len().max(1) - 1) as f32) as usize).copied().unwrap_or_default()
+        };
         write!(
             f,
-            "WER {:.1} %, exact {}/{}, RTF {:.3}, slowest end {:.1?}, fit {:.0}/{:.0}/{:.0}/{:.0}/{:.0} ({} empty)",
+            "WER {:.1} %, exact {}/{}, RTF {:.3}, slowest end {:.1?}, fit {:.1}/{:.1}/{:.1}/{:.1}/{:.1} ({} empty)",
             100.0 * self.errors as f64 / self.words as f64,
             self.exact,
             self.sentences,
@@ -154,7 +162,10 @@ fn voice_figures() -> Result<(), Failure> {
         let first_audio = begin.elapsed();
         let rest = speech.collect::<Result<Vec<_>, _>>()?.concat();
         let seconds = (first.len() + rest.len()) as f64 / 8_000.0;
-        println!("{text:?}: first audio {first_audio:.1?}, RTF {:.4}", begin.elapsed().as_secs_f64() / seconds);
+        println!(
+            "{text:?}: first audio {first_audio:.1?}, RTF {:.4}",
+            begin.elapsed().as_secs_f64() / seconds
+        );
     }
     println!("voice: {} KB", resident_kb() - before);
     Ok(())

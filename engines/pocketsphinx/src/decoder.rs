@@ -16,7 +16,6 @@ pub(crate) struct Files<'a> {
     /// Directory of the acoustic model.
     pub(crate) acoustic: &'a Path,
     pub(crate) dictionary: &'a Path,
-    pub(crate) language_model: &'a Path,
 }
 
 /// One decoder. May move between threads, but serves one at a time.
@@ -58,10 +57,9 @@ impl Decoder {
             (c"-sendump", model("sendump")?),
             (c"-fdict", model("noisedict")?),
             (c"-dict", c_path(files.dictionary)?),
-            (c"-lm", c_path(files.language_model)?),
             (c"-lw", CString::new(LANGUAGE_WEIGHT).ok()?),
         ];
-        let [mdef, mean, var, tmat, sendump, fdict, dict, lm, lw] =
+        let [mdef, mean, var, tmat, sendump, fdict, dict, lw] =
             arguments.each_ref().map(|(name, value)| (name.as_ptr(), value.as_ptr()));
         // The directory's feat.params is left aside: it would override `-cmn none`, and the front-end normalises itself.
         // SAFETY: pairs of C strings ended by a null pointer; all outlive the call, which copies them.
@@ -84,8 +82,6 @@ impl Decoder {
                 fdict.1,
                 dict.0,
                 dict.1,
-                lm.0,
-                lm.1,
                 lw.0,
                 lw.1,
                 c"-feat".as_ptr(),

@@ -6,7 +6,7 @@ use crate::dictionary::{Dictionary, DictionaryError};
 use crate::language_model::LanguageModel;
 use crate::recogniser::{Recogniser, Search};
 use crate::scratch::Scratch;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
@@ -131,19 +131,15 @@ impl Model {
         let scratch = Scratch::create().map_err(ModelError::Scratch)?;
         let write = |name: &str, text: &str| scratch.write(name, text).map_err(ModelError::Scratch);
         let dictionary = write("dictionary", &self.dictionary)?;
-        let [first, others @ ..] = self.searches.as_slice() else { return Err(ModelError::NoSentences) };
-        let language_model = write("first.arpa", &first.1)?;
-        let files =
-            Files { acoustic: &self.acoustic, dictionary: &dictionary, language_model: &language_model };
+        let files = Files { acoustic: &self.acoustic, dictionary: &dictionary };
         let mut decoder =
             Decoder::load(&files).ok_or(ModelError::Refused("acoustic model or the dictionary"))?;
-        for (search, text) in self.searches.iter() {
-            let path = write("next.arpa", text)?;
+        for (search, text) in &self.searches {
+            let path = write("language-model", text)?;
             if !decoder.add_language_model(search.name(), &path) {
                 return Err(ModelError::Refused("language model"));
             }
         }
-        let _ = others;
         for (name, jsgf) in &self.grammars {
             let (Ok(name), Ok(jsgf)) = (CString::new(name.as_str()), CString::new(jsgf.as_str())) else {
                 return Err(ModelError::Refused("grammar"));
@@ -218,9 +214,4 @@ const YES_NO: [&str; 20] = [
 
 fn yes_no_sentences() -> Vec<Vec<&'static str>> {
     YES_NO.iter().map(|phrase| phrase.split(' ').collect()).collect()
-}
-
-/// The words of a set of sentences, sorted.
-pub fn vocabulary(sentences: &[Vec<String>]) -> BTreeSet<String> {
-    sentences.iter().flatten().cloned().collect()
 }

@@ -44,16 +44,29 @@ pub struct Word {
 pub struct Utterance {
     /// The words, in order; empty if there were none.
     pub words: Vec<Word>,
-    /// Mean log probability of the words' frames against the best that any sound could have had: 0 is perfect.
+    /// Mean log probability (natural) of the words' frames against the best that any sound could have had: 0 is perfect.
+    /// Comparable between n-gram searches only.
     pub fit: Option<f32>,
 }
 
 impl Utterance {
+    /// How surely this is what was said, 0 to 1: far from 0 for what the agent's words can explain, near 0 for other
+    /// speech and for noise. A guide, not a probability.
+    pub fn confidence(&self) -> Option<f32> {
+        self.fit.map(|fit| 1.0 / (1.0 + ((EVEN_FIT - fit) * FIT_SLOPE).exp()))
+    }
+
     /// The words with spaces between them.
     pub fn text(&self) -> String {
         self.words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
     }
 }
+
+/// A fit that is as likely for the agent's words as for anything else, and how fast that changes.
+const EVEN_FIT: f32 = -5.2;
+const FIT_SLOPE: f32 = 3.0;
+/// Acoustic scores of n-gram searches are logarithms to the base 1.0001.
+const NATS: f32 = 1e-4;
 
 /// How much of the audio before an utterance is heard with it: 300 ms.
 const PRE_ROLL: usize = 30;
@@ -144,7 +157,6 @@ impl Recogniser {
             return Utterance::default();
         }
         self.active = false;
-        self.channel.settle();
         if !self.decoder.end() {
             return Utterance::default();
         }
@@ -159,7 +171,7 @@ fn utterance(segments: &[Segment]) -> Utterance {
     let frames: u32 = words.iter().map(|word| word.frames.1.saturating_sub(word.frames.0) + 1).sum();
     let score: f32 = words.iter().map(|word| word.acoustic as f32).sum();
     Utterance {
-        fit: (frames > 0).then(|| score / frames as f32),
+        fit: (frames > 0).then(|| NATS * score / frames as f32),
         words: words
             .into_iter()
             .map(|word| Word {

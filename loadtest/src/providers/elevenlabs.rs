@@ -251,6 +251,9 @@ impl Speaker {
             return;
         }
         let text = message["text"].as_str();
+        if self.is_multi && text == Some("") {
+            count(&self.shared.counters.tts_keep_alives);
+        }
         context.text.push_str(text.unwrap_or_default());
         let ends = closes || (!self.is_multi && text == Some(""));
         // Text without a flush is spoken once there is enough of it, as the default schedule does.

@@ -94,6 +94,8 @@ pub struct Statistics {
     pub llm_model_lists: u64,
     /// ElevenLabs connections opened.
     pub tts_streams: u64,
+    /// Messages that only keep a context alive.
+    pub tts_keep_alives: u64,
     /// Pieces of text spoken.
     pub tts_flushes: u64,
     /// Faults played.
@@ -110,6 +112,7 @@ struct Counters {
     llm_cancelled: AtomicU64,
     llm_model_lists: AtomicU64,
     tts_streams: AtomicU64,
+    tts_keep_alives: AtomicU64,
     tts_flushes: AtomicU64,
 }
 
@@ -140,6 +143,7 @@ impl Shared {
             llm_cancelled: read(&c.llm_cancelled),
             llm_model_lists: read(&c.llm_model_lists),
             tts_streams: read(&c.tts_streams),
+            tts_keep_alives: read(&c.tts_keep_alives),
             tts_flushes: read(&c.tts_flushes),
             faults: self.faults.played(),
         }

@@ -17,8 +17,9 @@ const SMALL: f32 = 0.15;
 const SLOT: f32 = 0.8;
 /// A match below this is none.
 const LEAST: f32 = 0.5;
-/// A match that has less in common is none unless it is whole: "what is the" means nothing.
+/// A match that has less in common is none unless it is nearly whole: "what is the" means nothing.
 const LEAST_COMMON: f32 = 0.5;
+const NEARLY_WHOLE: f32 = 0.85;
 /// Hanging up cannot be undone.
 const LEAST_TO_END: f32 = 0.75;
 
@@ -37,30 +38,48 @@ pub(crate) fn keywords(pattern: &Pattern) -> Vec<Vec<Piece>> {
     bags.map(|bag| bag.into_iter().collect()).collect::<BTreeSet<Vec<Piece>>>().into_iter().collect()
 }
 
-/// What every word is worth.
+/// Every way to say every intent, ready to be compared.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Matcher {
-    weights: BTreeMap<String, f32>,
+    /// Every word and slot of any intent.
+    terms: BTreeMap<Piece, usize>,
+    /// What each is worth.
+    weights: Vec<f32>,
+    /// For each intent its shapes.
+    shapes: Vec<Vec<Shape>>,
+}
+
+#[derive(Clone, Debug)]
+struct Shape {
+    terms: Vec<usize>,
+    /// Their worth together.
+    weight: f32,
 }
 
 impl Matcher {
     /// A word that few intents use is worth more.
     pub(crate) fn new(intents: &[Intent]) -> Self {
-        let mut used: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+        let mut used: BTreeMap<Piece, BTreeSet<usize>> = BTreeMap::new();
         for (n, intent) in intents.iter().enumerate() {
             for piece in intent.skeletons.iter().flatten() {
-                if let Piece::Word(word) = piece {
-                    used.entry(word).or_default().insert(n);
-                }
+                used.entry(piece.clone()).or_default().insert(n);
             }
         }
-        #[expect(clippy::cast_precision_loss, reason = "few intents")]
-        let weight = |word: &str, by: usize| {
-            if SMALL_WORDS.contains(&word) { SMALL } else { 1.0 / (by as f32).sqrt() }
+        let weight = |(piece, by): (&Piece, &BTreeSet<usize>)| match piece {
+            Piece::Slot(_) => SLOT,
+            Piece::Word(word) if SMALL_WORDS.contains(&word.as_str()) => SMALL,
+            Piece::Word(_) => 1.0 / float(by.len()).sqrt(),
         };
-        Self {
-            weights: used.into_iter().map(|(word, by)| (word.to_owned(), weight(word, by.len()))).collect(),
-        }
+        let weights: Vec<f32> = used.iter().map(weight).collect();
+        let terms: BTreeMap<Piece, usize> =
+            used.into_keys().enumerate().map(|(n, piece)| (piece, n)).collect();
+        let shape = |pieces: &Vec<Piece>| {
+            let terms: Vec<usize> = pieces.iter().map(|piece| terms[piece]).collect();
+            let weight = terms.iter().map(|term| weights[*term]).sum();
+            Shape { terms, weight }
+        };
+        let shapes = intents.iter().map(|intent| intent.skeletons.iter().map(shape).collect()).collect();
+        Self { terms, weights, shapes }
     }
 
     /// The intent that fits best, and how well, 0 to 1.
@@ -70,18 +89,11 @@ impl Matcher {
         slots: &BTreeMap<String, Slot>,
         heard: &[String],
     ) -> Option<(&'a Intent, f32)> {
-        let found: BTreeSet<&str> =
-            slots.values().filter(|slot| is_said(slot, heard)).map(|slot| slot.name.as_str()).collect();
-        let text: BTreeSet<&str> = heard.iter().map(String::as_str).collect();
-        let meant = |word: &&&str| !is_value_word(word) || self.weights.contains_key(**word);
-        let values = SLOT * said(found.len());
-        let all: f32 = text.iter().filter(meant).map(|word| self.weight(word)).sum::<f32>() + values;
-        let scored = intents.iter().flat_map(|intent| {
+        let said = Said::new(self, slots, heard);
+        let scored = intents.iter().zip(&self.shapes).filter_map(|(intent, shapes)| {
             // A day or a number by itself says what a task needs, but asks for nothing else.
             let task = matches!(intent.action, Action::Task(_));
-            let slot_counts = if task { SLOT } else { 0.0 };
-            let score = |shape: &Vec<Piece>| self.score(shape, &text, &found, all, slot_counts);
-            let best = intent.skeletons.iter().map(score).fold(0.0, f32::max);
+            let best = shapes.iter().map(|shape| self.score(shape, &said, task)).fold(0.0, f32::max);
             let ends = matches!(intent.action, Action::Goodbye { .. });
             (best >= if ends { LEAST_TO_END } else { LEAST }).then_some((intent, best))
         });
@@ -92,42 +104,56 @@ impl Matcher {
         })
     }
 
-    fn weight(&self, word: &str) -> f32 {
-        let small = || if SMALL_WORDS.contains(&word) { SMALL / 2.0 } else { STRANGE };
-        self.weights.get(word).copied().unwrap_or_else(small)
-    }
-
     /// Twice what both have over all that either has.
-    fn score(
-        &self,
-        shape: &[Piece],
-        text: &BTreeSet<&str>,
-        found: &BTreeSet<&str>,
-        all: f32,
-        slot_counts: f32,
-    ) -> f32 {
-        let (mut both, mut own, mut common) = (0.0, 0.0, 0.0);
-        for piece in shape {
-            let (weight, counts, there) = match piece {
-                Piece::Word(word) => {
-                    let weight = self.weight(word);
-                    (weight, weight, text.contains(word.as_str()))
-                }
-                Piece::Slot(name) => (SLOT, slot_counts, found.contains(name.as_str())),
-            };
-            own += weight;
-            if there {
-                both += weight;
-                common += counts;
-            }
+    fn score(&self, shape: &Shape, said: &Said, slots_count: bool) -> f32 {
+        let (mut both, mut common) = (0.0, 0.0);
+        for &term in shape.terms.iter().filter(|term| said.there[**term]) {
+            both += self.weights[term];
+            common += if slots_count || !said.is_slot[term] { self.weights[term] } else { 0.0 };
         }
-        let score = 2.0 * both / (own + all);
-        if common < LEAST_COMMON && score < 0.99 { 0.0 } else { score }
+        let score = 2.0 * both / (shape.weight + said.weight);
+        if common < LEAST_COMMON && score < NEARLY_WHOLE { 0.0 } else { score }
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "few slots")]
-fn said(count: usize) -> f32 {
+/// What the caller said, in the matcher's terms.
+struct Said {
+    /// For every term whether it was said.
+    there: Vec<bool>,
+    is_slot: Vec<bool>,
+    /// What it is worth together, strange words too.
+    weight: f32,
+}
+
+impl Said {
+    fn new(matcher: &Matcher, slots: &BTreeMap<String, Slot>, heard: &[String]) -> Self {
+        let mut there = vec![false; matcher.weights.len()];
+        let mut is_slot = there.clone();
+        let mut weight = 0.0;
+        for word in heard.iter().collect::<BTreeSet<_>>() {
+            match matcher.terms.get(&Piece::Word(word.clone())) {
+                Some(term) => {
+                    there[*term] = true;
+                    weight += matcher.weights[*term];
+                }
+                None if is_value_word(word) => {}
+                None => weight += if SMALL_WORDS.contains(&word.as_str()) { SMALL / 2.0 } else { STRANGE },
+            }
+        }
+        for slot in slots.values() {
+            let found = is_said(slot, heard);
+            weight += if found { SLOT } else { 0.0 };
+            if let Some(term) = matcher.terms.get(&Piece::Slot(slot.name.clone())) {
+                there[*term] = found;
+                is_slot[*term] = true;
+            }
+        }
+        Self { there, is_slot, weight }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "few intents")]
+fn float(count: usize) -> f32 {
     count as f32
 }
 

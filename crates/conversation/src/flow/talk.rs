@@ -184,8 +184,11 @@ impl<'a> Talk<'a> {
         let found = agent.matcher.best(&agent.intents, &agent.slots, heard);
         let answer = yes_no(heard).filter(|_| heard.len() <= SHORT);
         let needed = if self.asked == Asked::Confirm && answer.is_some() { CERTAIN } else { SURE };
+        // "No thanks" declines; it is not thanks.
+        let declines = answer == Some(false) && matches!(self.asked, Asked::Confirm | Asked::AnythingElse);
         if let Some((intent, score)) = found
             && !self.is_mine(intent)
+            && !(declines && matches!(intent.action, Action::Say(_)))
             && (score >= needed || self.task.is_none() && answer.is_none())
         {
             return self.begin(intent, heard);

@@ -418,9 +418,9 @@ pub(crate) fn parse_name(words: &[String], known: &[String], asked: bool) -> Opt
 
 /// "tuesday, october the fourteenth"; nearby days by their weekday alone.
 pub(crate) fn day_words(date: Date, today: Date) -> String {
-    let name = WEEKDAYS[usize::try_from(date.weekday().to_monday_zero_offset()).unwrap_or(0)].0;
+    let name = day_name(date);
     let month = MONTHS[usize::try_from(date.month() - 1).unwrap_or(0)];
-    let (name, month) = (capital(name), capital(month));
+    let month = capital(month);
     let ahead = today.until(date).map_or(0, |span| span.get_days());
     match ahead {
         0 => "today".to_owned(),
@@ -428,6 +428,12 @@ pub(crate) fn day_words(date: Date, today: Date) -> String {
         2..7 => name,
         _ => format!("{name}, {month} {}", ordinal_words(date.day().unsigned_abs().into())),
     }
+}
+
+/// "Tuesday".
+pub(crate) fn day_name(date: Date) -> String {
+    let name = WEEKDAYS.iter().find(|(_, weekday)| *weekday == date.weekday());
+    name.map_or_else(String::new, |(name, _)| capital(name))
 }
 
 fn ordinal_words(n: u32) -> String {

@@ -1,7 +1,7 @@
 //! A small agent's world for tests and the benchmark: what its callers may say, and what they do say.
 //! The sentences that are said are not all among those that were announced.
 
-#![allow(dead_code, reason = "each user needs a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each user needs a part of it")]
 
 /// Expands `[optional]`-free templates: `a|b` are alternatives, slots in `<>` are replaced by each of their values.
 pub fn sentences() -> Vec<Vec<String>> {
@@ -123,8 +123,18 @@ pub const DIGITS: [&str; 10] = [
     "one six seven eight two",
 ];
 
-pub const YES_NO: [&str; 10] =
-    ["yes", "no", "yeah", "yes please", "no thank you", "okay", "correct", "that's right", "no thanks", "sure"];
+pub const YES_NO: [&str; 10] = [
+    "yes",
+    "no",
+    "yeah",
+    "yes please",
+    "no thank you",
+    "okay",
+    "correct",
+    "that's right",
+    "no thanks",
+    "sure",
+];
 
 /// Nothing of this is the agent's business.
 pub const FOREIGN: [&str; 16] = [
