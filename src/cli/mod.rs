@@ -24,7 +24,6 @@ enum Command {
     Trace(trace::Args),
     Init(init::Args),
     Check(check::Args),
-    Trace(trace::Args),
 }
 
 const EXIT_CODES: &str = "Exit codes:
@@ -65,7 +64,6 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args, |_| Vec::new()),
-        Command::Trace(args) => trace::run(&args),
     };
     exit.into()
 }
