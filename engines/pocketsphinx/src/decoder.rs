@@ -94,8 +94,6 @@ impl Decoder {
                 c"none".as_ptr(),
                 c"-varnorm".as_ptr(),
                 c"no".as_ptr(),
-                c"-compallsen".as_ptr(),
-                c"yes".as_ptr(),
                 c"-fwdflat".as_ptr(),
                 c"no".as_ptr(),
                 c"-bestpath".as_ptr(),

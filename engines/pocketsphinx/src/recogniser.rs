@@ -44,8 +44,8 @@ pub struct Word {
 pub struct Utterance {
     /// The words, in order; empty if there were none.
     pub words: Vec<Word>,
-    /// Mean log probability (natural) of the words' frames against the best that any sound could have had: 0 is perfect.
-    /// Comparable between n-gram searches only.
+    /// Mean log probability (natural) of the words' frames against the best of all that was considered: 0 is perfect. None
+    /// without words, and for grammars.
     pub fit: Option<f32>,
 }
 
@@ -63,7 +63,7 @@ impl Utterance {
 }
 
 /// A fit that is as likely for the agent's words as for anything else, and how fast that changes.
-const EVEN_FIT: f32 = -5.2;
+const EVEN_FIT: f32 = -4.3;
 const FIT_SLOPE: f32 = 3.0;
 /// Acoustic scores of n-gram searches are logarithms to the base 1.0001.
 const NATS: f32 = 1e-4;
@@ -78,6 +78,8 @@ pub struct Recogniser {
     channel: ChannelMean,
     pre_roll: VecDeque<Cepstrum>,
     active: bool,
+    /// Whether a grammar is searched, whose scores say nothing about the fit.
+    grammar: bool,
 }
 
 impl Recogniser {
@@ -88,6 +90,7 @@ impl Recogniser {
             channel: ChannelMean::default(),
             pre_roll: VecDeque::with_capacity(PRE_ROLL),
             active: false,
+            grammar: false,
         })
     }
 
@@ -102,18 +105,22 @@ impl Recogniser {
 
     /// Chooses what the next utterance will likely be. Ignored (false) within an utterance.
     pub fn select(&mut self, search: Search) -> bool {
-        !self.active && self.decoder.select(search.name())
+        let selected = !self.active && self.decoder.select(search.name());
+        self.grammar &= !selected;
+        selected
     }
 
     /// Switches to a grammar of [`crate::Model::add_grammar`]; nothing else can be understood then. False within an
     /// utterance, or if there is no such grammar.
     pub fn select_grammar(&mut self, name: &CStr) -> bool {
-        !self.active && self.decoder.select(name)
+        let selected = !self.active && self.decoder.select(name);
+        self.grammar |= selected;
+        selected
     }
 
     /// Hears 8 kHz samples, in pieces of any length: all of the call, whether or not an utterance is on.
     pub fn push(&mut self, samples: &[i16]) {
-        let Self { decoder, front_end, channel, pre_roll, active } = self;
+        let Self { decoder, front_end, channel, pre_roll, active, .. } = self;
         front_end.push(samples, |cepstrum| {
             if *active {
                 decoder.process(channel.normalise(&cepstrum));
@@ -162,7 +169,8 @@ impl Recogniser {
         }
         // The second pass over the word graph happens when the hypothesis is asked for.
         let _ = self.decoder.hypothesis();
-        utterance(&self.decoder.segments())
+        let heard = utterance(&self.decoder.segments());
+        if self.grammar { Utterance { fit: None, ..heard } } else { heard }
     }
 }
 
