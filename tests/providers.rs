@@ -1,7 +1,11 @@
 //! Every network provider against its simulator: as it should be, and with every fault the simulator can play.
 //! Waits for events, never for times; the limits here only end a test that hangs.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on has failed, whatever came instead"
+)]
 
 use ::ai_gateway::{Route, TargetId};
 use call::{CallId, LlmEvent, SttEvent, TtsEvent};
