@@ -1,7 +1,11 @@
 //! Every network provider against its simulator: as it should be, and with every fault the simulator can play.
 //! Waits for events, never for times; the limits here only end a test that hangs.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on has failed, whatever came instead"
+)]
 
 use ::ai_gateway::{Route, TargetId};
 use call::{CallId, LlmEvent, SttEvent, TtsEvent};
@@ -270,6 +274,20 @@ async fn deepgram_that_does_not_answer_finalize_holds_nobody_up() {
         assert_eq!(stt.settled().await, "Two seats please.", "{kind:?}");
         assert!(simulators.statistics().stt_streams >= 2, "{kind:?}");
     }
+}
+
+#[tokio::test]
+async fn deepgram_answers_a_finalize_that_a_lost_connection_swallowed() {
+    let simulators = simulators().await;
+    simulators.fault(Fault::new(Provider::Deepgram, FaultKind::Deaf).times(1));
+    let mut stt = Stt::start(&simulators, SampleRate::Hz8000, |_| {});
+    assert!(matches!(stt.next().await, SttEvent::Ready));
+    stt.send(SttCommand::Finalize).await;
+    until(|| simulators.statistics().faults == 1).await;
+    simulators.fault(Fault::new(Provider::Deepgram, FaultKind::Close(1011)).times(1));
+    stt.hear(SampleRate::Hz8000, 20, None).await;
+    assert_eq!(stt.settled().await, "");
+    assert_eq!(simulators.statistics().stt_streams, 2);
 }
 
 // Language model.
@@ -571,7 +589,8 @@ async fn elevenlabs_speaks_sentences_in_order_and_says_which_is_which() {
 async fn elevenlabs_is_silent_about_a_cancelled_turn() {
     let simulators = simulators().await;
     let mut tts = Tts::open(&simulators, SampleRate::Hz8000, |_| {});
-    // More contexts than the provider allows at once, one turn after the other.
+    // More contexts than the provider allows at once, one turn after the other, and none of them ends soon.
+    simulators.fault(Fault::new(Provider::ElevenLabs, FaultKind::Slow));
     for turn in 0..8 {
         (0..2).for_each(|sentence| tts.speak(turn, sentence, SENTENCES[1]));
         sleep(Duration::from_millis(30)).await;

@@ -656,6 +656,24 @@ mod tests {
     }
 
     #[test]
+    fn the_context_that_keeps_the_connection_open_counts_too() {
+        let mut pipeline = pipeline();
+        assert_eq!(pipeline.keep_alive()["text"], " ", "opened first");
+        assert_eq!(pipeline.keep_alive()["text"], "", "then kept alive");
+        for turn in 0..2 {
+            (0..2).for_each(|sentence| speak(&mut pipeline, turn, sentence));
+            assert_eq!(asked(&mut pipeline).len(), 2);
+            pipeline.obey(Instant::now(), TtsCommand::Cancel { turn: TurnId(turn) });
+        }
+        speak(&mut pipeline, 2, 0);
+        assert_eq!(asked(&mut pipeline), [""; 0], "four sentences and the idle context");
+        assert!(pipeline.deadline().is_some(), "but it does not wait for ever");
+        end(&mut pipeline, IDLE_CONTEXT);
+        assert_eq!(asked(&mut pipeline), ["t2s0"]);
+        assert_eq!(pipeline.keep_alive()["text"], " ", "opened anew");
+    }
+
+    #[test]
     fn a_lost_connection_is_made_good_once_a_turn() {
         let failure = Failure::new(FailureClass::Network, "x");
         let mut pipeline = pipeline();
