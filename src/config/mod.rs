@@ -10,7 +10,6 @@ mod problem;
 pub mod profile;
 mod raw;
 mod read;
-mod server;
 pub mod target;
 pub mod trunk;
 mod value;

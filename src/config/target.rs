@@ -35,6 +35,7 @@ pub enum LlmTarget {
 
 /// A text-to-speech target.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a handful, made once")]
 pub enum TtsTarget {
     /// The voice on this machine.
     Embedded,
