@@ -211,7 +211,8 @@ pub struct RtpPorts {
 impl RtpPorts {
     /// All pairs of the range, idle.
     pub fn new(config: RtpPortsConfig) -> Self {
-        let idle = if config.low == 0 { VecDeque::new() } else { even_ports(config.low, config.high).collect() };
+        let idle =
+            if config.low == 0 { VecDeque::new() } else { even_ports(config.low, config.high).collect() };
         Self { config, idle, cooling: Vec::new(), statistics: PortsStatistics::default() }
     }
 
@@ -321,7 +322,8 @@ mod tests {
                 quiet: Duration::from_secs(30),
                 longest_cooling: Duration::from_secs(600),
             };
-            let free: Vec<_> = even_ports(config.low, config.high).map(|p| RtpSockets::bind(LOOPBACK, p)).collect();
+            let free: Vec<_> =
+                even_ports(config.low, config.high).map(|p| RtpSockets::bind(LOOPBACK, p)).collect();
             if free.iter().all(Result::is_ok) {
                 return RtpPorts::new(config);
             }

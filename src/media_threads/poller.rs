@@ -40,7 +40,9 @@ impl Poller {
     pub(super) fn ready(&self, names: &mut Vec<u64>) {
         let mut events = [MaybeUninit::uninit(); AT_ONCE];
         // An interrupted wait finds nothing; the next one is at most a millisecond away.
-        if let Ok((ready, _)) = epoll::wait(&self.epoll, &mut events[..], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        if let Ok((ready, _)) =
+            epoll::wait(&self.epoll, &mut events[..], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
+        {
             names.extend(ready.iter().map(|event| event.data.u64()));
         }
     }

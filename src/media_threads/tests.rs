@@ -5,7 +5,8 @@ use super::{Command, MediaThread, MediaThreads, Uplink};
 use crate::{
     call_actor::{CallActor, CallParts, Finished, Machine, Models, Note, Providers, Tools, TraceSink},
     providers::{
-        CallInfo, Events, ProviderEvent, Request, SpeechToText, SttStream, TextToSpeech, TtsCommand, TtsStream,
+        CallInfo, Events, ProviderEvent, Request, SpeechToText, SttStream, TextToSpeech, TtsCommand,
+        TtsStream,
     },
     rtp_socket::RtpSockets,
 };
@@ -94,7 +95,8 @@ impl Bench {
     }
 
     fn with_uplink(notes: mpsc::Receiver<Note>, uplink: Uplink) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
         let threads = MediaThreads::start(1, runtime.handle(), &uplink).expect("a thread");
         Self { runtime, threads, notes, idle: Arc::new(Idle { tts_room: 4, ..Idle::default() }) }
     }
@@ -163,8 +165,12 @@ fn echo() -> Script {
     let mut next = None;
     Box::new(move |now, input, out| {
         match input {
-            Input::Rtp { from, datagram } => out.push(Output::SendRtp { to: from, datagram: datagram.to_vec() }),
-            Input::Rtcp { from, datagram } => out.push(Output::SendRtcp { to: from, datagram: datagram.to_vec() }),
+            Input::Rtp { from, datagram } => {
+                out.push(Output::SendRtp { to: from, datagram: datagram.to_vec() })
+            }
+            Input::Rtcp { from, datagram } => {
+                out.push(Output::SendRtcp { to: from, datagram: datagram.to_vec() })
+            }
             Input::Sip(SipInput::Bye { .. }) => {
                 out.push(Output::Event(Event::Ended { cause: "caller_hung_up".into(), status: None }));
                 return None;
@@ -309,7 +315,11 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
         }),
     );
     assert_eq!(bench.finished().dialog, DialogKey(1));
-    assert_eq!(bench.thread().counters().panics.load(Ordering::Relaxed), 0, "four had room, two were refused");
+    assert_eq!(
+        bench.thread().counters().panics.load(Ordering::Relaxed),
+        0,
+        "four had room, two were refused"
+    );
 }
 
 #[test]

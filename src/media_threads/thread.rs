@@ -116,7 +116,8 @@ impl Thread {
             sleep_to_next(TICK);
             return;
         }
-        let mut timeout = self.wakes.iter().flatten().min().map(|wake| wake.saturating_duration_since(Instant::now()));
+        let mut timeout =
+            self.wakes.iter().flatten().min().map(|wake| wake.saturating_duration_since(Instant::now()));
         if !self.notes.is_empty() {
             timeout = Some(timeout.map_or(TICK, |timeout| timeout.min(TICK)));
         }
@@ -216,7 +217,8 @@ impl Thread {
             .and_then(|()| self.poller.add(sockets.rtcp(), name_of(place, true)));
         self.places.insert(actor.dialog(), place);
         let (phase, first_step) = self.phases.take(now);
-        self.calls[place] = Some(Resident { actor, allowance_since: now, allowance: DATAGRAMS_PER_STEP, phase });
+        self.calls[place] =
+            Some(Resident { actor, allowance_since: now, allowance: DATAGRAMS_PER_STEP, phase });
         self.counters.calls.store(self.places.len(), Ordering::Relaxed);
         match registered {
             Ok(()) => {

@@ -332,7 +332,8 @@ impl Admission {
         let mut full = vec![false; if self.undelivered.is_empty() { 0 } else { self.threads.len() }];
         for _ in 0..self.undelivered.len() {
             let Some((thread, command)) = self.undelivered.pop_front() else { return };
-            let left = if full[thread] { Some(command) } else { self.threads[thread].try_send(command).err() };
+            let left =
+                if full[thread] { Some(command) } else { self.threads[thread].try_send(command).err() };
             if let Some(command) = left {
                 full[thread] = true;
                 self.undelivered.push_back((thread, command));

@@ -28,7 +28,8 @@ pub struct AgentCalls {
 
 impl AgentCalls {
     fn build_call(&self, now: Instant, new: &NewCall<'_>) -> Call {
-        let started = i64::try_from(new.started_at_us).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
+        let started =
+            i64::try_from(new.started_at_us).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
         let local = LocalMedia {
             address: new.media.ip(),
             port: new.media.port(),

@@ -5,8 +5,8 @@ mod admission;
 mod agent_calls;
 mod chance;
 
-pub use agent_calls::AgentCalls;
 pub use admission::{BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
+pub use agent_calls::AgentCalls;
 
 use crate::{
     call_actor::{ActorCounters, TraceSink},
@@ -153,8 +153,14 @@ impl Server {
         let endpoint = sip::Endpoint::new(config.endpoint.clone(), chance.seed());
         let (publish, status) = watch::channel(Status { cap: config.ports, ..Status::default() });
         let transport = config.transport.clone();
-        let admission =
-            Admission::new(config, services, threads.threads().to_vec(), chance, Arc::clone(&counters), publish);
+        let admission = Admission::new(
+            config,
+            services,
+            threads.threads().to_vec(),
+            chance,
+            Arc::clone(&counters),
+            publish,
+        );
         let task = sip_transport::run(sockets, endpoint, admission, transport, (sip.clone(), requests));
         Ok(Self { sip, task, threads, status, counters })
     }

@@ -3,13 +3,7 @@
 
 use super::{CONNECTION_MESSAGES, SipCounters, SipTransportConfig};
 use sip::{Flow, StreamFramer, Transport};
-use std::{
-    collections::HashMap,
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -31,10 +25,7 @@ pub(super) enum Inbound {
     /// A whole message.
     Message(Flow, Vec<u8>),
     /// It is over; `cut` if that was our doing.
-    Closed {
-        flow: Flow,
-        cut: bool,
-    },
+    Closed { flow: Flow, cut: bool },
 }
 
 struct Connection {
@@ -88,8 +79,12 @@ impl Connections {
         let (open, closed) = tokio::sync::oneshot::channel();
         let (reader, writer) = stream.into_split();
         tokio::spawn(write(writer, messages));
-        let reading =
-            Reading { flow, config: Arc::clone(&self.config), inbound: self.inbound.clone(), pong: outgoing.clone() };
+        let reading = Reading {
+            flow,
+            config: Arc::clone(&self.config),
+            inbound: self.inbound.clone(),
+            pong: outgoing.clone(),
+        };
         tokio::spawn(async move {
             tokio::select! {
                 () = reading.run(reader) => {}
@@ -102,7 +97,11 @@ impl Connections {
 
     /// The open connection to `remote`, if there is one.
     pub(super) fn find(&self, remote: SocketAddr) -> Option<Flow> {
-        self.open.values().map(|c| c.flow).filter(|flow| flow.remote == remote).max_by_key(|flow| flow.connection)
+        self.open
+            .values()
+            .map(|c| c.flow)
+            .filter(|flow| flow.remote == remote)
+            .max_by_key(|flow| flow.connection)
     }
 
     /// Queues a message; false means that the connection is gone, or is now because its peer does not read.
@@ -212,7 +211,9 @@ impl Patience {
 
 /// Opens a connection.
 pub(super) async fn connect(remote: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
-    timeout(deadline, TcpStream::connect(remote)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout(deadline, TcpStream::connect(remote))
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(test)]

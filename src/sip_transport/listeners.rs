@@ -77,7 +77,8 @@ impl SipSockets {
                 }),
             };
             let listening = Listening { transport: *transport, address: *address };
-            let address = bound.map_err(|error| io::Error::new(error.kind(), format!("{listening}: {error}")))?;
+            let address =
+                bound.map_err(|error| io::Error::new(error.kind(), format!("{listening}: {error}")))?;
             sockets.listening.push(Listening { address, ..listening });
         }
         Ok(sockets)
