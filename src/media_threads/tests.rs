@@ -360,3 +360,72 @@ fn hanging_up_reaches_the_call_and_breaking_off_ends_it() {
     assert_eq!((broken.dialog, broken.cdr.cause.as_deref()), (DialogKey(2), Some("server_stopping")));
     bench.threads.stop();
 }
+
+/// `cargo test --release --lib -- --ignored --nocapture figures`
+#[test]
+#[ignore = "prints figures; says nothing about right or wrong"]
+fn figures_of_one_thread() {
+    for calls in [1, 50, 200, 500] {
+        let bench = Bench::new();
+        let callers: Vec<_> = (0..calls).map(|number| bench.start(number, paced())).collect();
+        for caller in &callers {
+            caller.set_nonblocking(true).expect("a socket");
+        }
+        let lateness = &bench.thread().counters().lateness;
+        let (start, before, seconds) = (Instant::now(), cpu_of_thread("media-0"), 10);
+        let mut scrap = [0; 256];
+        for tick in 1..=seconds * 50 {
+            for caller in &callers {
+                let _ = caller.send(&[0; 172]); // A full buffer only lowers the load.
+                while caller.recv(&mut scrap).is_ok() {}
+            }
+            let due = start + Duration::from_millis(20) * tick;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        let elapsed = start.elapsed();
+        let cpu = cpu_of_thread("media-0") - before;
+        let late = lateness.snapshot();
+        println!(
+            "{calls} calls: late p50 <= {:?}, p99 <= {:?}, p99.9 <= {:?}, worst {} us; {:.2} ms of thread CPU per call-second",
+            late.quantile(0.5),
+            late.quantile(0.99),
+            late.quantile(0.999),
+            late.worst_us,
+            cpu.as_secs_f64() * 1e3 / (elapsed.as_secs_f64() * calls as f64),
+        );
+        bench.tell(Command::BreakOff(Cause::ServerStopping));
+        bench.threads.stop();
+    }
+}
+
+/// Takes what comes and sends a packet every 20 ms, as a call does, without any of its thinking.
+fn paced() -> Script {
+    let mut next: Option<Instant> = None;
+    let mut peer = None;
+    Box::new(move |now, input, out| {
+        if let Input::Rtp { from, .. } = input {
+            peer = Some(from);
+        }
+        let due = next.get_or_insert(now + media::FRAME);
+        if now >= *due {
+            *due += media::FRAME;
+            out.extend(peer.map(|to| Output::SendRtp { to, datagram: vec![0x80; 172] }));
+        }
+        next
+    })
+}
+
+/// CPU time of a thread of this process, by name, from `/proc` (clock ticks of 10 ms).
+fn cpu_of_thread(name: &str) -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux").flatten();
+    let mut ticks = 0;
+    for task in tasks {
+        let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
+        if stat.contains(&format!("({name})")) {
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            let field = |n: usize| fields.get(n).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
+            ticks += field(11) + field(12);
+        }
+    }
+    Duration::from_millis(ticks * 10)
+}
