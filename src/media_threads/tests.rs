@@ -151,6 +151,13 @@ impl Bench {
         self.notes.recv_timeout(PATIENCE).expect("the thread tells something")
     }
 
+    fn sip(&self) -> sip::Command {
+        match self.note() {
+            Note::Sip(command) => *command,
+            Note::Finished(_) => panic!("finished before it said what it had to"),
+        }
+    }
+
     fn finished(&self) -> Finished {
         loop {
             if let Note::Finished(finished) = self.note() {
@@ -225,9 +232,9 @@ fn a_panic_ends_one_call_with_a_bye_and_a_record_and_no_other() {
             Some(now + PATIENCE)
         }),
     );
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Respond { status: 200, .. })));
+    assert!(matches!(bench.sip(), sip::Command::Respond { status: 200, .. }));
     sick.send(b"boom").expect("loopback");
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Bye { dialog: DialogKey(2), .. })));
+    assert!(matches!(bench.sip(), sip::Command::Bye { dialog: DialogKey(2), .. }));
     let finished = bench.finished();
     assert_eq!((finished.dialog, finished.cdr.cause.as_deref()), (DialogKey(2), Some("internal_error")));
     assert_eq!(bench.thread().counters().panics.load(Ordering::Relaxed), 1);
@@ -238,7 +245,7 @@ fn a_panic_ends_one_call_with_a_bye_and_a_record_and_no_other() {
 fn a_panic_before_the_answer_is_a_500() {
     let bench = Bench::new();
     bench.start(1, Box::new(|_, _, _| panic!("a bug in the machine")));
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Respond { status: 500, .. })));
+    assert!(matches!(bench.sip(), sip::Command::Respond { status: 500, .. }));
     assert_eq!(bench.finished().cdr.sip_status, Some(500));
 }
 
@@ -265,8 +272,8 @@ fn what_the_signalling_side_has_no_room_for_is_told_again() {
         std::thread::yield_now();
     }
     closed.store(false, Ordering::SeqCst);
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Respond { status: 200, .. })));
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Bye { .. })));
+    assert!(matches!(bench.sip(), sip::Command::Respond { status: 200, .. }));
+    assert!(matches!(bench.sip(), sip::Command::Bye { .. }));
     assert!(matches!(bench.note(), Note::Finished(_)));
 }
 
@@ -309,7 +316,14 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                     text: "hello".into(),
                 })),
                 Input::Tts(TurnId(3), TtsEvent::Failed { sentence, .. }) => refused.push(sentence),
-                other => panic!("not expected: {other:?}"),
+                Input::Rtp { .. }
+                | Input::Rtcp { .. }
+                | Input::Sip(_)
+                | Input::Stt(_)
+                | Input::Llm(..)
+                | Input::Tts(..)
+                | Input::Tool(..)
+                | Input::HangUp(_) => panic!("not expected: {input:?}"),
             }
             (refused != [4, 5]).then_some(now + PATIENCE)
         }),
@@ -338,16 +352,15 @@ fn a_flood_is_thrown_away_and_counted() {
 fn hanging_up_reaches_the_call_and_breaking_off_ends_it() {
     let bench = Bench::new();
     let script = |stays: bool| -> Script {
-        Box::new(move |now, input, out| match input {
-            Input::Timeout => {
+        Box::new(move |now, input, out| {
+            if matches!(input, Input::Timeout) {
                 out.push(Output::Sip(SipOutput::Answer { sdp: String::new() }));
-                Some(now + PATIENCE)
             }
-            Input::HangUp(HangUp::Drain) if !stays => {
+            let leaves = matches!(input, Input::HangUp(HangUp::Drain)) && !stays;
+            if leaves {
                 out.push(Output::Event(Event::Ended { cause: "server_stopping".into(), status: None }));
-                None
             }
-            _ => Some(now + PATIENCE),
+            (!leaves).then_some(now + PATIENCE)
         })
     };
     bench.start(1, script(false));

@@ -148,7 +148,16 @@ impl Handler for Admission {
                 let cause = if self.status.draining { Cause::Draining } else { Cause::PortsFull };
                 self.count_refused(arrival, Refusal { status, cause }, Duration::ZERO);
             }
-            event => self.route(event),
+            event @ (Event::Cancelled { .. }
+            | Event::Acked { .. }
+            | Event::AckTimeout { .. }
+            | Event::Bye { .. }
+            | Event::Reinvite { .. }
+            | Event::Info { .. }
+            | Event::Progress { .. }
+            | Event::Answered { .. }
+            | Event::Failed { .. }
+            | Event::Ended { .. }) => self.route(event),
         }
         self.publish();
     }
