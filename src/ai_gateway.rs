@@ -253,8 +253,11 @@ mod tests {
     use media::SampleRate;
     use std::time::Duration;
 
-    /// A model that follows a script: waits, then says.
-    struct Scripted(Vec<(u64, fn() -> LlmEvent)>);
+    /// Milliseconds to wait, and what to say then.
+    type Script = Vec<(u64, fn() -> LlmEvent)>;
+
+    /// A model that follows a script.
+    struct Scripted(Script);
 
     impl LanguageModel for Scripted {
         fn ask(&self, _: &CallInfo, _: LlmRequest, events: LlmSink) -> Request {
@@ -284,7 +287,7 @@ mod tests {
         LlmEvent::ToolCall(ToolCall { id: "1".into(), name: "look".into(), arguments: "{}".into() })
     }
 
-    async fn ask(targets: Vec<Vec<(u64, fn() -> LlmEvent)>>) -> Vec<String> {
+    async fn ask(targets: Vec<Script>) -> Vec<String> {
         let names: Vec<_> = (0..targets.len()).map(|n| format!("t{n}")).collect();
         let route = Route::new("default", names.iter().cloned().map(TargetId));
         let models = targets.into_iter().map(|script| Arc::new(Scripted(script)) as Arc<dyn LanguageModel>);

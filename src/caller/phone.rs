@@ -477,7 +477,8 @@ impl Phone {
         }
         let frame = self.mouth.frame();
         let speaks = frame.level_dbfs() > VOICED_DBFS;
-        let starts = self.mouth.is_busy() && !std::mem::replace(&mut self.mouth.speaking, self.mouth.is_busy());
+        let busy = self.mouth.is_busy();
+        let starts = busy && !std::mem::replace(&mut self.mouth.speaking, busy);
         out.push(Output::Rtp(media.remote, sender.packet(&frame, starts)));
         if speaks {
             self.mouth.spoke_until = Some(now);

@@ -1,6 +1,7 @@
 //! Commands and what their exit codes mean.
 //! Each command's own arguments and work are in the file that bears its name.
 
+pub mod call;
 pub mod check;
 pub mod init;
 pub mod serve;
@@ -21,10 +22,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve_args::ServeArgs),
+    Call(call::Args),
     Trace(trace::Args),
     Init(init::Args),
     Check(check::Args),
-    Trace(trace::Args),
 }
 
 const EXIT_CODES: &str = "Exit codes:
@@ -62,10 +63,10 @@ impl From<Exit> for ExitCode {
 pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Call(args) => return call::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args, |_| Vec::new()),
-        Command::Trace(args) => trace::run(&args),
     };
     exit.into()
 }

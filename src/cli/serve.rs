@@ -156,7 +156,7 @@ fn start(
         external_ip: config.server.external_ip,
         ports: u32::from(config.server.ports),
         trunk: "none".to_owned(),
-        media_threads: Some(config.media.threads),
+        media_threads: config.media.threads,
         seed: config.server.seed,
         ..defaults
     };

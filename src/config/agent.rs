@@ -13,6 +13,9 @@ pub(super) type Agents = BTreeMap<String, Arc<Agent>>;
 const DEMO_AGENT: (&str, &str) =
     (include_str!("../../agents/demo.toml"), include_str!("../../agents/demo-hours.md"));
 
+/// What its database starts with.
+const DEMO_SCHEMA: &str = include_str!("../../agents/demo.sql");
+
 impl Checker<'_> {
     /// Reads the agent that a key names, once, and returns its key in `agents`.
     pub(super) fn agent(&mut self, key: &Key<String>, default: &str, agents: &mut Agents) -> String {
@@ -28,6 +31,28 @@ impl Checker<'_> {
             agents.extend(agent.map(|agent| (name.to_owned(), Arc::new(agent))));
         }
         name.to_owned()
+    }
+
+    /// The script beside each agent's file that sets up its database, where there is one.
+    pub(super) fn schemas(&mut self, agents: &Agents) -> BTreeMap<String, String> {
+        let mut schemas = BTreeMap::new();
+        for key in agents.keys() {
+            if key == DEMO {
+                schemas.insert(key.clone(), DEMO_SCHEMA.to_owned());
+                continue;
+            }
+            let path = self.folder.join(key).with_extension("sql");
+            match std::fs::read_to_string(&path) {
+                Ok(text) => drop(schemas.insert(key.clone(), text)),
+                Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => {}
+                Err(reason) => {
+                    let message = format!("the agent's database script cannot be read: {reason}");
+                    let place = path.display().to_string();
+                    self.problems.push(Problem::error(place, message, "make it readable, or remove it"));
+                }
+            }
+        }
+        schemas
     }
 
     /// An agent may name routes; they must be there.

@@ -89,6 +89,7 @@ impl Checker<'_> {
         let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
         let trunks = self.trunks(&raw, &default_agent, &mut agents);
         self.agent_routes(&agents, &routes);
+        let schemas = self.schemas(&agents);
         Config {
             server: self.server(&raw.server),
             sip: self.sip(&raw.sip),
@@ -102,6 +103,7 @@ impl Checker<'_> {
             tts,
             routes,
             agents,
+            schemas,
             trunks,
             log: self.log(&raw.log),
             warnings: Vec::new(),

@@ -15,7 +15,6 @@ pub mod target;
 pub mod trunk;
 mod value;
 
-pub use crate::telemetry::logs::LogFormat;
 pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
@@ -67,6 +66,8 @@ pub struct Config {
     pub routes: Routes,
     /// Agents by the key that trunks carry.
     pub agents: BTreeMap<String, Arc<Agent>>,
+    /// The script that sets up an agent's database, by the same key: the `.sql` file beside the agent's file.
+    pub schemas: BTreeMap<String, String>,
     /// Where calls come from; the first that matches takes the call. Never empty.
     pub trunks: Vec<Trunk>,
     /// What is written to standard error.
@@ -170,6 +171,15 @@ pub struct Http {
 pub struct Media {
     /// Threads that calls live on; one less than cores when absent.
     pub threads: Option<usize>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object in each line.
+    Json,
 }
 
 /// What is written to standard error: `[log]`.

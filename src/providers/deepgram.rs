@@ -116,6 +116,7 @@ impl SpeechToText for Deepgram {
             unanswered: 0,
             told_ready: false,
             failures: 0,
+            connected: None,
         };
         self.runtime.spawn(stream.run());
         SttStream::new(sender, None)
@@ -126,6 +127,8 @@ impl SpeechToText for Deepgram {
 const LARGEST_BACKLOG: usize = 100;
 /// How long Deepgram may take to say goodbye.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that works and has lasted this long makes up for those that failed before it.
+const STABLE: Duration = Duration::from_secs(5);
 /// Finalizes in a row without any word from Deepgram: the connection is only open in name.
 const MOST_UNANSWERED: u32 = 2;
 
@@ -148,7 +151,9 @@ struct Stream {
     finalize_held: bool,
     unanswered: u32,
     told_ready: bool,
+    /// Connections lost in a row, and since when the present one stands.
     failures: u32,
+    connected: Option<Instant>,
 }
 
 /// Why a connection is no longer served.
@@ -245,6 +250,7 @@ impl Stream {
     }
 
     async fn exchange(&mut self, socket: &mut Socket) -> Result<(), End> {
+        self.connected = Some(Instant::now());
         self.resume(socket).await?;
         let mut last_sent = Instant::now();
         loop {
@@ -313,8 +319,10 @@ impl Stream {
             Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
         };
         let Some(reply) = parse(&text) else { return Ok(()) };
-        self.failures = 0;
         self.unanswered = 0;
+        if self.connected.is_some_and(|since| since.elapsed() >= STABLE) {
+            self.failures = 0;
+        }
         let event = match reply {
             Reply::Results(results) => {
                 let answers = results.from_finalize;

@@ -482,9 +482,9 @@ impl Pipeline {
         events
     }
 
-    /// When the first sentence has been silent for too long.
+    /// When the first sentence has been silent for too long, or found no free context.
     fn deadline(&self) -> Option<Instant> {
-        let first = self.sentences.front().filter(|sentence| sentence.progress == Progress::Asked)?;
+        let first = self.sentences.front()?;
         Some(first.since + if first.heard { self.stall_timeout } else { self.first_audio_timeout })
     }
 
@@ -497,7 +497,8 @@ impl Pipeline {
             return self.fail(failure);
         }
         let mut events = Vec::new();
-        if let Some(first) = self.sentences.pop_front_if(|s| s.heard && s.progress == Progress::Asked) {
+        let half_heard = self.sentences.front().is_some_and(|s| s.heard && s.progress == Progress::Asked);
+        if half_heard && let Some(first) = self.sentences.pop_front() {
             events.push(first.failed(failure));
         }
         for sentence in self.sentences.iter_mut().filter(|s| s.progress == Progress::Asked) {

@@ -13,7 +13,7 @@ use crate::{
 };
 use call::{CallConfig, cdr::Cause};
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId};
-use jiff::{Zoned, civil::Date, tz::TimeZone};
+use jiff::{Zoned, civil::Date};
 use sip::IncomingInvite;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::runtime::Handle;
@@ -107,7 +107,7 @@ impl AgentServices {
             clips,
             providers,
             codecs,
-            time_zone: TimeZone::system(),
+            time_zone: config.time_zone.clone(),
         };
         Ok(Self { calls, vocabulary, gateway, tools })
     }

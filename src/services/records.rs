@@ -4,10 +4,7 @@
 use crate::{
     call_actor::TraceSink as ActorSink,
     server::RecordSink,
-    store::{
-        Store,
-        call_record::{CallRecord, Direction, Quality},
-    },
+    store::{CallRecord, Direction, Quality, Store},
     telemetry::{metrics::{ActiveCall, Metrics}, pii::Pii, traces::TraceSink},
 };
 use call::{CallId, Event, Stamped, cdr::Cdr};

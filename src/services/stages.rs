@@ -6,18 +6,17 @@ use crate::{
     ai_gateway::AiGateway,
     config::{
         Config,
-        target::{Endpoint, LlmTarget, SttTarget, TtsTarget},
+        target::{LlmTarget, SttTarget, TtsTarget},
     },
     providers::{
         LanguageModel, SpeechToText, TextToSpeech,
-        deepgram::{Deepgram, DeepgramConfig},
-        elevenlabs::{ElevenLabs, ElevenLabsConfig},
+        deepgram::Deepgram,
+        elevenlabs::ElevenLabs,
         embedded::EmbeddedTts,
         fallback::{SttInTurn, TtsInTurn},
         flow::Flow,
-        openai::{OpenAi, OpenAiConfig},
+        openai::OpenAi,
     },
-    secret::Secret,
 };
 use conversation::{Agent, Stage};
 use std::{collections::BTreeMap, sync::Arc};
@@ -42,13 +41,7 @@ pub(super) fn speech_to_text(config: &Config, agent: &Agent) -> Result<Recognise
                 words = known;
                 stt
             }
-            Some(SttTarget::Deepgram { endpoint, model, language }) => {
-                let mut deepgram = DeepgramConfig::new(key(endpoint), model);
-                deepgram.base_url.clone_from(&endpoint.base_url);
-                deepgram.language.clone_from(language);
-                deepgram.connect_timeout = config.stt_connect;
-                Arc::new(Deepgram::new(deepgram))
-            }
+            Some(SttTarget::Deepgram(deepgram)) => Arc::new(Deepgram::new(deepgram.clone())),
         });
     }
     Ok((SttInTurn::of(targets), words))
@@ -86,12 +79,7 @@ pub(super) fn text_to_speech(config: &Config, agent: &Agent) -> Result<Arc<dyn T
     for name in names {
         targets.push(match config.tts.get(name) {
             Some(TtsTarget::Embedded) | None => Arc::new(embedded_tts()?),
-            Some(TtsTarget::ElevenLabs { endpoint, model, voice }) => {
-                let mut elevenlabs = ElevenLabsConfig::new(key(endpoint), voice, model);
-                elevenlabs.base_url.clone_from(&endpoint.base_url);
-                elevenlabs.first_audio_timeout = config.call.patience.speech;
-                Arc::new(ElevenLabs::new(elevenlabs))
-            }
+            Some(TtsTarget::ElevenLabs(elevenlabs)) => Arc::new(ElevenLabs::new(elevenlabs.clone())),
         });
     }
     Ok(TtsInTurn::of(targets))
@@ -120,19 +108,10 @@ fn language_model(
 ) -> Result<Arc<dyn LanguageModel>, StartError> {
     match target {
         LlmTarget::Flow => Ok(Arc::new(Flow::new(Arc::clone(agent)))),
-        LlmTarget::OpenAi { endpoint, model, temperature, max_output_tokens } => {
-            let mut openai = OpenAiConfig::new(&endpoint.base_url, endpoint.api_key.clone(), model);
-            openai.temperature = temperature.map(|temperature| temperature as f32);
-            openai.max_tokens = *max_output_tokens;
-            match OpenAi::new(openai) {
-                Ok(openai) => Ok(Arc::new(openai)),
-                Err(failure) => Err(StartError::Provider(format!("[llm.{name}]: {failure}"))),
-            }
-        }
+        LlmTarget::OpenAi(openai) => match OpenAi::new(openai.clone()) {
+            Ok(openai) => Ok(Arc::new(openai)),
+            Err(failure) => Err(StartError::Provider(format!("[llm.{name}]: {failure}"))),
+        },
     }
 }
 
-/// A server of one's own may need no key: then an empty one is sent.
-fn key(endpoint: &Endpoint) -> Secret {
-    endpoint.api_key.clone().unwrap_or_else(|| Secret::new(""))
-}

@@ -73,11 +73,12 @@ impl Phrases {
 }
 
 /// How finished an utterance sounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Completeness {
     /// Nothing more is to be expected.
     Complete(EndOfTurnReason),
     /// It could go on or not.
+    #[default]
     Unsure,
     /// The sentence breaks off.
     Incomplete,

@@ -161,8 +161,6 @@ pub struct Floor {
     expectation: Expectation,
     /// The latest frames, the newest in bit 0, a set bit is speech.
     recent: u64,
-    /// When the newest of them was.
-    last_frame: Option<Instant>,
     utterance: Utterance,
     keys: Keys,
     /// What was answered last, to know its late final again.
@@ -185,6 +183,8 @@ struct Utterance {
     final_at: Option<Instant>,
     /// When the pause was announced; speech takes it back.
     paused: Option<Instant>,
+    /// How finished the text sounds, judged since the pause.
+    sounds: Completeness,
 }
 
 /// What the caller is keying in.
@@ -214,7 +214,6 @@ impl Floor {
             interruptible: Interruptible::Any,
             expectation: Expectation::Any,
             recent: 0,
-            last_frame: None,
             utterance: Utterance::default(),
             keys: Keys::default(),
             answered: Answered::default(),
@@ -231,6 +230,7 @@ impl Floor {
     /// What the caller is expected to say next. Holds until the caller has said something.
     pub fn expect(&mut self, expectation: Expectation) {
         self.expectation = expectation;
+        self.judge();
     }
 
     /// The agent takes the floor, to think or to speak. Call it again when `interruptible` changes.
@@ -264,7 +264,6 @@ impl Floor {
     /// One 20 ms frame of the caller's voice activity; `now` is the frame's time.
     pub fn handle_frame(&mut self, now: Instant, speech: bool) -> Option<Decision> {
         self.quiet_since.get_or_insert(now);
-        self.last_frame = Some(now);
         self.recent = self.recent << 1 | u64::from(speech);
         // A single frame of speech with silence around it is a click and prolongs nothing.
         if speech && (self.recent & 0b111).count_ones() >= 2 {
@@ -296,6 +295,7 @@ impl Floor {
         } else {
             self.utterance.interim = cut(text, MAX_TEXT).to_owned();
         }
+        self.judge();
         if self.holder == Holder::Nobody && transcript.is_final && !text.is_empty() {
             // Words without a detected onset: a soft speaker, or a final that came late.
             self.holder = Holder::Caller;
@@ -353,9 +353,18 @@ impl Floor {
             Holder::Caller if self.keys.last.is_some() => Some(self.end_keys(now)),
             Holder::Caller if self.utterance.paused.is_none() => {
                 self.utterance.paused = Some(now);
+                self.judge();
                 Some(Decision::CallerPaused)
             }
             Holder::Caller => self.end_utterance(now),
+        }
+    }
+
+    /// Judges the text anew; only while the caller pauses does it matter.
+    fn judge(&mut self) {
+        if self.utterance.paused.is_some() {
+            let phrases = self.config.phrases.as_deref();
+            self.utterance.sounds = judge(&self.utterance.text(), self.expectation, phrases);
         }
     }
 
@@ -430,7 +439,7 @@ impl Floor {
 
     /// The silence that these words ask for.
     fn judged_wait(&self) -> (Duration, EndOfTurnReason) {
-        match judge(&self.utterance.text(), self.expectation, self.config.phrases.as_deref()) {
+        match self.utterance.sounds {
             Completeness::Complete(reason) => (self.config.complete, reason),
             Completeness::Unsure => (self.config.unsure, EndOfTurnReason::Pause),
             Completeness::Incomplete => (self.config.incomplete, EndOfTurnReason::LongPause),

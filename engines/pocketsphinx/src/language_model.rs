@@ -232,7 +232,7 @@ mod tests {
     fn the_same_sentences_give_the_same_file() {
         let text = model().to_arpa();
         assert_eq!(text, model().to_arpa());
-        assert!(text.starts_with("\\data\\\nngram 1=9\nngram 2=11\nngram 3=8\n"), "{text}");
+        assert!(text.starts_with("\\data\\\nngram 1=9\nngram 2=11\nngram 3=9\n"), "{text}");
     }
 
     #[test]

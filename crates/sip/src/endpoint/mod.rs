@@ -88,6 +88,11 @@ impl Endpoint {
         self.store.next_wake()
     }
 
+    /// The Call-ID of a dialog, as long as it exists.
+    pub fn sip_call_id(&self, dialog: DialogKey) -> Option<&str> {
+        self.store.dialogs.get(&dialog).map(|dialog| dialog.call_id.as_str())
+    }
+
     /// What has passed through.
     pub fn statistics(&self) -> &EndpointStatistics {
         &self.statistics
