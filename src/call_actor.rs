@@ -123,7 +123,7 @@ pub struct CallParts {
 #[derive(Debug)]
 pub enum Note {
     /// For the SIP endpoint.
-    Sip(sip::Command),
+    Sip(Box<sip::Command>),
     /// The call is over.
     Finished(Box<Finished>),
 }
@@ -262,7 +262,7 @@ impl CallActor {
     /// Ends the actor. Its provider streams and requests end with it.
     pub fn finish(mut self, now: Instant, notes: &mut VecDeque<Note>) {
         if !self.dialog_over && self.responded {
-            notes.push_back(Note::Sip(sip::Command::Bye { dialog: self.parts.dialog, reason: None }));
+            notes.push_back(bye(self.parts.dialog, None));
         } else if !self.responded && !self.dialog_over {
             notes.push_back(respond(self.parts.dialog, 500, None, None));
         }
@@ -343,7 +343,7 @@ impl CallActor {
             }
             SipOutput::Bye { reason } => {
                 self.dialog_over = true;
-                Note::Sip(sip::Command::Bye { dialog, reason })
+                bye(dialog, reason)
             }
         }
     }
@@ -425,7 +425,11 @@ impl CallActor {
 }
 
 fn respond(dialog: DialogKey, status: u16, reason: Option<String>, sdp: Option<String>) -> Note {
-    Note::Sip(sip::Command::Respond { dialog, status, reason, sdp, headers: Vec::new() })
+    Note::Sip(Box::new(sip::Command::Respond { dialog, status, reason, sdp, headers: Vec::new() }))
+}
+
+fn bye(dialog: DialogKey, reason: Option<String>) -> Note {
+    Note::Sip(Box::new(sip::Command::Bye { dialog, reason }))
 }
 
 /// Whether the dialog is over with this: the endpoint has answered or sent what there was to.

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 // ---- providers, trace and records ----
 
-/// Hears words as soon as it is asked for them, answers with them, and speaks a tone for every sentence.
+/// Hears its words when it is first asked for them, answers with them, and speaks a tone for every sentence.
 struct Fake {
     asked: Mutex<Vec<String>>,
 }
@@ -45,9 +45,10 @@ impl SpeechToText for Fake {
     fn start(&self, _: &CallInfo, events: Events) -> SttStream {
         let (commands, mut queue) = mpsc::channel(25);
         tokio::spawn(async move {
+            let mut words = "what are your hours";
             while let Some(command) = queue.recv().await {
                 if matches!(command, SttCommand::Finalize) {
-                    let heard = SttEvent::Final { text: "what are your hours".into(), confidence: None };
+                    let heard = SttEvent::Final { text: std::mem::take(&mut words).into(), confidence: None };
                     let _ = events.send(ProviderEvent::Stt(heard)).await;
                 }
             }

@@ -151,6 +151,13 @@ impl Bench {
         self.notes.recv_timeout(PATIENCE).expect("the thread tells something")
     }
 
+    fn sip(&self) -> sip::Command {
+        match self.note() {
+            Note::Sip(command) => *command,
+            Note::Finished(_) => panic!("finished before it said what it had to"),
+        }
+    }
+
     fn finished(&self) -> Finished {
         loop {
             if let Note::Finished(finished) = self.note() {
@@ -225,9 +232,9 @@ fn a_panic_ends_one_call_with_a_bye_and_a_record_and_no_other() {
             Some(now + PATIENCE)
         }),
     );
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Respond { status: 200, .. })));
+    assert!(matches!(bench.sip(), sip::Command::Respond { status: 200, .. }));
     sick.send(b"boom").expect("loopback");
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Bye { dialog: DialogKey(2), .. })));
+    assert!(matches!(bench.sip(), sip::Command::Bye { dialog: DialogKey(2), .. }));
     let finished = bench.finished();
     assert_eq!((finished.dialog, finished.cdr.cause.as_deref()), (DialogKey(2), Some("internal_error")));
     assert_eq!(bench.thread().counters().panics.load(Ordering::Relaxed), 1);
@@ -238,7 +245,7 @@ fn a_panic_ends_one_call_with_a_bye_and_a_record_and_no_other() {
 fn a_panic_before_the_answer_is_a_500() {
     let bench = Bench::new();
     bench.start(1, Box::new(|_, _, _| panic!("a bug in the machine")));
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Respond { status: 500, .. })));
+    assert!(matches!(bench.sip(), sip::Command::Respond { status: 500, .. }));
     assert_eq!(bench.finished().cdr.sip_status, Some(500));
 }
 
@@ -265,8 +272,8 @@ fn what_the_signalling_side_has_no_room_for_is_told_again() {
         std::thread::yield_now();
     }
     closed.store(false, Ordering::SeqCst);
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Respond { status: 200, .. })));
-    assert!(matches!(bench.note(), Note::Sip(sip::Command::Bye { .. })));
+    assert!(matches!(bench.sip(), sip::Command::Respond { status: 200, .. }));
+    assert!(matches!(bench.sip(), sip::Command::Bye { .. }));
     assert!(matches!(bench.note(), Note::Finished(_)));
 }
 
@@ -309,7 +316,14 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                     text: "hello".into(),
                 })),
                 Input::Tts(TurnId(3), TtsEvent::Failed { sentence, .. }) => refused.push(sentence),
-                other => panic!("not expected: {other:?}"),
+                Input::Rtp { .. }
+                | Input::Rtcp { .. }
+                | Input::Sip(_)
+                | Input::Stt(_)
+                | Input::Llm(..)
+                | Input::Tts(..)
+                | Input::Tool(..)
+                | Input::HangUp(_) => panic!("not expected: {input:?}"),
             }
             (refused != [4, 5]).then_some(now + PATIENCE)
         }),
@@ -338,16 +352,15 @@ fn a_flood_is_thrown_away_and_counted() {
 fn hanging_up_reaches_the_call_and_breaking_off_ends_it() {
     let bench = Bench::new();
     let script = |stays: bool| -> Script {
-        Box::new(move |now, input, out| match input {
-            Input::Timeout => {
+        Box::new(move |now, input, out| {
+            if matches!(input, Input::Timeout) {
                 out.push(Output::Sip(SipOutput::Answer { sdp: String::new() }));
-                Some(now + PATIENCE)
             }
-            Input::HangUp(HangUp::Drain) if !stays => {
+            let leaves = matches!(input, Input::HangUp(HangUp::Drain)) && !stays;
+            if leaves {
                 out.push(Output::Event(Event::Ended { cause: "server_stopping".into(), status: None }));
-                None
             }
-            _ => Some(now + PATIENCE),
+            (!leaves).then_some(now + PATIENCE)
         })
     };
     bench.start(1, script(false));
@@ -359,4 +372,73 @@ fn hanging_up_reaches_the_call_and_breaking_off_ends_it() {
     let broken = bench.finished();
     assert_eq!((broken.dialog, broken.cdr.cause.as_deref()), (DialogKey(2), Some("server_stopping")));
     bench.threads.stop();
+}
+
+/// `cargo test --release --lib -- --ignored --nocapture figures`
+#[test]
+#[ignore = "prints figures; says nothing about right or wrong"]
+fn figures_of_one_thread() {
+    for calls in [1, 50, 200, 500] {
+        let bench = Bench::new();
+        let callers: Vec<_> = (0..calls).map(|number| bench.start(number, paced())).collect();
+        for caller in &callers {
+            caller.set_nonblocking(true).expect("a socket");
+        }
+        let lateness = &bench.thread().counters().lateness;
+        let (start, before, seconds) = (Instant::now(), cpu_of_thread("media-0"), 10);
+        let mut scrap = [0; 256];
+        for tick in 1..=seconds * 50 {
+            for caller in &callers {
+                let _ = caller.send(&[0; 172]); // A full buffer only lowers the load.
+                while caller.recv(&mut scrap).is_ok() {}
+            }
+            let due = start + Duration::from_millis(20) * tick;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        let elapsed = start.elapsed();
+        let cpu = cpu_of_thread("media-0") - before;
+        let late = lateness.snapshot();
+        println!(
+            "{calls} calls: late p50 <= {:?}, p99 <= {:?}, p99.9 <= {:?}, worst {} us; {:.2} ms of thread CPU per call-second",
+            late.quantile(0.5),
+            late.quantile(0.99),
+            late.quantile(0.999),
+            late.worst_us,
+            cpu.as_secs_f64() * 1e3 / (elapsed.as_secs_f64() * calls as f64),
+        );
+        bench.tell(Command::BreakOff(Cause::ServerStopping));
+        bench.threads.stop();
+    }
+}
+
+/// Takes what comes and sends a packet every 20 ms, as a call does, without any of its thinking.
+fn paced() -> Script {
+    let mut next: Option<Instant> = None;
+    let mut peer = None;
+    Box::new(move |now, input, out| {
+        if let Input::Rtp { from, .. } = input {
+            peer = Some(from);
+        }
+        let due = next.get_or_insert(now + media::FRAME);
+        if now >= *due {
+            *due += media::FRAME;
+            out.extend(peer.map(|to| Output::SendRtp { to, datagram: vec![0x80; 172] }));
+        }
+        next
+    })
+}
+
+/// CPU time of a thread of this process, by name, from `/proc` (clock ticks of 10 ms).
+fn cpu_of_thread(name: &str) -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux").flatten();
+    let mut ticks = 0;
+    for task in tasks {
+        let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
+        if stat.contains(&format!("({name})")) {
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            let field = |n: usize| fields.get(n).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
+            ticks += field(11) + field(12);
+        }
+    }
+    Duration::from_millis(ticks * 10)
 }

@@ -104,8 +104,8 @@ pub struct Refusal {
 pub(super) enum Message {
     /// A call is over.
     Finished(Box<Finished>),
-    /// The server stops: no new calls, goodbye to the others.
-    Drain,
+    /// The server stops: no new calls, goodbye to the others. Says how many there are.
+    Drain { reply: oneshot::Sender<u32> },
     /// The calls that are left end now.
     BreakOff(Cause),
     /// An operator ends a call.
@@ -148,7 +148,16 @@ impl Handler for Admission {
                 let cause = if self.status.draining { Cause::Draining } else { Cause::PortsFull };
                 self.count_refused(arrival, Refusal { status, cause }, Duration::ZERO);
             }
-            event => self.route(event),
+            event @ (Event::Cancelled { .. }
+            | Event::Acked { .. }
+            | Event::AckTimeout { .. }
+            | Event::Bye { .. }
+            | Event::Reinvite { .. }
+            | Event::Info { .. }
+            | Event::Progress { .. }
+            | Event::Answered { .. }
+            | Event::Failed { .. }
+            | Event::Ended { .. }) => self.route(event),
         }
         self.publish();
     }
@@ -156,8 +165,9 @@ impl Handler for Admission {
     fn message(&mut self, now: Instant, message: Message, commands: &mut Vec<sip::Command>) {
         match message {
             Message::Finished(finished) => self.finished(now, *finished),
-            Message::Drain => {
+            Message::Drain { reply } => {
                 self.status.draining = true;
+                let _ = reply.send(self.slots.busy()); // Who asked may have gone.
                 commands.push(sip::Command::Drain(true));
                 self.tell_all(|dialog| Command::HangUp(dialog, HangUp::Drain));
             }

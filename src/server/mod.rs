@@ -201,9 +201,9 @@ impl Server {
     /// off with a BYE. Returns when every call has its record.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let mut status = self.status.clone();
-        self.sip.send(Request::Message(Message::Drain)).await;
-        // The channel cannot close before the task does, and then there are no calls either.
-        let calls = status.wait_for(|status| status.draining).await.map_or(0, |status| status.calls);
+        let (reply, answer) = oneshot::channel();
+        self.sip.send(Request::Message(Message::Drain { reply })).await;
+        let calls = answer.await.unwrap_or(0); // A task that has ended has no calls.
         let _ = timeout(deadline, status.wait_for(|status| status.calls == 0)).await;
         let broken_off = status.borrow().calls;
         if broken_off > 0 {

@@ -79,7 +79,7 @@ pub trait Handler: Send + 'static {
 /// What the task does for others.
 pub enum Request<M> {
     /// For the endpoint.
-    Command(Command),
+    Command(Box<Command>),
     /// For the handler.
     Message(M),
     /// Opens a connection, or finds the open one.

@@ -121,7 +121,7 @@ impl<H: Handler> Task<H> {
 
     fn obey(&mut self, request: Request<H::Message>) {
         match request {
-            Request::Command(command) => self.step(Input::Command(command)),
+            Request::Command(command) => self.step(Input::Command(*command)),
             Request::Message(message) => {
                 self.ask_handler(|handler, commands| handler.message(Instant::now(), message, commands));
             }
