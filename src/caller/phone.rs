@@ -18,6 +18,8 @@ const VOICED_DBFS: f32 = -45.0;
 const SILENT_AFTER: Duration = Duration::from_millis(400);
 /// How long a key is held.
 const KEY: Duration = Duration::from_millis(120);
+/// How long a finished call stays to answer repeated requests: two retransmissions of a BYE.
+const LINGER: Duration = Duration::from_millis(1_600);
 /// Between two keys.
 const KEY_GAP: Duration = Duration::from_millis(120);
 
@@ -136,6 +138,7 @@ pub struct Phone {
     /// The stopwatch.
     pub measures: Measures,
     over: bool,
+    over_since: Option<Instant>,
     hanging_up: bool,
 }
 
@@ -184,6 +187,7 @@ impl Phone {
             recording: Default::default(),
             measures: Measures::default(),
             over: false,
+            over_since: None,
             hanging_up: false,
         }
     }
@@ -205,8 +209,11 @@ impl Phone {
             Input::Stop => self.hang_up(now, out),
             Input::Timeout => self.timeout(now, out),
         }
-        let quiet = self.over && self.sip_wake.is_none();
-        if quiet {
+        if self.over {
+            self.over_since.get_or_insert(now);
+        }
+        let lingered = self.over_since.is_some_and(|over| now >= over + LINGER);
+        if self.over && (self.sip_wake.is_none() || lingered) {
             return None;
         }
         let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over)];
@@ -438,7 +445,7 @@ impl Phone {
 
     fn begin_step(&mut self, now: Instant, samples: &[i16]) {
         let agent_speaks = self.ears.voiced_since.is_some();
-        self.mouth.samples.extend(samples);
+        self.mouth.samples.extend(voiced(samples));
         self.words.clear();
         self.ears.heard = false;
         self.ears.own_step = Some(now);
@@ -495,6 +502,15 @@ impl Phone {
             self.recording.1.extend_from_slice(heard.frame.samples());
         }
     }
+}
+
+/// Speech without the silence after it: the answer is timed from the last voiced packet, and may come at once.
+fn voiced(samples: &[i16]) -> &[i16] {
+    let rate = SampleRate::Hz8000;
+    let frames = samples.chunks(rate.frame_samples());
+    let last = frames.rposition(|frame| Frame::from_samples(rate, frame).level_dbfs() > VOICED_DBFS);
+    let end = last.map_or(0, |last| (last + 1) * rate.frame_samples());
+    &samples[..end.min(samples.len())]
 }
 
 impl Mouth {

@@ -84,7 +84,7 @@ pub enum Step {
     Wait {
         /// `agent`.
         wait_for: WaitFor,
-        /// How long to wait at most; the script fails beyond.
+        /// How long to wait at most for the agent to begin, or to hang up; the script fails beyond.
         #[serde(default = "patience")]
         within_ms: u64,
     },
@@ -311,8 +311,9 @@ fn decide(step: &Step, situation: &Situation<'_>, waited: Duration) -> Todo {
         Step::Pause { pause_ms } => when(waited, *pause_ms, || Todo::Met(format!("paused {pause_ms} ms"))),
         Step::Wait { wait_for: WaitFor::Agent, within_ms } => match situation.agent {
             AgentSound::Spoken(_) if silent_for(a_moment()) => Todo::Met("the agent has spoken".into()),
-            AgentSound::Awaited(_) | AgentSound::Speaking(_) | AgentSound::Spoken(_) => {
-                when(waited, *within_ms, || Todo::Failed("the agent did not speak and fall silent in time".into()))
+            AgentSound::Speaking(_) | AgentSound::Spoken(_) => Todo::Wait,
+            AgentSound::Awaited(_) => {
+                when(waited, *within_ms, || Todo::Failed("the agent did not speak in time".into()))
             }
         },
         Step::Wait { wait_for: WaitFor::HangUp, within_ms } => {

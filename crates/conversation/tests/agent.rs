@@ -219,3 +219,21 @@ fn one_wrong_or_missing_word_rarely_changes_the_meaning() {
         "{all}: {dropped} dropped, {replaced} replaced"
     );
 }
+
+#[test]
+fn a_booking_through_the_context_goes_on_after_its_tool() {
+    use conversation::{Context, TurnId};
+    let agent = demo();
+    let mut context = Context::new(agent.system_prompt());
+    let today = jiff::civil::date(2026, 11, 20);
+    context.assistant_sentence(TurnId(0), 0, "Hello.");
+    context.user("i would like to book an appointment for tuesday");
+    context.assistant_begin(TurnId(1));
+    let reply = conversation::flow_reply(&agent, &context.request(&agent, today));
+    let call = reply.tool_calls.first().expect("asks for free times").clone();
+    context.tool_call(TurnId(1), call.clone());
+    assert!(context.tool_result(&call.id, "[{\"time\":\"09:30\"},{\"time\":\"11:00\"}]"));
+    let request = context.request(&agent, today);
+    let reply = conversation::flow_reply(&agent, &request);
+    assert!(reply.tool_calls.is_empty(), "asked again: {:?}", reply.tool_calls);
+}
