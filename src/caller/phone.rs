@@ -507,7 +507,7 @@ impl Phone {
 /// Speech without the silence after it: the answer is timed from the last voiced packet, and may come at once.
 fn voiced(samples: &[i16]) -> &[i16] {
     let rate = SampleRate::Hz8000;
-    let frames = samples.chunks(rate.frame_samples());
+    let mut frames = samples.chunks(rate.frame_samples());
     let last = frames.rposition(|frame| Frame::from_samples(rate, frame).level_dbfs() > VOICED_DBFS);
     let end = last.map_or(0, |last| (last + 1) * rate.frame_samples());
     &samples[..end.min(samples.len())]

@@ -2,6 +2,7 @@
 //! A blocked terminal or pipe costs log lines, which are counted; it never costs a call anything.
 
 use super::Metrics;
+use crate::config::LogFormat;
 use std::{
     io::{self, Write},
     sync::mpsc::{self, Receiver, SyncSender},
@@ -11,16 +12,6 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// Lines that wait for the output; beyond that they are dropped, and counted.
 pub const LOG_QUEUE: usize = 1_000;
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Pretty,
-    /// One JSON object in each line.
-    Json,
-}
 
 /// Sends all log lines of this process to standard error. `filter` is as in `RUST_LOG`, such as `info,tandem=debug`.
 ///
