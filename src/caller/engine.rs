@@ -143,7 +143,8 @@ pub fn run(
 
 fn wait_for(poll: &impl std::os::fd::AsFd, events: &mut Vec<epoll::Event>, wait: Duration) -> io::Result<()> {
     events.clear();
-    let timeout = rustix::time::Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+    let timeout =
+        rustix::time::Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
     match epoll::wait(poll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
         Ok(_) => Ok(()),
         Err(rustix::io::Errno::INTR) => Ok(()),
@@ -201,7 +202,9 @@ impl Line {
         }
         loop {
             let read = match &mut self.sip {
-                SipSocket::Udp(socket) => socket.recv(&mut buffer).map(|length| vec![buffer[..length].to_vec()]),
+                SipSocket::Udp(socket) => {
+                    socket.recv(&mut buffer).map(|length| vec![buffer[..length].to_vec()])
+                }
                 SipSocket::Tcp { stream, framer } => read_stream(stream, framer, &mut buffer),
             };
             match read {
@@ -218,7 +221,11 @@ impl Line {
     }
 }
 
-fn read_stream(stream: &mut TcpStream, framer: &mut StreamFramer, buffer: &mut [u8]) -> io::Result<Vec<Vec<u8>>> {
+fn read_stream(
+    stream: &mut TcpStream,
+    framer: &mut StreamFramer,
+    buffer: &mut [u8],
+) -> io::Result<Vec<Vec<u8>>> {
     let length = stream.read(buffer)?;
     if length == 0 {
         return Err(io::ErrorKind::ConnectionReset.into());

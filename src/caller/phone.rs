@@ -3,8 +3,12 @@
 
 use super::script::{AgentSound, Player, Script, Situation, Todo};
 use call::Stamped;
-use media::{Codec, Digit, FRAME, Frame, Receiver, ReceiverConfig, RtpPacket, SampleRate, Sender, SenderConfig};
-use sip::{Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, Negotiated, OutgoingInvite};
+use media::{
+    Codec, Digit, FRAME, Frame, Receiver, ReceiverConfig, RtpPacket, SampleRate, Sender, SenderConfig,
+};
+use sip::{
+    Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, Negotiated, OutgoingInvite,
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
@@ -269,7 +273,9 @@ impl Phone {
                 self.measures.provisional.get_or_insert(took);
                 out.push(Output::Tell(Happening::Progress(status)));
             }
-            Event::Answered { sdp, .. } => self.note_answer(now, took, sdp.as_deref().unwrap_or_default(), out),
+            Event::Answered { sdp, .. } => {
+                self.note_answer(now, took, sdp.as_deref().unwrap_or_default(), out)
+            }
             Event::Failed { status, reason, .. } => {
                 self.measures.status.get_or_insert(status);
                 self.over = true;
@@ -278,7 +284,8 @@ impl Phone {
             Event::Reinvite { dialog, .. } => {
                 self.dial.local.version += 1;
                 let sdp = Some(sip::make_offer(&self.dial.local));
-                let respond = Command::Respond { dialog, status: 200, reason: None, sdp, headers: Vec::new() };
+                let respond =
+                    Command::Respond { dialog, status: 200, reason: None, sdp, headers: Vec::new() };
                 self.command(now, respond, out);
             }
             Event::Bye { .. } => self.finish(true, out),
@@ -306,7 +313,8 @@ impl Phone {
             comfort_noise: media.comfort_noise,
             jitter: Default::default(),
         });
-        let seed = u32::from_le_bytes([self.dial.seed[0], self.dial.seed[1], self.dial.seed[2], self.dial.seed[3]]);
+        let seed =
+            u32::from_le_bytes([self.dial.seed[0], self.dial.seed[1], self.dial.seed[2], self.dial.seed[3]]);
         let sender = Sender::new(SenderConfig {
             codec,
             payload_type: media.payload_type,

@@ -284,7 +284,9 @@ fn decide(step: &Step, situation: &Situation<'_>, waited: Duration) -> Todo {
     match step {
         Step::Say { say, after_silence_ms } if silent_for(*after_silence_ms) => Todo::Say(say.clone()),
         Step::Wav { wav, after_silence_ms } if silent_for(*after_silence_ms) => Todo::Play(wav.clone()),
-        Step::Press { press, after_silence_ms } if silent_for(*after_silence_ms) => Todo::Press(press.clone()),
+        Step::Press { press, after_silence_ms } if silent_for(*after_silence_ms) => {
+            Todo::Press(press.clone())
+        }
         Step::Say { .. } | Step::Wav { .. } | Step::Press { .. } => Todo::Wait,
         Step::SayAfter { say_now, delay_ms } => when(waited, *delay_ms, || Todo::Say(say_now.clone())),
         Step::Interrupt { interrupt, after_ms } => match situation.agent {
@@ -369,9 +371,8 @@ mod tests {
 
     #[test]
     fn the_caller_waits_for_silence_before_it_speaks() {
-        let mut player = Player::new(Script {
-            steps: vec![Step::Say { say: "hello".into(), after_silence_ms: 600 }],
-        });
+        let mut player =
+            Player::new(Script { steps: vec![Step::Say { say: "hello".into(), after_silence_ms: 600 }] });
         let quiet_since = AgentSound::Spoken(Duration::from_millis(1_000));
         assert_eq!(player.next(&situation(1_200, AgentSound::Speaking(Duration::ZERO))), Todo::Wait);
         assert_eq!(player.next(&situation(1_300, quiet_since)), Todo::Wait);
@@ -381,9 +382,8 @@ mod tests {
 
     #[test]
     fn an_expectation_that_is_not_met_fails_and_the_script_goes_on() {
-        let mut player = Player::new(Script {
-            steps: vec![Step::Expect { expect: "nine".into(), within_ms: 500 }],
-        });
+        let mut player =
+            Player::new(Script { steps: vec![Step::Expect { expect: "nine".into(), within_ms: 500 }] });
         let silence = AgentSound::Awaited(Duration::ZERO);
         assert_eq!(player.next(&situation(100, silence)), Todo::Wait);
         assert!(matches!(player.next(&situation(700, silence)), Todo::Failed(_)));

@@ -186,27 +186,33 @@ impl Speaker {
                 self.finishing = None;
             }
         }
-        if stream.send(command) { Then::GoOn } else { Then::NextTarget("the session takes no sentence".into()) }
+        if stream.send(command) {
+            Then::GoOn
+        } else {
+            Then::NextTarget("the session takes no sentence".into())
+        }
     }
 
     async fn take(&mut self, event: Option<ProviderEvent>) -> Then {
         let Some(event) = event else { return Then::NextTarget("the session ended".into()) };
-        let event = match event {
-            ProviderEvent::Tts(turn, TtsEvent::Failed { reason, .. }) => {
-                let cut: Vec<Unsaid> = self.unsaid.iter().filter(|u| u.begun).cloned().collect();
-                self.unsaid.retain(|unsaid| !unsaid.begun && unsaid.turn == turn);
-                for Unsaid { turn, sentence, .. } in cut {
-                    let done = ProviderEvent::Tts(turn, TtsEvent::SentenceDone { sentence });
-                    if self.events.send(done).await.is_err() {
-                        return Then::CallOver;
-                    }
-                }
-                return Then::NextTarget(reason);
-            }
-            event => event,
-        };
+        if let ProviderEvent::Tts(turn, TtsEvent::Failed { reason, .. }) = event {
+            return self.give_up(turn, reason).await;
+        }
         self.note(&event);
         if self.events.send(event).await.is_err() { Then::CallOver } else { Then::GoOn }
+    }
+
+    /// The target has failed: what it began is left as it is, the rest of the turn is for the next one.
+    async fn give_up(&mut self, turn: TurnId, reason: String) -> Then {
+        let begun: Vec<Unsaid> = self.unsaid.iter().filter(|unsaid| unsaid.begun).cloned().collect();
+        self.unsaid.retain(|unsaid| !unsaid.begun && unsaid.turn == turn);
+        for Unsaid { turn, sentence, .. } in begun {
+            let done = ProviderEvent::Tts(turn, TtsEvent::SentenceDone { sentence });
+            if self.events.send(done).await.is_err() {
+                return Then::CallOver;
+            }
+        }
+        Then::NextTarget(reason)
     }
 
     fn note(&mut self, event: &ProviderEvent) {
@@ -274,9 +280,10 @@ mod tests {
                         continue;
                     }
                     left -= 1;
-                    for event in
-                        [TtsEvent::Audio { sentence, samples: vec![value] }, TtsEvent::SentenceDone { sentence }]
-                    {
+                    for event in [
+                        TtsEvent::Audio { sentence, samples: vec![value] },
+                        TtsEvent::SentenceDone { sentence },
+                    ] {
                         let _ = events.send(ProviderEvent::Tts(turn, event)).await;
                     }
                 }

@@ -70,7 +70,8 @@ impl CallBuilder for TrunkCalls {
 
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
         let trunk = self.trunk_of(new.invite)?;
-        let agent = self.agents.get(&trunk.agent).ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
+        let agent =
+            self.agents.get(&trunk.agent).ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
         agent.gateway.warm();
         let caller = Pii::new(new.invite.from.user.clone());
         let mut built = agent.calls.build(now, new)?;

@@ -22,7 +22,11 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
         let samples = match speak(&**tts, agent.language(), text).await {
             Ok(samples) => samples,
             Err(reason) => {
-                tracing::warn!(agent = agent.name(), reason, "the agent's voice does not answer: a prepared sentence is spoken by the embedded one");
+                tracing::warn!(
+                    agent = agent.name(),
+                    reason,
+                    "the agent's voice does not answer: a prepared sentence is spoken by the embedded one"
+                );
                 let voice = stages::embedded_tts()?;
                 voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine)?
             }

@@ -5,7 +5,11 @@ use crate::{
     call_actor::TraceSink as ActorSink,
     server::RecordSink,
     store::{CallRecord, Direction, Quality, Store},
-    telemetry::{metrics::{ActiveCall, Metrics}, pii::Pii, traces::TraceSink},
+    telemetry::{
+        metrics::{ActiveCall, Metrics},
+        pii::Pii,
+        traces::TraceSink,
+    },
 };
 use call::{CallId, Event, Stamped, cdr::Cdr};
 use std::{collections::HashMap, sync::Mutex};

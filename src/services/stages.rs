@@ -114,4 +114,3 @@ fn language_model(
         },
     }
 }
-

@@ -168,6 +168,10 @@ pub enum HangUp {
 
 /// What to do about it.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxing a frame would allocate fifty times a second for each call"
+)]
 pub enum Output {
     /// Send from the leg's RTP port.
     SendRtp {

@@ -3,8 +3,8 @@
 
 use crate::{Event, peer::Peer};
 use media::{
-    Codec, Digit, Frame, Heard, JitterConfig, Played, Playout, Receiver, ReceiverConfig, RtcpSession, SampleRate,
-    Sender, SenderConfig, SpeechGate, Vad,
+    Codec, Digit, Frame, Heard, JitterConfig, Played, Playout, Receiver, ReceiverConfig, RtcpSession,
+    SampleRate, Sender, SenderConfig, SpeechGate, Vad,
 };
 use sip::{Direction, Negotiated};
 use std::{
@@ -64,7 +64,12 @@ pub(crate) struct Listened {
 }
 
 impl Leg {
-    pub(crate) fn new(wall: Wall, media: &Negotiated, jitter: &JitterConfig, seed: StreamSeed) -> Option<Self> {
+    pub(crate) fn new(
+        wall: Wall,
+        media: &Negotiated,
+        jitter: &JitterConfig,
+        seed: StreamSeed,
+    ) -> Option<Self> {
         let codec = codec(media)?;
         let now = wall.at;
         Some(Self {
@@ -199,6 +204,6 @@ fn receiver_config(media: &Negotiated, codec: Codec, jitter: &JitterConfig) -> R
         payload_type: media.payload_type,
         telephone_event: media.telephone_event,
         comfort_noise: media.comfort_noise,
-        jitter: jitter.clone(),
+        jitter: *jitter,
     }
 }

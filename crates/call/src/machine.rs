@@ -96,8 +96,12 @@ impl Call {
         self.note_floor(out);
         match self.phase {
             Phase::Over => None,
-            Phase::Arrived | Phase::Ringing { .. } | Phase::Answered | Phase::Talking | Phase::Leaving => {
-                Some(self.next_frame)
+            Phase::Arrived | Phase::Ringing { .. } | Phase::Answered => Some(self.next_frame),
+            Phase::Talking | Phase::Leaving => {
+                // The end of a turn need not wait for the next frame.
+                let wake = self.floor.next_wake().filter(|_| !self.is_on_hold());
+                let wake = wake.map_or(self.next_frame, |wake| wake.max(now + SOON));
+                Some(wake.min(self.next_frame))
             }
         }
     }
@@ -151,7 +155,7 @@ impl Call {
     /// a burst would only arrive late together. The ears catch up, so that speech-to-text gets every frame.
     fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
         if now < self.next_frame {
-            return;
+            return self.watch_floor(now, out);
         }
         if matches!(self.phase, Phase::Ringing { .. }) {
             return self.answer(now, out);
@@ -216,16 +220,26 @@ impl Call {
 
     /// What can only be noticed by waiting: overdue providers, a dead line, the longest call.
     fn watch(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let decision = self.floor.handle_timeout(now);
-        self.decide(now, decision, out);
+        self.watch_floor(now, out);
         self.watch_reply(now, out);
-        let quiet = self.leg.as_ref().map_or(Duration::ZERO, |leg| now.saturating_duration_since(leg.last_media));
-        let on_hold = self.leg.as_ref().is_some_and(Leg::on_hold);
-        if quiet >= self.config.patience.media && !on_hold {
+        let quiet =
+            self.leg.as_ref().map_or(Duration::ZERO, |leg| now.saturating_duration_since(leg.last_media));
+        if quiet >= self.config.patience.media && !self.is_on_hold() {
             self.end(Cause::MediaTimeout, out);
         } else if now - self.started >= self.config.patience.call && matches!(self.phase, Phase::Talking) {
             self.say_goodbye(now, Cause::MaxDuration, out);
         }
+    }
+
+    fn watch_floor(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Talking) && !self.is_on_hold() {
+            let decision = self.floor.handle_timeout(now);
+            self.decide(now, decision, out);
+        }
+    }
+
+    fn is_on_hold(&self) -> bool {
+        self.leg.as_ref().is_some_and(Leg::on_hold)
     }
 
     fn note_floor(&mut self, out: &mut Vec<Output>) {
@@ -236,6 +250,9 @@ impl Call {
         }
     }
 }
+
+/// The nearest wake-up between two frames.
+const SOON: Duration = Duration::from_millis(1);
 
 /// A frame this far below the loudest one of its utterance carries no word, though the voice detector still hangs on.
 const TAIL_DB: f32 = 30.0;

@@ -120,7 +120,12 @@ impl Reply {
     }
 
     /// What has been waited for long enough. `silent_since` is when the playout ran out of audio, if it has.
-    pub(crate) fn overdue(&self, now: Instant, silent_since: Option<Instant>, patience: &Patience) -> Option<Overdue> {
+    pub(crate) fn overdue(
+        &self,
+        now: Instant,
+        silent_since: Option<Instant>,
+        patience: &Patience,
+    ) -> Option<Overdue> {
         let tool = self.tools.iter().find(|(_, tool)| now - tool.started >= patience.tool);
         if let Some((id, _)) = tool {
             return Some(Overdue::Tool(id.clone()));

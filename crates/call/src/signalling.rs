@@ -113,7 +113,9 @@ impl Call {
                 }
                 out.push(Output::Sip(SipOutput::Answer { sdp }));
             }
-            Err(error) => out.push(Output::Sip(SipOutput::Reject { status: error.status(), reason: error.to_string() })),
+            Err(error) => {
+                out.push(Output::Sip(SipOutput::Reject { status: error.status(), reason: error.to_string() }))
+            }
         }
     }
 
@@ -129,7 +131,9 @@ impl Call {
         let status = (!answered).then_some(if cause == Cause::CallerCancelled { 487 } else { 503 });
         match status {
             _ if !ends_by_us(cause) => {}
-            Some(status) => out.push(Output::Sip(SipOutput::Reject { status, reason: "Service Unavailable".into() })),
+            Some(status) => {
+                out.push(Output::Sip(SipOutput::Reject { status, reason: "Service Unavailable".into() }))
+            }
             None => out.push(Output::Sip(SipOutput::Bye { reason: Some(cause.name().to_owned()) })),
         }
         if let Some(mut leg) = self.leg.take() {
@@ -147,7 +151,6 @@ const fn ends_by_us(cause: Cause) -> bool {
     !matches!(cause, Cause::CallerHungUp | Cause::CallerCancelled | Cause::AckTimeout)
 }
 
-
 /// Three independent numbers from one seed (splitmix64).
 fn stream_seed(seed: u64) -> StreamSeed {
     let mut state = seed;
@@ -158,5 +161,9 @@ fn stream_seed(seed: u64) -> StreamSeed {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     };
-    StreamSeed { ssrc: (next() >> 32) as u32, sequence: (next() >> 48) as u16, timestamp: (next() >> 32) as u32 }
+    StreamSeed {
+        ssrc: (next() >> 32) as u32,
+        sequence: (next() >> 48) as u16,
+        timestamp: (next() >> 32) as u32,
+    }
 }

@@ -36,7 +36,8 @@ impl Call {
             Some(Decision::CallerPaused) => out.push(Output::FinalizeStt),
             Some(Decision::EndOfTurn { text, digits, ended, wait, reason }) => {
                 let waited = now.saturating_duration_since(ended);
-                let heard = Heard { text, digits, reason: reason.name(), waited_ms: waited.as_millis() as u32 };
+                let heard =
+                    Heard { text, digits, reason: reason.name(), waited_ms: waited.as_millis() as u32 };
                 let marks = self.marks(now, ended, wait);
                 self.answer_caller(now, heard, marks, out);
             }
@@ -70,17 +71,20 @@ impl Call {
             reason: heard.reason.to_owned(),
             waited_ms: heard.waited_ms,
         }));
+        let understood = !heard.text.trim().is_empty();
+        if understood {
+            self.context.user(heard.text);
+        }
         self.begin_reply(now, Interruptible::Any);
         if let Some(reply) = &mut self.reply {
             reply.marks = Some(marks);
         }
-        if heard.text.trim().is_empty() {
-            let clip = self.setup.clips.not_heard.clone();
-            self.say_clip(now, &clip, out);
-            return self.close_text(out);
+        if understood {
+            return self.ask(now, out);
         }
-        self.context.user(heard.text);
-        self.ask(now, out);
+        let clip = self.setup.clips.not_heard.clone();
+        self.say_clip(now, &clip, out);
+        self.close_text(out);
     }
 
     fn prompt_caller(&mut self, now: Instant, count: u32, out: &mut Vec<Output>) {
@@ -242,7 +246,8 @@ impl Call {
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, text.clone());
         let index = reply.add(text, false);
         reply.waiting.push_back(index);
-        reply.last_audio = if reply.sentences.iter().filter(|s| !s.done).count() == 1 { now } else { reply.last_audio };
+        reply.last_audio =
+            if reply.sentences.iter().filter(|s| !s.done).count() == 1 { now } else { reply.last_audio };
         self.speak_waiting(out);
     }
 
@@ -337,7 +342,13 @@ impl Call {
     }
 
     /// A tool's result is kept whatever became of its turn; only a turn that still waits for it goes on.
-    pub(crate) fn handle_tool(&mut self, now: Instant, turn: TurnId, result: ToolResult, out: &mut Vec<Output>) {
+    pub(crate) fn handle_tool(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        result: ToolResult,
+        out: &mut Vec<Output>,
+    ) {
         let ok = result.result.is_ok();
         let text = result.result.unwrap_or_else(|error| serde_json::json!({ "error": error }).to_string());
         self.context.tool_result(&result.call_id, text);
@@ -364,7 +375,8 @@ impl Call {
                 if let Some(marks) = reply.marks.as_mut().filter(|marks| marks.first_audio.is_none()) {
                     marks.first_audio = Some(now);
                 }
-                if sentence == 0 && self.leg.as_ref().is_some_and(|leg| leg.playout.progress(segment(turn, 0)).is_none())
+                if sentence == 0
+                    && self.leg.as_ref().is_some_and(|leg| leg.playout.progress(segment(turn, 0)).is_none())
                 {
                     out.push(Output::Event(Event::FirstAudio { turn }));
                 }
@@ -434,12 +446,22 @@ impl Call {
             Some(Overdue::Tts) => self.save_turn(now, "tts", "no audio for a sentence".into(), out),
             Some(Overdue::Tool(call_id)) => {
                 let turn = reply.turn;
-                self.handle_tool(now, turn, ToolResult { call_id, result: Err("the tool did not answer in time".into()) }, out);
+                self.handle_tool(
+                    now,
+                    turn,
+                    ToolResult { call_id, result: Err("the tool did not answer in time".into()) },
+                    out,
+                );
             }
         }
     }
 
-    pub(crate) fn note_first_packet(&mut self, now: Instant, played: Option<SegmentId>, out: &mut Vec<Output>) {
+    pub(crate) fn note_first_packet(
+        &mut self,
+        now: Instant,
+        played: Option<SegmentId>,
+        out: &mut Vec<Output>,
+    ) {
         let Some(reply) = &mut self.reply else { return };
         let own = played.is_some_and(|played| played.0 >> 32 == u64::from(reply.turn.0));
         if !own || std::mem::replace(&mut reply.first_packet, true) {

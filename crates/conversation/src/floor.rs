@@ -447,6 +447,13 @@ impl Floor {
         }
     }
 
+    /// How much of the wait was for silence: all of it, unless the words came later than that.
+    fn due_to_silence(&self, now: Instant, ended: Instant) -> Duration {
+        let (wait, _) = self.judged_wait();
+        let in_time = self.utterance.final_at.is_some_and(|at| at <= ended + wait);
+        if in_time { now.duration_since(ended) } else { wait }
+    }
+
     fn end_keys(&mut self, now: Instant) -> Decision {
         let (wait, reason) = self.key_wait();
         let keys = std::mem::take(&mut self.keys);
@@ -458,12 +465,14 @@ impl Floor {
     /// The silence was long enough: the turn is over, or it was only noise.
     fn end_utterance(&mut self, now: Instant) -> Option<Decision> {
         let (_, reason) = self.silence_wait();
-        let (wait, _) = self.judged_wait();
         let text = self.utterance.text();
         let ended = self.utterance.last_speech.unwrap_or(now);
+        let wait = self.due_to_silence(now, ended);
         if !text.is_empty() {
             let answered = text.clone();
-            return Some(self.end_turn(Decision::EndOfTurn { text, digits: false, ended, wait, reason }, answered));
+            return Some(
+                self.end_turn(Decision::EndOfTurn { text, digits: false, ended, wait, reason }, answered),
+            );
         }
         if self.utterance.speech < self.config.unintelligible {
             self.holder = Holder::Nobody;

@@ -6,7 +6,9 @@ use crate::{
     scenario::{Act, Noise},
 };
 use media::{Codec, Digit, FRAME, Frame, SampleRate, Sender, SenderConfig, tone, tone::Chance};
-use sip::{Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, OutgoingInvite, Output, Transport};
+use sip::{
+    Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, OutgoingInvite, Output, Transport,
+};
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -111,7 +113,8 @@ impl Caller {
     pub(crate) fn input(&mut self, now: Instant, input: sip::Input<'_>) -> (Vec<Output>, Option<Instant>) {
         let mut out = Vec::new();
         let wake = self.endpoint.step(now, input, &mut out);
-        let (events, sends): (Vec<Output>, Vec<Output>) = out.into_iter().partition(|o| matches!(o, Output::Event(_)));
+        let (events, sends): (Vec<Output>, Vec<Output>) =
+            out.into_iter().partition(|o| matches!(o, Output::Event(_)));
         for event in events {
             if let Output::Event(event) = event {
                 self.note(now, event);
@@ -197,8 +200,9 @@ impl Caller {
     /// The sound of this 20 ms: the script's, over a quiet line.
     fn next_sound(&mut self) -> Frame {
         let count = RATE.frame_samples();
-        let samples: Vec<i16> =
-            (0..count).map(|_| self.sound.pop_front().unwrap_or_else(|| self.chance.below(16) as i16 - 8)).collect();
+        let samples: Vec<i16> = (0..count)
+            .map(|_| self.sound.pop_front().unwrap_or_else(|| self.chance.below(16) as i16 - 8))
+            .collect();
         Frame::from_samples(RATE, &samples)
     }
 }

@@ -113,7 +113,13 @@ impl Providers {
 
     /// The model's reply, word by word, then its tool calls.
     pub(crate) fn ask(&mut self, now: Instant, turn: TurnId, chance: &mut Chance) -> Later {
-        let said = self.scenario.replies.get(self.asked).or(self.scenario.replies.last()).cloned().unwrap_or_default();
+        let said = self
+            .scenario
+            .replies
+            .get(self.asked)
+            .or(self.scenario.replies.last())
+            .cloned()
+            .unwrap_or_default();
         self.asked += 1;
         self.given.push((turn, said.text.to_owned()));
         let attempt = LlmEvent::Attempt { target: "simulated".into(), role: "primary" };

@@ -143,7 +143,10 @@ impl Scenario {
     pub fn barge_in() -> Self {
         let mut scenario = Self::one_turn();
         scenario.replies = vec![
-            Said { text: "We open at nine in the morning. We close at five in the afternoon, every day.", tools: vec![] },
+            Said {
+                text: "We open at nine in the morning. We close at five in the afternoon, every day.",
+                tools: vec![],
+            },
             Said { text: "All right.", tools: vec![] },
         ];
         scenario.caller.push(say(6_000, "never mind", 900));

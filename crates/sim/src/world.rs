@@ -3,12 +3,13 @@
 
 use crate::{
     Scenario,
-    link::Draw as _,
     caller::{Caller, Doing},
+    link::Draw as _,
     providers::{CLIP_VOICE, Providers, Report, voice},
 };
 use call::{
-    Call, CallConfig, CallId, CallSetup, Clip, Clips, Event, HangUp, Input, Output, SipInput, SipOutput, Stamped,
+    Call, CallConfig, CallId, CallSetup, Clip, Clips, Event, HangUp, Input, Output, SipInput, SipOutput,
+    Stamped,
     cdr::{Arrival, Cause, Cdr},
     port_slots::PortSlots,
 };
@@ -101,7 +102,12 @@ impl World {
     }
 
     /// A world with callers that dial at their times. The first one's cap counts.
-    pub fn with_callers(start: Instant, seed: u64, agent: Arc<Agent>, callers: Vec<(Duration, Scenario)>) -> Self {
+    pub fn with_callers(
+        start: Instant,
+        seed: u64,
+        agent: Arc<Agent>,
+        callers: Vec<(Duration, Scenario)>,
+    ) -> Self {
         let cap = callers.first().map_or(0, |(_, scenario)| scenario.cap);
         let mut world = Self {
             start,
@@ -192,7 +198,10 @@ impl World {
                 self.now += self.chance.up_to(late);
                 self.step_call(number, Input::Timeout);
                 let wake = self.lines[number].call.as_ref().and_then(|(_, wake)| *wake);
-                assert!(wake.is_none_or(|at| at > self.now), "a timeout that changes nothing comes back for ever");
+                assert!(
+                    wake.is_none_or(|at| at > self.now),
+                    "a timeout that changes nothing comes back for ever"
+                );
             }
             Next::CallerFrame(number) => {
                 let doing = self.lines[number].caller.act(self.now);
@@ -209,7 +218,8 @@ impl World {
 
     fn do_for(&mut self, number: usize, doing: Doing) {
         match doing {
-            Doing::Rtp(_, datagram) => {
+            Doing::Rtp(to, datagram) => {
+                assert_eq!(to.ip(), SERVER.ip(), "the caller sends where our answer said");
                 let line = &mut self.lines[number];
                 for delay in line.scenario.link.deliver(&mut line.chance) {
                     self.arrive(self.now + delay, Coming::Rtp(number as u32, datagram.clone()));
@@ -254,8 +264,12 @@ impl World {
             Coming::ToCaller(number, bytes) => {
                 let number = number as usize;
                 let caller = &mut self.lines[number].caller;
-                let flow =
-                    Flow { transport: Transport::Udp, local: caller.address(), remote: SERVER, connection: 0 };
+                let flow = Flow {
+                    transport: Transport::Udp,
+                    local: caller.address(),
+                    remote: SERVER,
+                    connection: 0,
+                };
                 let (sends, wake) = caller.input(self.now, sip::Input::Message { flow, bytes: &bytes });
                 if let Some(answered) = caller.answered.filter(|at| *at == self.now) {
                     self.lines[number].providers.caller_starts(answered);
@@ -266,12 +280,15 @@ impl World {
                 let from = self.lines[number as usize].caller.media_address();
                 self.step_call(number as usize, Input::Rtp { from, datagram: &datagram });
             }
-            Coming::Provider(number, report) => self.step_call(number as usize, match report {
-                Report::Stt(event) => Input::Stt(event),
-                Report::Llm(turn, event) => Input::Llm(turn, event),
-                Report::Tts(turn, event) => Input::Tts(turn, event),
-                Report::Tool(turn, result) => Input::Tool(turn, result),
-            }),
+            Coming::Provider(number, report) => self.step_call(
+                number as usize,
+                match report {
+                    Report::Stt(event) => Input::Stt(event),
+                    Report::Llm(turn, event) => Input::Llm(turn, event),
+                    Report::Tts(turn, event) => Input::Tts(turn, event),
+                    Report::Tool(turn, result) => Input::Tool(turn, result),
+                },
+            ),
             Coming::Drain => {
                 self.step_server(sip::Input::Command(Command::Drain(true)));
                 for number in 0..self.lines.len() {
@@ -329,14 +346,20 @@ impl World {
 
     /// What the server does with a new call: a slot first, then the call.
     fn admit(&mut self, invite: sip::IncomingInvite) {
-        let Some(number) = self.lines.iter().position(|line| line.caller.address() == invite.flow.remote) else {
+        let Some(number) = self.lines.iter().position(|line| line.caller.address() == invite.flow.remote)
+        else {
             return;
         };
         self.lines[number].invited = self.now;
         let Ok(grant) = self.slots.acquire(self.now) else {
             self.record_refusal(number, Cause::PortsFull, 503);
-            let respond =
-                Command::Respond { dialog: invite.dialog, status: 503, reason: None, sdp: None, headers: Vec::new() };
+            let respond = Command::Respond {
+                dialog: invite.dialog,
+                status: 503,
+                reason: None,
+                sdp: None,
+                headers: Vec::new(),
+            };
             return self.step_server(sip::Input::Command(respond));
         };
         self.busiest = self.busiest.max(self.slots.busy());
@@ -413,7 +436,10 @@ impl World {
             Output::RunTool { turn, call } => line.providers.run(now, turn, &call),
             Output::Event(event) => return self.note(number, event),
             Output::Sip(output) => return self.signal(number, output),
-            Output::SendRtcp { .. } | Output::Expect(_) | Output::FinishSpeech { .. } | Output::Cancel { .. } => return,
+            Output::SendRtcp { .. }
+            | Output::Expect(_)
+            | Output::FinishSpeech { .. }
+            | Output::Cancel { .. } => return,
         };
         for (at, report) in later {
             self.arrive(at, Coming::Provider(number as u32, report));
@@ -435,7 +461,8 @@ impl World {
 
     fn signal(&mut self, number: usize, output: SipOutput) {
         let Some(dialog) = self.lines[number].dialog else { return };
-        let respond = |status, reason, sdp| Command::Respond { dialog, status, reason, sdp, headers: Vec::new() };
+        let respond =
+            |status, reason, sdp| Command::Respond { dialog, status, reason, sdp, headers: Vec::new() };
         let command = match output {
             SipOutput::Ring => respond(180, None, None),
             SipOutput::Answer { sdp } => respond(200, None, Some(sdp)),

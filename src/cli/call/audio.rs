@@ -34,8 +34,14 @@ pub(super) fn render<'a>(texts: impl Iterator<Item = &'a str>) -> Result<BTreeMa
 }
 
 /// Reads every file as 8 kHz mono; of stereo the left channel.
-pub(super) fn read_files<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<BTreeMap<PathBuf, Vec<i16>>, String> {
-    paths.map(|path| Ok((path.to_owned(), read(path).map_err(|error| format!("{}: {error}", path.display()))?))).collect()
+pub(super) fn read_files<'a>(
+    paths: impl Iterator<Item = &'a Path>,
+) -> Result<BTreeMap<PathBuf, Vec<i16>>, String> {
+    paths
+        .map(|path| {
+            Ok((path.to_owned(), read(path).map_err(|error| format!("{}: {error}", path.display()))?))
+        })
+        .collect()
 }
 
 fn read(path: &Path) -> Result<Vec<i16>, hound::Error> {

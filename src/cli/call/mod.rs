@@ -82,7 +82,8 @@ fn call(args: &Args) -> Result<Outcome, String> {
             args.api
         ));
     }
-    let sockets = engine::open(server, transport).map_err(|error| format!("cannot reach {server}: {error}"))?;
+    let sockets =
+        engine::open(server, transport).map_err(|error| format!("cannot reach {server}: {error}"))?;
     let dial = dial(args, &sockets, script, speech, files)?;
     place(args, sockets, dial, follower)
 }
@@ -111,7 +112,9 @@ fn resolve(uri: &str) -> Result<(SocketAddr, Transport), String> {
         }
         _ => Transport::Udp,
     };
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()) && !host.ends_with(']'));
+    let has_port = host
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()) && !host.ends_with(']'));
     let with_port = if has_port { host.to_owned() } else { format!("{host}:5060") };
     let mut addresses = with_port.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
     let server = addresses.next().ok_or_else(|| format!("{host}: no address"))?;
@@ -167,7 +170,7 @@ fn seed() -> [u8; 32] {
 fn place(args: &Args, sockets: Sockets, dial: Dial, follower: Option<Follower>) -> Result<Outcome, String> {
     let (sender, news) = mpsc::channel();
     stop_on_interrupt(&sender);
-    let mut screen = Screen::new(args.json);
+    let screen = Screen::new(args.json);
     screen.dialling(&args.uri, follower.is_some());
     let now = Instant::now();
     let mut lines = [sockets.line(dial, now)];
@@ -185,7 +188,8 @@ fn place(args: &Args, sockets: Sockets, dial: Dial, follower: Option<Follower>) 
     engine::run(&mut lines, &news, deadline, tell).map_err(|error| error.to_string())?;
     let [line] = lines;
     if let Some(path) = &args.out {
-        audio::write_stereo(path, &line.phone.recording).map_err(|error| format!("{}: {error}", path.display()))?;
+        audio::write_stereo(path, &line.phone.recording)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let trace = follower.and_then(|follower| follower.trace());
     let outcome = Outcome::new(&line.phone, trace, args.out.clone());
@@ -216,7 +220,10 @@ mod tests {
     fn addresses_name_host_port_and_transport() {
         let resolved = |uri: &str| resolve(uri).map(|(server, transport)| (server.to_string(), transport));
         assert_eq!(resolved("sip:agent@127.0.0.1"), Ok(("127.0.0.1:5060".into(), Transport::Udp)));
-        assert_eq!(resolved("sip:127.0.0.1:5070;transport=TCP"), Ok(("127.0.0.1:5070".into(), Transport::Tcp)));
+        assert_eq!(
+            resolved("sip:127.0.0.1:5070;transport=TCP"),
+            Ok(("127.0.0.1:5070".into(), Transport::Tcp))
+        );
         assert_eq!(resolved("sip:a@[::1]"), Ok(("[::1]:5060".into(), Transport::Udp)));
         assert!(resolve("127.0.0.1").is_err() && resolve("sip:a@127.0.0.1;transport=tls").is_err());
     }

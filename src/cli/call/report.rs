@@ -91,7 +91,9 @@ impl Screen {
     pub(super) fn show(&self, happening: &Happening) {
         self.show_words();
         let text = match happening {
-            Happening::Progress(status) => format!("         {}", if *status == 180 { "ringing".into() } else { status.to_string() }),
+            Happening::Progress(status) => {
+                format!("         {}", if *status == 180 { "ringing".into() } else { status.to_string() })
+            }
             Happening::Answered(took) => format!("         answered after {} ms", took.as_millis()),
             Happening::Failed(status, reason) => format!("         failed: {status} {reason}"),
             Happening::Saying(text) => format!("you      {text}"),
@@ -110,14 +112,21 @@ impl Screen {
         for NumberedEvent { stamped, .. } in self.words.try_iter() {
             let at = Duration::from_micros(stamped.at_us);
             match &stamped.event {
-                Event::Heard { text, is_final: true } if !text.is_empty() => self.line(at, &format!("heard    {text}")),
+                Event::Heard { text, is_final: true } if !text.is_empty() => {
+                    self.line(at, &format!("heard    {text}"))
+                }
                 Event::Sentence { text, .. } => self.line(at, &format!("agent    {text}")),
                 Event::Floor { holder } => self.line(at, &format!("         floor: {holder}")),
                 Event::BargeIn { state, reaction_ms, .. } => {
-                    self.line(at, &format!("         barge-in while {state}, decided after {reaction_ms} ms"));
+                    self.line(
+                        at,
+                        &format!("         barge-in while {state}, decided after {reaction_ms} ms"),
+                    );
                 }
                 Event::ToolStarted { name, .. } => self.line(at, &format!("         tool {name}")),
-                Event::Fallback { stage, reason, .. } => self.line(at, &format!("         {stage} failed: {reason}")),
+                Event::Fallback { stage, reason, .. } => {
+                    self.line(at, &format!("         {stage} failed: {reason}"))
+                }
                 _ => {}
             }
         }
@@ -157,7 +166,12 @@ fn print_measures(measures: &Measures) {
     row("greeting after", measures.greeting.as_slice());
     row("answers after", &measures.answers);
     row("silent after barge-in", &measures.silences);
-    println!("  packets              {} received, {} missing, {}", measures.received, measures.missing, gaps(measures));
+    println!(
+        "  packets              {} received, {} missing, {}",
+        measures.received,
+        measures.missing,
+        gaps(measures)
+    );
     for unmet in &measures.unmet {
         println!("  NOT MET              {unmet}");
     }

@@ -18,7 +18,9 @@ pub(super) fn print(config: &Config, server: &Server, vocabulary: &[Vocabulary])
         eprintln!("  Trunk      {}: answered by the agent \"{name}\"", trunk.name);
     }
     for Vocabulary { agent, words } in vocabulary {
-        eprintln!("  Hearing    \"{agent}\" uses the embedded recogniser: it knows {words} words. For open speech, configure a provider.");
+        eprintln!(
+            "  Hearing    \"{agent}\" uses the embedded recogniser: it knows {words} words. For open speech, configure a provider."
+        );
     }
     if let Some(first) = server.listening().first() {
         let port = first.address.port();

@@ -112,7 +112,12 @@ impl Seen {
             (Way::Out, &now.responses_out, &self.sip.responses_out),
         ] {
             for (status, count) in now {
-                metrics.sip_messages(way, "response", Some(*status), count - before.get(status).unwrap_or(&0));
+                metrics.sip_messages(
+                    way,
+                    "response",
+                    Some(*status),
+                    count - before.get(status).unwrap_or(&0),
+                );
             }
         }
         for (reason, count) in &now.dropped {
@@ -124,7 +129,8 @@ impl Seen {
     fn publish_queues(&mut self, server: &Server, metrics: &Metrics) {
         use std::sync::atomic::Ordering::Relaxed;
         let actors = server.actor_counters();
-        let over_rate = server.media_threads().iter().map(|t| t.counters().datagrams_over_rate.load(Relaxed)).sum();
+        let over_rate =
+            server.media_threads().iter().map(|t| t.counters().datagrams_over_rate.load(Relaxed)).sum();
         let now = [
             actors.stt_frames_dropped.load(Relaxed),
             actors.sentences_refused.load(Relaxed),

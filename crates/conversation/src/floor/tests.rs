@@ -29,7 +29,7 @@ impl Play {
         let at = |instant: Instant| instant.duration_since(self.start).as_millis();
         let text = match decision {
             Decision::CallerPaused => "paused".to_owned(),
-            Decision::EndOfTurn { text, digits, ended, reason } => {
+            Decision::EndOfTurn { text, digits, ended, reason, .. } => {
                 let how = if digits { "keys" } else { "words" };
                 format!("end {how} {text:?} at {} {}", at(ended), reason.name())
             }

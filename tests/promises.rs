@@ -1,5 +1,7 @@
 //! What holds for every call, whatever the network, the providers and the clock do: checked over many seeds.
-//! A failing seed is printed; `SIM_SEED=… cargo test -p sim --test promises` replays it, `SIM_SEEDS=…` runs more.
+//! A failing seed is printed; `SIM_SEED=… cargo test --test promises` replays it, `SIM_SEEDS=…` runs more.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a promise looks at a few of many events")]
 
 mod simulation;
 
@@ -28,7 +30,7 @@ fn scenario(seed: u64) -> Scenario {
         duplicate_percent: seed / 5 % 5,
     };
     scenario.wake_late = Duration::from_millis(seed / 7 % 35);
-    scenario.clips = seed % 11 != 0;
+    scenario.clips = !seed.is_multiple_of(11);
     let fault = [
         Fault::LlmHangs,
         Fault::LlmStops,
@@ -39,7 +41,7 @@ fn scenario(seed: u64) -> Scenario {
         Fault::SttFails,
         Fault::ToolHangs,
     ];
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         scenario.faults.push(fault[(seed / 3 % 8) as usize]);
     }
     let end = scenario.length + Duration::from_secs(20);
@@ -60,6 +62,7 @@ fn every_seed_keeps_the_promises() {
         only_the_current_turn_is_heard(seed, &world);
         each_turn_speaks_its_own_words(seed, &world);
         the_context_holds_no_unheard_word(seed, &world);
+        every_question_ends_with_what_is_to_be_answered(seed, &world);
         a_tool_result_is_never_lost(seed, &world);
         speech_to_text_hears_without_gaps(seed, &world);
         stages_add_up(seed, &world);
@@ -120,6 +123,15 @@ fn packets_keep_pace(seed: u64, world: &World) {
             after.at
         );
         assert!(!apart.is_zero(), "seed {seed}: two packets at once at {:?}", after.at);
+    }
+}
+
+/// The model is never asked about anything but the caller's words or a tool's result.
+fn every_question_ends_with_what_is_to_be_answered(seed: u64, world: &World) {
+    for request in world.requests() {
+        let last = request.messages.last();
+        let answerable = matches!(last, Some(Message::User { .. } | Message::Tool { .. }));
+        assert!(answerable, "seed {seed}: the model was asked after {last:?}");
     }
 }
 
