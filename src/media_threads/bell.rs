@@ -26,7 +26,7 @@ impl Bell {
         Ok(Self { event, rung: AtomicBool::new(false), asleep: AtomicBool::new(false) })
     }
 
-    /// Wakes the thread. What the ringer has put somewhere before is seen by the thread after [`Bell::take`].
+    /// Wakes the thread. What the ringer has put somewhere before is seen by the thread after `take`.
     pub fn ring(&self) {
         // Either this sees the thread asleep and wakes it, or the thread sees `rung` before it sleeps: all four
         // accesses are sequentially consistent.
