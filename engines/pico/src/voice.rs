@@ -166,6 +166,9 @@ impl Drop for Voice {
     }
 }
 
+/// The engine's volume in percent. At 100 it clips inside; at 50 speech lies near -18 dBFS, as a telephone's does.
+const LEVEL: u32 = 50;
+
 /// Speech under way: an iterator over its pieces. After an error there are no more.
 pub struct Speech<'a> {
     voice: &'a mut Voice,
@@ -180,8 +183,9 @@ pub struct Speech<'a> {
 
 impl<'a> Speech<'a> {
     fn new(voice: &'a mut Voice, text: &str, half_band: Option<HalfBand>) -> Self {
-        let mut text = spoken(text).into_bytes();
+        let text = spoken(text);
         let done = text.is_empty();
+        let mut text = format!("<volume level=\"{LEVEL}\">{text}</volume>").into_bytes();
         text.push(0);
         Self { voice, half_band, text, put: 0, ready: Vec::with_capacity(2 * CHUNK), begun: false, done }
     }
