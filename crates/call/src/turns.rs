@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Times the model may be asked within one turn: a tool that leads to a tool that leads to a tool ends somewhere.
 const ROUNDS: u32 = 6;
+/// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
+const EARLY_AFTER: Duration = Duration::from_millis(80);
 
 impl Call {
     /// The greeting: turn 0, from its clip.
@@ -237,6 +239,20 @@ impl Call {
         }
     }
 
+    /// A model that writes slowly: the caller waits for a sound, not for a full stop.
+    fn say_early(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(reply) = self.reply.as_mut().filter(|reply| reply.asked && reply.answered) else { return };
+        let first_token = reply.marks.and_then(|marks| marks.tool_until.or(marks.first_token));
+        let slow = first_token.is_some_and(|at| now >= at + EARLY_AFTER);
+        if !slow || !reply.sentences.is_empty() {
+            return;
+        }
+        let turn = reply.turn;
+        if let Some(piece) = reply.chunker.early() {
+            self.say(now, turn, piece, out);
+        }
+    }
+
     /// A sentence of the reply: to text-to-speech as soon as it is its turn.
     fn say(&mut self, now: Instant, turn: TurnId, text: String, out: &mut Vec<Output>) {
         let Some(reply) = &mut self.reply else { return };
@@ -438,6 +454,7 @@ impl Call {
     }
 
     pub(crate) fn watch_reply(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.say_early(now, out);
         let Some(reply) = &self.reply else { return };
         let late = format!("nothing for {} ms", now.saturating_duration_since(reply.last_text).as_millis());
         match reply.overdue(now, self.silent_since, &self.config.patience) {

@@ -203,6 +203,8 @@ struct Answered {
     final_owed: bool,
     /// Speech since then.
     speech_since: bool,
+    /// When it was keyed in, if it was.
+    keys_at: Option<Instant>,
 }
 
 impl Floor {
@@ -306,6 +308,9 @@ impl Floor {
 
     /// A key was pressed.
     pub fn handle_digit(&mut self, now: Instant, digit: char) -> Option<Decision> {
+        if self.is_late_hash(now, digit) {
+            return None;
+        }
         if digit == '#' && !self.keys.pressed.is_empty() {
             self.keys.hash = true;
         } else if self.keys.pressed.len() < MAX_KEYS && digit.is_ascii() {
@@ -324,6 +329,13 @@ impl Floor {
                 self.handle_timeout(now)
             }
         }
+    }
+
+    /// Callers end an entry with `#` by habit, also one that was over with its last digit.
+    fn is_late_hash(&self, now: Instant, digit: char) -> bool {
+        let just_ended =
+            self.answered.keys_at.is_some_and(|at| now.duration_since(at) <= self.config.key_pause);
+        digit == '#' && self.keys.pressed.is_empty() && just_ended
     }
 
     /// When [`Floor::handle_timeout`] has something to do if nothing else happens.
@@ -459,7 +471,10 @@ impl Floor {
         let keys = std::mem::take(&mut self.keys);
         let text = keys.pressed.chars().map(String::from).collect::<Vec<_>>().join(" ");
         let ended = keys.last.unwrap_or(now);
-        self.end_turn(Decision::EndOfTurn { text, digits: true, ended, wait, reason }, String::new())
+        let decision =
+            self.end_turn(Decision::EndOfTurn { text, digits: true, ended, wait, reason }, String::new());
+        self.answered.keys_at = Some(now);
+        decision
     }
 
     /// The silence was long enough: the turn is over, or it was only noise.
@@ -488,7 +503,7 @@ impl Floor {
         if !answered.is_empty() || !matches!(&decision, Decision::EndOfTurn { digits: false, .. }) {
             self.expectation = Expectation::Any;
         }
-        self.answered = Answered { text: answered, final_owed, speech_since: false };
+        self.answered = Answered { text: answered, final_owed, speech_since: false, keys_at: None };
         self.utterance = Utterance::default();
         self.keys = Keys::default();
         self.recent = 0;

@@ -166,6 +166,9 @@ impl Drop for Voice {
     }
 }
 
+/// Samples of quiet after the last sound: 160 ms, a speaker's breath between two sentences.
+const BREATH: usize = 2_560;
+
 /// The engine's volume in percent. At 100 it clips inside; at 50 speech lies near -18 dBFS, as a telephone's does.
 const LEVEL: u32 = 50;
 
@@ -177,6 +180,8 @@ pub struct Speech<'a> {
     text: Vec<u8>,
     put: usize,
     ready: Vec<i16>,
+    /// Quiet that may be a pause or the end: given out when sound follows, cut short when none does.
+    quiet: Vec<i16>,
     begun: bool,
     done: bool,
 }
@@ -187,26 +192,46 @@ impl<'a> Speech<'a> {
         let done = text.is_empty();
         let mut text = format!("<volume level=\"{LEVEL}\">{text}</volume>").into_bytes();
         text.push(0);
-        Self { voice, half_band, text, put: 0, ready: Vec::with_capacity(2 * CHUNK), begun: false, done }
+        let ready = Vec::with_capacity(2 * CHUNK);
+        Self { voice, half_band, text, put: 0, ready, quiet: Vec::new(), begun: false, done }
     }
 
     /// Works until a piece is complete or all has been said.
     fn fill(&mut self) -> Result<(), VoiceError> {
         let mut idle = 0;
+        let mut fresh = Vec::new();
         while self.ready.len() < CHUNK && !self.done {
             if self.put < self.text.len() {
                 self.put += self.voice.put(&self.text[self.put..])?;
             }
-            let before = self.ready.len();
-            let busy = self.voice.get(&mut self.ready)?;
-            idle = if self.ready.len() > before { 0 } else { idle + 1 };
+            let busy = self.voice.get(&mut fresh)?;
+            idle = if fresh.is_empty() { idle + 1 } else { 0 };
             if idle > PATIENCE {
                 return Err(VoiceError::Refused("go on", pico::PICO_STEP_BUSY));
             }
             self.done = !busy && self.put == self.text.len();
+            self.sort(&mut fresh);
             self.trim();
         }
         Ok(())
+    }
+
+    /// Sound is ready at once; quiet waits for what follows it. Of the quiet at the end a breath remains: the engine adds
+    /// more than half a second, which would be dead air between two sentences.
+    fn sort(&mut self, fresh: &mut Vec<i16>) {
+        match fresh.iter().rposition(|sample| sample.unsigned_abs() > SILENCE) {
+            Some(last) => {
+                self.ready.append(&mut self.quiet);
+                self.ready.extend(fresh.drain(..=last));
+            }
+            None if !self.begun => self.ready.append(fresh),
+            None => {}
+        }
+        self.quiet.append(fresh);
+        if self.done {
+            self.quiet.truncate(BREATH);
+            self.ready.append(&mut self.quiet);
+        }
     }
 
     /// Drops the silence before the first sound, so that it is heard at once.
@@ -276,6 +301,13 @@ mod tests {
         let audio = all(voice.speak("Good morning, how can I help you today?"));
         assert!((16_000..64_000).contains(&audio.len()), "{} samples", audio.len());
         assert!(audio[..=LEAD].iter().any(|s| s.unsigned_abs() > SILENCE));
+    }
+
+    #[test]
+    fn speech_ends_with_a_breath_and_no_dead_air() {
+        let audio = all(voice().speak("It ends here."));
+        let quiet = audio.iter().rev().take_while(|sample| sample.unsigned_abs() <= SILENCE).count();
+        assert!((BREATH / 2..=BREATH).contains(&quiet), "{quiet} quiet samples at the end");
     }
 
     #[test]
