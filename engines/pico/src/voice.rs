@@ -2,7 +2,6 @@
 //! Knows the engine's interface; what the text should say is `text`'s business.
 
 use crate::half_band::HalfBand;
-use crate::scratch::Scratch;
 use crate::text::spoken;
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -83,11 +82,12 @@ impl Voice {
     fn load(&mut self) -> Result<(), VoiceError> {
         const NAME: *const u8 = c"en-US".as_ptr().cast();
         // The engine reads files only, their names must end in `.bin`, and it has read them when this returns.
-        let scratch = Scratch::create().map_err(VoiceError::Scratch)?;
+        let scratch = tempfile::tempdir().map_err(VoiceError::Scratch)?;
         // SAFETY: valid system and C strings.
         check("define a voice", unsafe { pico::pico_createVoiceDefinition(self.system, NAME) })?;
         for (name, content) in [("ta.bin", TEXT_ANALYSIS), ("sg.bin", SIGNAL_GENERATION)] {
-            let path = scratch.write(name, content).map_err(VoiceError::Scratch)?;
+            let path = scratch.path().join(name);
+            std::fs::write(&path, content).map_err(VoiceError::Scratch)?;
             let path = CString::new(path.as_os_str().as_bytes())
                 .map_err(|error| VoiceError::Scratch(std::io::Error::other(error)))?;
             let mut resource = ptr::null_mut();
