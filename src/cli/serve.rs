@@ -75,6 +75,8 @@ async fn serve(config: Arc<Config>, metrics: Metrics) -> Exit {
         Ok(listener) => listener,
         Err(error) => return fail(Exit::Address, &bind_error("HTTP", &config.http.listen, &error)),
     };
+    // What was asked for may have been port 0.
+    let http_address = listener.local_addr().unwrap_or(config.http.listen);
     let live = LiveEvents::new();
     let traces = match TraceSink::start(store.clone(), metrics.clone(), live.clone()) {
         Ok(traces) => traces,
@@ -101,7 +103,7 @@ async fn serve(config: Arc<Config>, metrics: Metrics) -> Exit {
     let http = tokio::spawn(http::serve(listener, state, async {
         let _dropped_means_stop_too = stopped.await;
     }));
-    banner::print(&config, &server, &vocabulary);
+    banner::print(&config, &server, http_address, &vocabulary);
     let publishing = operations.publish();
     operate::stop_signal().await;
     let drained = server.drain(config.server.drain).await;

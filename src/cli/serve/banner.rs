@@ -4,12 +4,12 @@
 use crate::{config::Config, server::Server, services::Vocabulary};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-pub(super) fn print(config: &Config, server: &Server, vocabulary: &[Vocabulary]) {
+pub(super) fn print(config: &Config, server: &Server, http: SocketAddr, vocabulary: &[Vocabulary]) {
     let listening: Vec<String> = server.listening().iter().map(ToString::to_string).collect();
     eprintln!("Tandem {} is ready.", env!("CARGO_PKG_VERSION"));
     eprintln!("  SIP        {}", listening.join("  "));
     eprintln!("  RTP        {}:{}-{}", config.rtp.address, config.rtp.ports.first, config.rtp.ports.last);
-    eprintln!("  HTTP       http://{}   (health, calls, traces, metrics)", config.http.listen);
+    eprintln!("  HTTP       http://{http}   (health, calls, traces, metrics)");
     eprintln!("  Data       {}", config.server.data_dir.display());
     eprintln!("  Ports      {} calls at the same time", config.server.ports);
     for trunk in &config.trunks {
