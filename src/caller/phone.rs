@@ -216,11 +216,11 @@ impl Phone {
         if self.over {
             self.over_since.get_or_insert(now);
         }
-        let lingered = self.over_since.is_some_and(|over| now >= over + LINGER);
-        if self.over && (self.sip_wake.is_none() || lingered) {
+        let linger = self.over_since.map(|over| over + LINGER);
+        if self.over && (self.sip_wake.is_none() || linger.is_some_and(|until| now >= until)) {
             return None;
         }
-        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over)];
+        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over), linger];
         Some(wakes.into_iter().flatten().min().unwrap_or(now + Duration::from_secs(1)))
     }
 
@@ -503,6 +503,8 @@ impl Phone {
             // The answer is timed from the last packet that carried our voice.
             if let Some(until) = self.mouth.spoke_until.take() {
                 self.ears.answer_to = Some(until);
+                // What was heard until now was still the speech that we interrupted.
+                self.ears.heard = false;
             }
         }
         if self.dial.record {

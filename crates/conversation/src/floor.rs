@@ -163,6 +163,8 @@ pub struct Floor {
     recent: u64,
     utterance: Utterance,
     keys: Keys,
+    /// The last key of an entry that was over because it had its length.
+    counted_at: Option<Instant>,
     /// What was answered last, to know its late final again.
     answered: Answered,
     /// Since when nobody has had the floor.
@@ -203,8 +205,6 @@ struct Answered {
     final_owed: bool,
     /// Speech since then.
     speech_since: bool,
-    /// When it was keyed in, if it was.
-    keys_at: Option<Instant>,
 }
 
 impl Floor {
@@ -218,6 +218,7 @@ impl Floor {
             recent: 0,
             utterance: Utterance::default(),
             keys: Keys::default(),
+            counted_at: None,
             answered: Answered::default(),
             quiet_since: None,
             no_inputs: 0,
@@ -308,7 +309,9 @@ impl Floor {
 
     /// A key was pressed.
     pub fn handle_digit(&mut self, now: Instant, digit: char) -> Option<Decision> {
-        if self.is_late_hash(now, digit) {
+        let counted = self.counted_at.take();
+        if digit == '#' && counted.is_some_and(|at| now.duration_since(at) <= self.config.key_pause) {
+            // The end mark of an entry whose length had ended it already.
             return None;
         }
         if digit == '#' && !self.keys.pressed.is_empty() {
@@ -329,13 +332,6 @@ impl Floor {
                 self.handle_timeout(now)
             }
         }
-    }
-
-    /// Callers end an entry with `#` by habit, also one that was over with its last digit.
-    fn is_late_hash(&self, now: Instant, digit: char) -> bool {
-        let just_ended =
-            self.answered.keys_at.is_some_and(|at| now.duration_since(at) <= self.config.key_pause);
-        digit == '#' && self.keys.pressed.is_empty() && just_ended
     }
 
     /// When [`Floor::handle_timeout`] has something to do if nothing else happens.
@@ -471,10 +467,8 @@ impl Floor {
         let keys = std::mem::take(&mut self.keys);
         let text = keys.pressed.chars().map(String::from).collect::<Vec<_>>().join(" ");
         let ended = keys.last.unwrap_or(now);
-        let decision =
-            self.end_turn(Decision::EndOfTurn { text, digits: true, ended, wait, reason }, String::new());
-        self.answered.keys_at = Some(now);
-        decision
+        self.counted_at = (reason == EndOfTurnReason::KeyCount).then_some(ended);
+        self.end_turn(Decision::EndOfTurn { text, digits: true, ended, wait, reason }, String::new())
     }
 
     /// The silence was long enough: the turn is over, or it was only noise.
@@ -503,7 +497,7 @@ impl Floor {
         if !answered.is_empty() || !matches!(&decision, Decision::EndOfTurn { digits: false, .. }) {
             self.expectation = Expectation::Any;
         }
-        self.answered = Answered { text: answered, final_owed, speech_since: false, keys_at: None };
+        self.answered = Answered { text: answered, final_owed, speech_since: false };
         self.utterance = Utterance::default();
         self.keys = Keys::default();
         self.recent = 0;

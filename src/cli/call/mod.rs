@@ -1,10 +1,10 @@
 //! `tandem call`: a phone call from the terminal, with its words, its waterfalls and its recording.
 //! Knows the caller's machine and the server's HTTP API; how either works is their business.
 
-mod audio;
 mod follow;
 mod report;
 
+use super::audio;
 use crate::caller::{
     engine::{self, News, Sockets},
     phone::{Dial, Phone},
