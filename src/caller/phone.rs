@@ -514,13 +514,15 @@ impl Phone {
     }
 }
 
-/// Speech without the silence after it: the answer is timed from the last voiced packet, and may come at once.
+/// Speech without the silence around it: an interruption is timed from the first voiced packet; an answer from the last
+/// one, and it may come at once.
 fn voiced(samples: &[i16]) -> &[i16] {
     let rate = SampleRate::Hz8000;
-    let mut frames = samples.chunks(rate.frame_samples());
-    let last = frames.rposition(|frame| Frame::from_samples(rate, frame).level_dbfs() > VOICED_DBFS);
-    let end = last.map_or(0, |last| (last + 1) * rate.frame_samples());
-    &samples[..end.min(samples.len())]
+    let frames: Vec<&[i16]> = samples.chunks(rate.frame_samples()).collect();
+    let loud = |frame: &&[i16]| Frame::from_samples(rate, frame).level_dbfs() > VOICED_DBFS;
+    let first = frames.iter().position(loud).unwrap_or(0);
+    let end = frames.iter().rposition(loud).map_or(0, |last| (last + 1) * rate.frame_samples());
+    &samples[first * rate.frame_samples()..end.min(samples.len())]
 }
 
 impl Mouth {

@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
         Command::Say(args) => say::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Init(args) => init::run(&args),
-        Command::Check(args) => check::run(&args, |_| Vec::new()),
+        Command::Check(args) => check::run(&args, crate::services::missing_engines),
     };
     exit.into()
 }

@@ -49,6 +49,8 @@ pub struct Call {
     pub(crate) hearing: Hearing,
     /// When the playout ran out of audio while a reply is under way.
     pub(crate) silent_since: Option<Instant>,
+    /// The call is to end as soon as there is somebody to say goodbye to.
+    pub(crate) farewell: Option<Cause>,
     holder: Holder,
 }
 
@@ -80,6 +82,7 @@ impl Call {
             next_frame: now + FRAME,
             hearing: Hearing::default(),
             silent_since: None,
+            farewell: None,
             holder: Holder::Nobody,
         }
     }

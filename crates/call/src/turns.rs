@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Times the model may be asked within one turn: a tool that leads to a tool that leads to a tool ends somewhere.
 const ROUNDS: u32 = 6;
+/// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
+const EARLY_AFTER: Duration = Duration::from_millis(80);
 
 impl Call {
     /// The greeting: turn 0, from its clip.
@@ -23,6 +25,9 @@ impl Call {
             return;
         }
         self.phase = Phase::Talking;
+        if let Some(cause) = self.farewell.take() {
+            return self.say_goodbye(now, cause, out);
+        }
         let clip = self.setup.clips.greeting.clone();
         self.begin_reply(now, Interruptible::Any);
         self.say_clip(now, &clip, out);
@@ -99,8 +104,13 @@ impl Call {
         self.close_text(out);
     }
 
-    /// Says the farewell and hangs up after it; before the answer there is nobody to say it to.
+    /// Says the farewell and hangs up after it; before the answer there is nobody to say it to. Between our answer and
+    /// its ACK it waits for the ACK: until then no BYE may be sent (RFC 3261 section 15), and nobody may be listening.
     pub(crate) fn say_goodbye(&mut self, now: Instant, cause: Cause, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Answered) {
+            self.farewell.get_or_insert(cause);
+            return;
+        }
         if !matches!(self.phase, Phase::Talking) || self.leg.as_ref().is_none_or(|leg| !leg.may_send()) {
             if !matches!(self.phase, Phase::Leaving) {
                 self.end(cause, out);
@@ -234,6 +244,20 @@ impl Call {
         }
         for sentence in reply.chunker.push(text) {
             self.say(now, turn, sentence, out);
+        }
+    }
+
+    /// A model that writes slowly: the caller waits for a sound, not for a full stop.
+    fn say_early(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(reply) = self.reply.as_mut().filter(|reply| reply.asked && reply.answered) else { return };
+        let first_token = reply.marks.and_then(|marks| marks.tool_until.or(marks.first_token));
+        let slow = first_token.is_some_and(|at| now >= at + EARLY_AFTER);
+        if !slow || !reply.sentences.is_empty() {
+            return;
+        }
+        let turn = reply.turn;
+        if let Some(piece) = reply.chunker.early() {
+            self.say(now, turn, piece, out);
         }
     }
 
@@ -438,6 +462,7 @@ impl Call {
     }
 
     pub(crate) fn watch_reply(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.say_early(now, out);
         let Some(reply) = &self.reply else { return };
         let late = format!("nothing for {} ms", now.saturating_duration_since(reply.last_text).as_millis());
         match reply.overdue(now, self.silent_since, &self.config.patience) {

@@ -403,3 +403,11 @@ fn a_wake_always_has_something_to_do() {
         }
     }
 }
+
+#[test]
+fn a_hash_after_the_last_expected_digit_is_habit_and_not_a_barge_in() {
+    let play = Play::new().expects(Expectation::Digits { count: Some(5) }).keys("12345#");
+    assert_eq!(play.decisions(), ["end keys \"1 2 3 4 5\" at 400 key_count"]);
+    let later = play.strip("150.").keys("#");
+    assert_eq!(later.decisions().len(), 2, "later it is a key like any other");
+}
