@@ -135,6 +135,14 @@ impl Receiver {
         self.accept(now, &packet)
     }
 
+    /// The SSRC of a datagram that could belong to this stream: RTP of a payload type that was agreed on.
+    pub fn stream_of(&self, datagram: &[u8]) -> Option<u32> {
+        let packet = RtpPacket::parse(datagram).ok().filter(|_| !is_rtcp(datagram))?;
+        let agreed = [Some(self.config.payload_type), self.config.telephone_event, self.config.comfort_noise];
+        let known = packet.payload_type == COMFORT_NOISE || agreed.contains(&Some(packet.payload_type));
+        known.then_some(packet.ssrc)
+    }
+
     /// Exactly one frame per call, to be called every 20 ms.
     pub fn pop(&mut self, now: Instant) -> Heard {
         self.buffer.pop(now)
