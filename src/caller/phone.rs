@@ -220,7 +220,9 @@ impl Phone {
         if self.over && (self.sip_wake.is_none() || lingered) {
             return None;
         }
-        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over)];
+        // The endpoint's own timers run for half a minute after a BYE: nobody waits for that.
+        let linger = self.over_since.map(|over| over + LINGER);
+        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over), linger];
         Some(wakes.into_iter().flatten().min().unwrap_or(now + Duration::from_secs(1)))
     }
 

@@ -38,11 +38,20 @@ impl Folder {
         path
     }
 
-    /// The demo agent with a greeting that does not take six seconds.
+    /// The demo agent, less talkative: nobody wants to wait for its greeting in every test.
     pub(crate) fn write_agent(&self) {
-        let long =
-            "Hello, this is the Tandem demo. Book an appointment, or ask for our hours or your balance.";
-        let demo = include_str!("../../agents/demo.toml").replace(long, "Hello, how can I help?");
+        let mut demo = include_str!("../../agents/demo.toml").to_owned();
+        for (long, short) in [
+            (
+                "Hello, this is the Tandem demo. Book an appointment, or ask for our hours or your balance.",
+                GREETING,
+            ),
+            ("One moment please, I am having some trouble here.", TROUBLE),
+            ("Sorry, I did not catch that. Could you say it again?", "Pardon?"),
+        ] {
+            assert!(demo.contains(long), "the demo agent no longer says: {long}");
+            demo = demo.replace(long, short);
+        }
         self.write("agent.toml", &demo);
         self.write("agent.sql", include_str!("../../agents/demo.sql"));
         self.write("demo-hours.md", include_str!("../../agents/demo-hours.md"));
@@ -399,6 +408,7 @@ pub(crate) struct RawPhone {
     socket: UdpSocket,
     server: SocketAddr,
     calls: u32,
+    user: &'static str,
     /// The final response to the last request.
     pub(crate) answer: String,
 }
@@ -407,12 +417,18 @@ impl RawPhone {
     pub(crate) fn new(server: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
         socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a time");
-        Self { socket, server, calls: 0, answer: String::new() }
+        Self { socket, server, calls: 0, user: "agent", answer: String::new() }
     }
 
     /// Sends a request of a new dialog, again and again, until its final response comes, which is acknowledged.
     pub(crate) fn request(&mut self, method: &str, body: Option<&str>) -> u16 {
+        self.request_to("agent", method, body)
+    }
+
+    /// The same, to somebody else.
+    pub(crate) fn request_to(&mut self, user: &'static str, method: &str, body: Option<&str>) -> u16 {
         self.calls += 1;
+        self.user = user;
         let request = self.message(method, "", "", body);
         eventually("a final response", || {
             self.socket.send_to(request.as_bytes(), self.server).expect("it is sent");
@@ -441,11 +457,12 @@ impl RawPhone {
 
     fn message(&self, method: &str, branch: &str, to_tag: &str, body: Option<&str>) -> String {
         let (me, server, n) = (self.socket.local_addr().expect("it is bound"), self.server, self.calls);
+        let user = self.user;
         let content = body.map_or("", |_| "Content-Type: application/sdp\r\n");
         let body = body.unwrap_or_default();
         format!(
-            "{method} sip:agent@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {me};branch=z9hG4bKraw{n}{branch}\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:raw@{me}>;tag=r{n}\r\nTo: <sip:agent@{server}>{to_tag}\r\n\
+            "{method} sip:{user}@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {me};branch=z9hG4bKraw{n}{branch}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:raw@{me}>;tag=r{n}\r\nTo: <sip:{user}@{server}>{to_tag}\r\n\
              Call-ID: raw{n}-{}@test\r\nCSeq: {n} {}\r\nContact: <sip:raw@{me}>\r\n{content}\
              Content-Length: {}\r\n\r\n{body}",
             me.port(),
