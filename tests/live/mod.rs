@@ -54,7 +54,7 @@ impl Folder {
         }
         self.write("agent.toml", &demo);
         self.write("agent.sql", include_str!("../../agents/demo.sql"));
-        self.write("demo-hours.md", include_str!("../../agents/demo-hours.md"));
+        self.write("demo-hours.md", HOURS);
     }
 
     /// A config that listens where the system wants, followed by what the test is about.
@@ -356,6 +356,9 @@ impl std::fmt::Debug for Called {
 pub(crate) const GREETING: &str = "Hello.";
 /// What it says when a provider has failed it.
 pub(crate) const TROUBLE: &str = "One moment please.";
+
+/// What it knows.
+const HOURS: &str = "# Opening hours\n\nWe are open from nine to five.\n\n# Address and parking\n\nWe are near the station.\n";
 
 /// A step of a script: waits until the agent has spoken.
 pub(crate) const LISTEN: &str = r#"{ wait_for = "agent", within_ms = 20000 }"#;
