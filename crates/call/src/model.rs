@@ -23,12 +23,14 @@ impl Call {
     }
 
     pub(crate) fn handle_llm(&mut self, now: Instant, turn: TurnId, event: LlmEvent, out: &mut Vec<Output>) {
-        let Some(reply) = self.current(turn).filter(|reply| reply.asked) else { return };
-        reply.last_text = now;
+        if self.current(turn).is_none_or(|reply| !reply.asked) {
+            return;
+        }
         match event {
             LlmEvent::Attempt { target, role } => {
                 out.push(Output::Event(Event::LlmAttempt { turn, target, role: role.to_owned() }));
             }
+            LlmEvent::Delta(text) if text.is_empty() => {}
             LlmEvent::Delta(text) => self.handle_delta(now, turn, &text, out),
             LlmEvent::ToolCall(call) => self.start_tool(now, turn, call, out),
             LlmEvent::Expect(expectation) => {
@@ -40,12 +42,13 @@ impl Call {
                 out.push(Output::Event(Event::ReplyDone { turn, input_tokens, output_tokens }));
                 self.end_text(now, out);
             }
-            LlmEvent::Failed { reason } => self.fail_llm(now, reason, out),
+            LlmEvent::Failed { reason } => self.fail_turn(now, "llm", reason, out),
         }
     }
 
     fn handle_delta(&mut self, now: Instant, turn: TurnId, text: &str, out: &mut Vec<Output>) {
         let Some(reply) = &mut self.reply else { return };
+        reply.last_text = now;
         if !std::mem::replace(&mut reply.answered, true) && reply.sentences.is_empty() {
             note_first_token(reply, now, out);
             if let Some(marks) = reply.marks.as_mut().filter(|marks| marks.tool_from.is_some()) {
@@ -65,17 +68,21 @@ impl Call {
         if let Some(rest) = reply.chunker.finish() {
             self.say(now, turn, rest, out);
         }
-        let Some(reply) = &mut self.reply else { return };
-        if !reply.tools.is_empty() {
+        self.go_on(now, out);
+    }
+
+    /// The model is silent. Once no tool runs any more, it hears of their results, or that was all.
+    pub(crate) fn go_on(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(reply) = self.reply.as_ref().filter(|reply| !reply.asked && reply.tools.is_empty()) else {
             return;
-        }
+        };
         if reply.then.is_none() && reply.results {
             return self.ask_again(now, out);
         }
         if reply.sentences.is_empty() {
             let farewell = reply.then.is_some();
             if !farewell {
-                return self.save_turn(now, "llm", "the reply was empty".into(), out);
+                return self.fail_turn(now, "llm", "the reply was empty".into(), out);
             }
             let clip = self.setup.clips.goodbye.clone();
             self.say_clip(now, &clip, out);
@@ -83,10 +90,10 @@ impl Call {
         self.close_text(out);
     }
 
-    pub(crate) fn ask_again(&mut self, now: Instant, out: &mut Vec<Output>) {
+    fn ask_again(&mut self, now: Instant, out: &mut Vec<Output>) {
         let rounds = self.reply.as_ref().map_or(0, |reply| reply.rounds);
         if rounds >= ROUNDS {
-            return self.save_turn(now, "llm", format!("still calling tools after {ROUNDS} rounds"), out);
+            return self.fail_turn(now, "llm", format!("still calling tools after {ROUNDS} rounds"), out);
         }
         self.ask(now, out);
     }

@@ -3,7 +3,7 @@
 
 use crate::{Event, Output, TtsEvent, config::Clip, machine::Call, reply::Reply};
 use conversation::{HeardSentence, TurnId};
-use media::{SegmentId, SegmentProgress};
+use media::{Playout, SegmentId};
 use std::time::Instant;
 
 impl Call {
@@ -64,8 +64,7 @@ impl Call {
         let Some(reply) = self.current(turn) else { return };
         match event {
             TtsEvent::Audio { sentence, samples } => {
-                let known = reply.sentences.get(sentence as usize).is_some_and(|sentence| !sentence.done);
-                if !known || samples.is_empty() {
+                if !reply.awaits(sentence) || samples.is_empty() {
                     return;
                 }
                 reply.last_audio = now;
@@ -82,16 +81,20 @@ impl Call {
                 }
             }
             TtsEvent::SentenceDone { sentence } => {
-                if let Some(sentence) = reply.sentences.get_mut(sentence as usize) {
-                    sentence.done = true;
+                if !reply.awaits(sentence) {
+                    return;
                 }
+                reply.sentences[sentence as usize].done = true;
                 reply.last_audio = now;
                 if let Some(leg) = &mut self.leg {
                     leg.playout.finish(segment(turn, sentence));
                 }
                 self.speak_waiting(out);
             }
-            TtsEvent::Failed { reason, .. } => self.save_turn(now, "tts", reason, out),
+            TtsEvent::Failed { sentence, reason } if reply.awaits(sentence) => {
+                self.fail_turn(now, "tts", reason, out);
+            }
+            TtsEvent::Failed { .. } => {}
         }
     }
 
@@ -121,10 +124,16 @@ impl Call {
             return;
         }
         let Some(reply) = self.reply.take() else { return };
-        let heard: Vec<HeardSentence> = (0..reply.sentences.len())
-            .map(|index| HeardSentence { index: index as u32, fraction: 1.0 })
-            .collect();
-        self.context.heard(reply.turn, &heard);
+        self.report_heard(&reply);
+        if reply.failed {
+            return self.rescue(now, &reply, out);
+        }
+        if !reply.first_packet && reply.then.is_none() {
+            // Text-to-speech said that it was done, and there was no sound.
+            let (turn, stage) = (reply.turn, "tts".to_owned());
+            out.push(Output::Event(Event::Fallback { turn, stage, reason: "no sound".into() }));
+            return self.rescue(now, &reply, out);
+        }
         self.floor.agent_done(now);
         out.push(Output::Event(Event::AgentDone { turn: reply.turn }));
         if let Some(cause) = reply.then {
@@ -136,39 +145,48 @@ impl Call {
     /// heard of the reply and what was not.
     pub(crate) fn cut_reply(&mut self, out: &mut Vec<Output>) -> (String, String) {
         let Some(mut reply) = self.reply.take() else { return Default::default() };
-        let left = self.leg.as_mut().map(|leg| leg.playout.flush()).unwrap_or_default();
+        if let Some(leg) = &mut self.leg {
+            leg.playout.flush();
+        }
         out.push(Output::Cancel { turn: reply.turn });
+        self.tools_left.append(&mut reply.tools);
         if let Some(rest) = reply.chunker.finish() {
             let index = reply.add(rest, false);
             self.context.assistant_sentence(reply.turn, index as u32, reply.sentences[index].text.clone());
         }
-        let heard: Vec<HeardSentence> =
-            (0..reply.sentences.len()).map(|index| heard_sentence(&reply, index, &left)).collect();
-        self.context.heard(reply.turn, &heard);
+        self.report_heard(&reply);
         if !reply.audio_done() {
             self.context.interrupted(reply.turn);
         }
         self.context.heard_and_unsaid(reply.turn)
     }
+
+    /// Tells the context how much of a reply has left.
+    fn report_heard(&mut self, reply: &Reply) {
+        let Some(leg) = &self.leg else { return };
+        let heard: Vec<HeardSentence> =
+            (0..reply.sentences.len()).map(|index| heard_sentence(reply, index, &leg.playout)).collect();
+        self.context.heard(reply.turn, &heard);
+    }
 }
 
 /// Playout segments are sentences of turns.
-const fn segment(turn: TurnId, sentence: u32) -> SegmentId {
+pub(crate) const fn segment(turn: TurnId, sentence: u32) -> SegmentId {
     SegmentId(((turn.0 as u64) << 32) | sentence as u64)
 }
 
 /// How much of a sentence left the sender. One that text-to-speech had not finished is measured against the length it
 /// would have had.
-fn heard_sentence(reply: &Reply, index: usize, left: &[SegmentProgress]) -> HeardSentence {
-    let id = segment(reply.turn, index as u32);
-    let fraction = match left.iter().find(|progress| progress.segment == id) {
+fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSentence {
+    let done = reply.sentences[index].done;
+    let fraction = match playout.progress(segment(reply.turn, index as u32)) {
         Some(progress) => {
             let expected = (reply.expected(index).as_millis() * 8) as usize;
-            let whole = if progress.finished { progress.known } else { progress.known.max(expected) };
+            let whole = if done { progress.known } else { progress.known.max(expected) };
             progress.played as f32 / whole.max(1) as f32
         }
-        // Not in the playout any more: it has left completely. Never begun: nothing of it was heard.
-        None if reply.sentences[index].done => 1.0,
+        // Forgotten by now: it has left completely. Never begun: nothing of it was heard.
+        None if done => 1.0,
         None => 0.0,
     };
     HeardSentence { index: index as u32, fraction }

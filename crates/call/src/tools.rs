@@ -1,14 +1,22 @@
 //! The tools that a reply calls: started at once, their results kept whatever became of the turn.
 //! Knows names and results. What a tool does is the shell's.
 
-use crate::{Event, Output, ToolResult, cdr::Cause, machine::Call, reply::RunningTool};
+use crate::{
+    Event, Output, ToolResult, cdr::Cause, machine::Call, model::note_first_token, reply::RunningTool,
+};
 use conversation::{ToolCall, ToolKind, TurnId};
 use std::time::Instant;
 
 impl Call {
     pub(crate) fn start_tool(&mut self, now: Instant, turn: TurnId, call: ToolCall, out: &mut Vec<Output>) {
         let Some(reply) = &mut self.reply else { return };
-        crate::model::note_first_token(reply, now, out);
+        reply.last_text = now;
+        note_first_token(reply, now, out);
+        if let Some(rest) = reply.chunker.finish() {
+            // "Let me see" is worth hearing while the tool runs.
+            self.say(now, turn, rest, out);
+        }
+        let Some(reply) = &mut self.reply else { return };
         if let Some(marks) = reply.marks.as_mut().filter(|marks| marks.first_sentence.is_none()) {
             marks.tool_from.get_or_insert(now);
         }
@@ -19,7 +27,7 @@ impl Call {
             self.context.tool_result(&call.id, "{\"ok\":true}");
             return out.push(Output::Event(Event::ToolEnded { turn, name: call.name, ok: true, ms: 0 }));
         }
-        reply.tools.insert(call.id.clone(), RunningTool { name: call.name.clone(), started: now });
+        reply.tools.insert(call.id.clone(), RunningTool { name: call.name.clone(), started: now, turn });
         out.push(Output::RunTool { turn, call });
     }
 
@@ -32,16 +40,35 @@ impl Call {
         out: &mut Vec<Output>,
     ) {
         let ok = result.result.is_ok();
-        let text = result.result.unwrap_or_else(|error| serde_json::json!({ "error": error }).to_string());
-        self.context.tool_result(&result.call_id, text);
+        self.context.tool_result(&result.call_id, result_text(result.result));
+        if let Some(tool) = self.tools_left.remove(&result.call_id) {
+            return out.push(tool.ended(now, ok));
+        }
         let Some(reply) = self.current(turn) else { return };
         let Some(tool) = reply.tools.remove(&result.call_id) else { return };
-        let ms = (now - tool.started).as_millis() as u32;
         reply.results = true;
-        let ready = reply.tools.is_empty() && !reply.asked;
-        out.push(Output::Event(Event::ToolEnded { turn, name: tool.name, ok, ms }));
-        if ready {
-            self.ask_again(now, out);
-        }
+        out.push(tool.ended(now, ok));
+        self.go_on(now, out);
     }
+
+    /// The turn goes on without this tool. Should its result come yet, the model hears of it in the next turn.
+    pub(crate) fn give_up_tool(&mut self, now: Instant, call_id: &str, out: &mut Vec<Output>) {
+        let Some(reply) = &mut self.reply else { return };
+        let Some(tool) = reply.tools.remove(call_id) else { return };
+        reply.results = true;
+        self.context.tool_overdue(call_id, result_text(Err("the tool did not answer in time".into())));
+        out.push(tool.ended(now, false));
+        self.go_on(now, out);
+    }
+}
+
+impl RunningTool {
+    fn ended(self, now: Instant, ok: bool) -> Output {
+        let ms = (now - self.started).as_millis() as u32;
+        Output::Event(Event::ToolEnded { turn: self.turn, name: self.name, ok, ms })
+    }
+}
+
+fn result_text(result: Result<String, String>) -> String {
+    result.unwrap_or_else(|error| serde_json::json!({ "error": error }).to_string())
 }

@@ -9,7 +9,7 @@ use crate::{
     reply::Reply,
 };
 use conversation::{Decision, Interruptible, Transcript, TurnId};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Call {
     /// The greeting: turn 0, from its clip.
@@ -33,27 +33,13 @@ impl Call {
                 let waited = now.saturating_duration_since(ended);
                 let heard =
                     Heard { text, digits, reason: reason.name(), waited_ms: waited.as_millis() as u32 };
-                let marks = self.marks(now, ended, wait);
+                // A key is heard at once; what was said before it is not what is answered.
+                let last = self.hearing.last.filter(|_| !digits).unwrap_or((ended, ended));
+                let marks = marks(now, last, ended + wait);
                 self.answer_caller(now, heard, marks, out);
             }
             Some(Decision::BargeIn { onset }) => self.barge_in(now, onset, out),
             Some(Decision::NoInput { count }) => self.prompt_caller(now, count, out),
-        }
-    }
-
-    fn marks(&self, now: Instant, ended: Instant, wait: Duration) -> Marks {
-        let (arrived, heard) = self.hearing.last.unwrap_or((ended, ended));
-        Marks {
-            arrived,
-            heard,
-            silent_enough: ended + wait,
-            ended: now,
-            asked: now,
-            first_token: None,
-            tool_from: None,
-            tool_until: None,
-            first_sentence: None,
-            first_audio: None,
         }
     }
 
@@ -96,10 +82,17 @@ impl Call {
 
     /// Says the farewell and hangs up after it; before the answer there is nobody to say it to.
     pub(crate) fn say_goodbye(&mut self, now: Instant, cause: Cause, out: &mut Vec<Output>) {
-        if !matches!(self.phase, Phase::Talking) || self.leg.as_ref().is_none_or(|leg| !leg.may_send()) {
+        let answered = matches!(self.phase, Phase::Answered | Phase::Talking);
+        if !answered || self.leg.as_ref().is_none_or(|leg| !leg.may_send()) {
             if !matches!(self.phase, Phase::Leaving) {
                 self.end(cause, out);
             }
+            return;
+        }
+        if self.reply.as_ref().is_some_and(|reply| reply.then.is_some() && reply.text_done) {
+            // The agent is saying it already.
+            self.floor.agent_starts(now, Interruptible::Never);
+            self.phase = Phase::Leaving;
             return;
         }
         self.cut_reply(out);
@@ -160,9 +153,9 @@ impl Call {
         self.decide(now, decision, out);
     }
 
-    /// The reply of this turn, unless the event belongs to one that was cancelled: the one comparison.
+    /// The reply of this turn, unless the event belongs to one that was cancelled or given up: the one comparison.
     pub(crate) fn current(&mut self, turn: TurnId) -> Option<&mut Reply> {
-        self.reply.as_mut().filter(|reply| reply.turn == turn)
+        self.reply.as_mut().filter(|reply| reply.turn == turn && !reply.mute)
     }
 }
 
@@ -172,6 +165,22 @@ struct Heard {
     digits: bool,
     reason: &'static str,
     waited_ms: u32,
+}
+
+/// The marks of a turn that ends now.
+const fn marks(now: Instant, (arrived, heard): (Instant, Instant), silent_enough: Instant) -> Marks {
+    Marks {
+        arrived,
+        heard,
+        silent_enough,
+        ended: now,
+        asked: now,
+        first_token: None,
+        tool_from: None,
+        tool_until: None,
+        first_sentence: None,
+        first_audio: None,
+    }
 }
 
 /// Digits keyed in are nobody's business: `1 2 3 4 5` becomes `* * * * *`.
