@@ -472,3 +472,47 @@ fn a_key_does_not_keep_a_call_that_is_ending() {
     "#,
     );
 }
+
+#[test]
+fn a_model_that_calls_tools_for_ever_is_stopped() {
+    let mut scenario = hanging_up(18_000);
+    scenario.replies = vec![Said { tools: vec![tool("look_up", 100)], ..Said::default() }];
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.510 turn 1 tool look_up
+        4.510 turn 1 text complete
+        4.610 turn 1 tool look_up answered after 100 ms
+        4.610 turn 1 asked
+        4.910 turn 1 tool look_up
+        4.910 turn 1 text complete
+        5.010 turn 1 tool look_up answered after 100 ms
+        5.010 turn 1 asked
+        5.310 turn 1 tool look_up
+        5.310 turn 1 text complete
+        5.410 turn 1 tool look_up answered after 100 ms
+        5.410 turn 1 asked
+        5.710 turn 1 tool look_up
+        5.710 turn 1 text complete
+        5.810 turn 1 tool look_up answered after 100 ms
+        5.810 turn 1 asked
+        6.110 turn 1 tool look_up
+        6.110 turn 1 text complete
+        6.210 turn 1 tool look_up answered after 100 ms
+        6.210 turn 1 asked
+        6.510 turn 1 tool look_up
+        6.510 turn 1 text complete
+        6.610 turn 1 tool look_up answered after 100 ms
+        6.610 turn 1 fallback: llm, still calling tools after 6 rounds
+        6.610 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        6.620 turn 2 is heard
+        6.620 gap 2880 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 2100 + pacing 10
+        10.380 turn 2 done
+        18.030 caller hangs up
+        18.060 packets: 899 received, 0 lost, 0 foreign, 902 sent
+        18.060 ended: caller_hung_up
+    "#,
+    );
+}
