@@ -78,8 +78,15 @@ impl AiGateway {
             }));
         };
         let targets = route.targets.iter().filter_map(|t| Some((t.clone(), self.targets.get(&t.0)?.clone())));
-        let runner =
-            Runner { targets: targets.collect(), call: call.clone(), turn, request, events, current: None };
+        let runner = Runner {
+            targets: targets.collect(),
+            call: call.clone(),
+            turn,
+            request,
+            events,
+            current: None,
+            trouble: None,
+        };
         Request::new(self.runtime.spawn(runner.run(route)))
     }
 }
@@ -92,11 +99,14 @@ struct Runner {
     request: LlmRequest,
     events: Events,
     current: Option<Try>,
+    /// Which target failed last, and why.
+    trouble: Option<String>,
 }
 
 /// The target that is being asked.
 struct Try {
     attempt: AttemptId,
+    target: TargetId,
     replies: mpsc::Receiver<LlmEvent>,
     _request: Request,
     /// Events that came before anything speakable; `None` once they are passed on as they come.
@@ -116,6 +126,11 @@ impl Runner {
             let input = match self.next_event(until).await {
                 Some((id, event)) => {
                     let reported = target_event(&event, self.current.as_mut().map(|t| &mut t.opening));
+                    self.note_trouble(match &reported {
+                        TargetEvent::Failed(failure) => Some(failure.to_string()),
+                        TargetEvent::Done => Some("an empty reply".to_owned()),
+                        TargetEvent::Speakable | TargetEvent::Progress => None,
+                    });
                     if self.pass_on(event).await.is_err() {
                         return;
                     }
@@ -125,9 +140,19 @@ impl Runner {
                     }
                     Input::TargetEvent { attempt: id, event: reported }
                 }
-                None => Input::Timeout,
+                None => {
+                    self.note_trouble(Some("nothing to say in time".to_owned()));
+                    Input::Timeout
+                }
             };
             wake = attempt.step(Instant::now().into_std(), input, &mut out);
+        }
+    }
+
+    /// Keeps what went wrong with the current target until it is known who is asked instead.
+    fn note_trouble(&mut self, reason: Option<String>) {
+        if let (Some(reason), Some(current)) = (reason, &self.current) {
+            self.trouble = Some(format!("{}: {reason}", current.target));
         }
     }
 
@@ -172,7 +197,14 @@ impl Runner {
                     let request = model.ask(&self.call, self.request.clone(), sink);
                     let held = Some(Vec::new());
                     let opening = Opening::default();
-                    self.current = Some(Try { attempt, replies, _request: request, held, opening });
+                    if let Some(trouble) = self.trouble.take() {
+                        let reason = format!("{trouble}; {target} is asked");
+                        let failed = ProviderEvent::Failed { stage: "llm", reason };
+                        self.events.send(failed).await.map_err(|_| Over)?;
+                    }
+                    let asked = target.clone();
+                    self.current =
+                        Some(Try { attempt, target: asked, replies, _request: request, held, opening });
                     self.tell(LlmEvent::Attempt { target: target.0, role: role.name() }).await?;
                 }
                 Output::Cancel { .. } => self.current = None,
@@ -299,7 +331,15 @@ mod tests {
         let question = LlmRequest { system: String::new(), messages: vec![], tools: vec![], today };
         let _request = gateway.ask("default", &call, TurnId(3), question, events);
         let mut told = Vec::new();
-        while let Some(ProviderEvent::Llm(TurnId(3), event)) = inbox.recv().await {
+        while let Some(event) = inbox.recv().await {
+            let event = match event {
+                ProviderEvent::Llm(TurnId(3), event) => event,
+                ProviderEvent::Failed { reason, .. } => {
+                    told.push(reason);
+                    continue;
+                }
+                other => panic!("{other:?}"),
+            };
             told.push(match event {
                 LlmEvent::Attempt { target, role } => format!("{role} {target}"),
                 LlmEvent::Delta(text) => text,
@@ -324,7 +364,7 @@ mod tests {
     async fn thoughts_of_a_loser_are_never_heard() {
         assert_eq!(
             ask(vec![vec![(100, thought), (60_000, done)], vec![(100, hello), (10, done)]]).await,
-            ["primary t0", "fallback t1", "Hello.", "done"]
+            ["primary t0", "t0: nothing to say in time; t1 is asked", "fallback t1", "Hello.", "done"]
         );
     }
 
@@ -334,7 +374,9 @@ mod tests {
             ask(vec![vec![(1, refused)], vec![]]).await,
             [
                 "primary t0",
+                "t0: auth: no; t1 is asked",
                 "fallback t1",
+                "t1: internal: the provider ended without a word; t1 is asked",
                 "retry t1",
                 "no target answered (t0: auth: no; t1: internal: the provider ended without a word; \
                  t1: internal: the provider ended without a word)"

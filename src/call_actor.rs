@@ -249,6 +249,10 @@ impl CallActor {
                 ProviderEvent::Llm(turn, event) => Input::Llm(turn, event),
                 ProviderEvent::Tts(turn, event) => Input::Tts(turn, event),
                 ProviderEvent::Tool(turn, result) => Input::Tool(turn, result),
+                ProviderEvent::Failed { stage, reason } => {
+                    self.record(now, Event::ProviderFailed { stage: stage.to_owned(), reason });
+                    continue;
+                }
             };
             progress = Some(self.step(now, input, notes));
             if progress == Some(Progress::Over) {

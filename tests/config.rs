@@ -176,7 +176,10 @@ fn the_defaults_take_every_call_with_the_demo_agent_and_the_embedded_engines() {
         ("open", "PCMU", 503)
     );
     assert!(config.agents.contains_key(&trunk.agent));
-    assert!(matches!(config.stt[&config.routes.stt["default"].targets[0]], SttTarget::Embedded));
+    assert!(matches!(
+        config.stt[&config.routes.stt["default"].targets[0]],
+        SttTarget::Embedded { model_dir: None }
+    ));
     assert!(matches!(config.llm[&config.routes.llm["default"].targets[0].0], LlmTarget::Flow));
     assert!(config.tts.contains_key(&config.routes.tts["default"].targets[0]));
     assert!(config.http.listen.ip().is_loopback() && config.warnings.is_empty());

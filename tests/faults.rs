@@ -508,7 +508,7 @@ fn a_model_that_calls_tools_for_ever_is_stopped() {
         6.610 turn 1 fallback: llm, still calling tools after 6 rounds
         6.610 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         6.620 turn 2 is heard
-        6.620 gap 2880 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 2100 + pacing 10
+        6.620 gap 2880 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + tool 2100 + pacing 10
         10.380 turn 2 done
         18.030 caller hangs up
         18.060 packets: 899 received, 0 lost, 0 foreign, 902 sent

@@ -834,11 +834,12 @@ fn a_caller_who_was_just_answered_hears_the_goodbye_too() {
         r#"
         0.000 call in slot 0, PCMU
         0.000 answered
-        0.020 turn 1 sentence 0: "Thank you for calling. Goodbye."
-        0.020 turn 1 is heard
-        1.860 turn 1 done
-        1.860 packets: 90 received, 0 lost, 0 foreign, 93 sent
-        1.860 ended: server_stopping
+        0.060 acknowledged
+        0.060 turn 1 sentence 0: "Thank you for calling. Goodbye."
+        0.060 turn 1 is heard
+        1.900 turn 1 done
+        1.900 packets: 92 received, 0 lost, 0 foreign, 95 sent
+        1.900 ended: server_stopping
     "#,
     );
 }

@@ -2,3 +2,4 @@
 //! Knows wire formats, never the server's own types.
 
 pub mod providers;
+pub mod simulate;

@@ -6,15 +6,26 @@ use call::Stamped;
 use rustix::event::epoll;
 use sip::{Flow, StreamFramer, Transport};
 use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
     io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     sync::mpsc,
     time::{Duration, Instant},
 };
 
 /// The longest sleep: how soon a stop or an event of the server is noticed.
 const NAP: Duration = Duration::from_millis(20);
+
+/// With more lines than this the engine wakes every [`TICK`] for all of them together; with fewer, for each event.
+const HANDFUL: usize = 16;
+
+/// What sharing a wake-up costs a packet at most.
+const TICK: Duration = Duration::from_millis(1);
+
+/// The largest datagram.
+const DATAGRAM: usize = 65_536;
 
 /// A phone with its sockets.
 pub struct Line {
@@ -48,6 +59,13 @@ pub struct Sockets {
     pub flow: Flow,
     /// Our RTP port.
     pub rtp_port: u16,
+}
+
+impl Sockets {
+    /// Where RTP arrives, for options of the socket.
+    pub const fn rtp(&self) -> &UdpSocket {
+        &self.rtp
+    }
 }
 
 /// Opens the sockets towards a server.
@@ -102,43 +120,129 @@ pub fn run(
     lines: &mut [Line],
     news: &mpsc::Receiver<News>,
     deadline: Instant,
+    tell: impl FnMut(usize, &Phone, Happening),
+) -> io::Result<()> {
+    run_with(lines, news, deadline, |_, socket, buffer| socket.recv(buffer), tell)
+}
+
+/// As [`run`], with another way to read a datagram from the RTP socket of a line: one that also asks the kernel when it
+/// came, for example. It must not wait.
+///
+/// # Errors
+/// What the operating system says when it will not wait for sockets.
+pub fn run_with(
+    lines: &mut [Line],
+    news: &mpsc::Receiver<News>,
+    deadline: Instant,
+    mut receive: impl FnMut(usize, &UdpSocket, &mut [u8]) -> io::Result<usize>,
     mut tell: impl FnMut(usize, &Phone, Happening),
 ) -> io::Result<()> {
-    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    for (number, line) in lines.iter().enumerate() {
-        let data = epoll::EventData::new_u64(number as u64);
-        let sip = match &line.sip {
-            SipSocket::Udp(socket) => socket.as_fd(),
-            SipSocket::Tcp { stream, .. } => stream.as_fd(),
-        };
-        epoll::add(&poll, sip, data, epoll::EventFlags::IN)?;
-        epoll::add(&poll, &line.rtp, data, epoll::EventFlags::IN)?;
-    }
+    let poll = register(lines)?;
+    let mut agenda = Agenda::new(lines);
     let mut events: Vec<epoll::Event> = Vec::with_capacity(256);
-    while lines.iter().any(|line| !line.done) {
+    let mut buffer = vec![0_u8; DATAGRAM];
+    while agenda.open > 0 {
         let now = Instant::now();
         if now >= deadline {
             return Ok(());
         }
         for news in news.try_iter() {
-            take_news(lines, &news, &mut tell);
+            take_news(lines, &news, &mut agenda, &mut tell);
         }
-        for (number, line) in lines.iter_mut().enumerate() {
-            if !line.done && line.wake <= now {
-                line.step(number, Input::Timeout, &mut tell);
-            }
+        while let Some(number) = agenda.due(lines, now) {
+            agenda.step(lines, number, Input::Timeout, &mut tell);
         }
-        let next = lines.iter().filter(|line| !line.done).map(|line| line.wake).min().unwrap_or(now);
-        let wait = next.saturating_duration_since(Instant::now()).min(NAP);
-        wait_for(&poll, &mut events, wait)?;
+        let wait = agenda.next().map_or(NAP, |next| next.saturating_duration_since(Instant::now())).min(NAP);
+        if lines.len() > HANDFUL {
+            std::thread::sleep(wait.min(TICK));
+            wait_for(&poll, &mut events, Duration::ZERO)?;
+        } else {
+            wait_for(&poll, &mut events, wait)?;
+        }
         for event in &events {
-            let number = event.data.u64() as usize;
-            if let Some(line) = lines.get_mut(number) {
-                line.receive(number, &mut tell);
+            let (number, is_rtp) = ((event.data.u64() >> 1) as usize, event.data.u64() & 1 == 1);
+            if is_rtp {
+                hear(lines, number, &mut buffer, &mut receive, &mut agenda, &mut tell);
+            } else {
+                read_sip(lines, number, &mut buffer, &mut agenda, &mut tell);
             }
         }
     }
     Ok(())
+}
+
+/// An epoll with every socket of every line; an event's data is the line's number, and whether it is the RTP socket.
+fn register(lines: &[Line]) -> io::Result<OwnedFd> {
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (number, line) in lines.iter().enumerate() {
+        let data = |is_rtp: bool| epoll::EventData::new_u64((number as u64) << 1 | u64::from(is_rtp));
+        let sip = match &line.sip {
+            SipSocket::Udp(socket) => socket.as_fd(),
+            SipSocket::Tcp { stream, .. } => stream.as_fd(),
+        };
+        epoll::add(&poll, sip, data(false), epoll::EventFlags::IN)?;
+        epoll::add(&poll, &line.rtp, data(true), epoll::EventFlags::IN)?;
+    }
+    Ok(poll)
+}
+
+/// Which line wants to be woken when, the earliest first. Entries that a later step has overtaken are skipped.
+struct Agenda {
+    wakes: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Lines that are not done.
+    open: usize,
+}
+
+impl Agenda {
+    fn new(lines: &[Line]) -> Self {
+        let open = lines.iter().enumerate().filter(|(_, line)| !line.done);
+        let wakes: BinaryHeap<_> = open.map(|(number, line)| Reverse((line.wake, number))).collect();
+        Self { open: wakes.len(), wakes }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.wakes.peek().map(|Reverse((wake, _))| *wake)
+    }
+
+    /// Hangs up; a call that was to begin later never begins.
+    fn stop(&mut self, lines: &mut [Line], number: usize, tell: &mut impl FnMut(usize, &Phone, Happening)) {
+        let Some(line) = lines.get_mut(number).filter(|line| !line.done) else { return };
+        if Instant::now() < line.dial_at {
+            line.done = true;
+            self.open -= 1;
+            return;
+        }
+        self.step(lines, number, Input::Stop, tell);
+    }
+
+    /// A line whose time has come.
+    fn due(&mut self, lines: &[Line], now: Instant) -> Option<usize> {
+        while self.next().is_some_and(|wake| wake <= now) {
+            let Reverse((wake, number)) = self.wakes.pop()?;
+            if lines.get(number).is_some_and(|line| !line.done && line.wake == wake) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn step(
+        &mut self,
+        lines: &mut [Line],
+        number: usize,
+        input: Input<'_>,
+        tell: &mut impl FnMut(usize, &Phone, Happening),
+    ) {
+        let Some(line) = lines.get_mut(number).filter(|line| !line.done) else { return };
+        let timeout = matches!(input, Input::Timeout);
+        let before = line.wake;
+        line.step(number, input, tell);
+        if line.done {
+            self.open -= 1;
+        } else if timeout || line.wake != before {
+            self.wakes.push(Reverse((line.wake, number)));
+        }
+    }
 }
 
 fn wait_for(poll: &impl std::os::fd::AsFd, events: &mut Vec<epoll::Event>, wait: Duration) -> io::Result<()> {
@@ -152,17 +256,58 @@ fn wait_for(poll: &impl std::os::fd::AsFd, events: &mut Vec<epoll::Event>, wait:
     }
 }
 
-fn take_news(lines: &mut [Line], news: &News, tell: &mut impl FnMut(usize, &Phone, Happening)) {
+fn take_news(
+    lines: &mut [Line],
+    news: &News,
+    agenda: &mut Agenda,
+    tell: &mut impl FnMut(usize, &Phone, Happening),
+) {
     match news {
-        News::Server(number, stamped) => {
-            if let Some(line) = lines.get_mut(*number) {
-                line.step(*number, Input::Server(stamped), tell);
+        News::Server(number, stamped) => agenda.step(lines, *number, Input::Server(stamped), tell),
+        News::Stop => {
+            for number in 0..lines.len() {
+                agenda.stop(lines, number, tell);
             }
         }
-        News::Stop => {
-            for (number, line) in lines.iter_mut().enumerate() {
-                line.step(number, Input::Stop, tell);
+    }
+}
+
+/// One datagram of the RTP socket: the socket is reported again as long as there are more.
+fn hear(
+    lines: &mut [Line],
+    number: usize,
+    buffer: &mut [u8],
+    receive: &mut impl FnMut(usize, &UdpSocket, &mut [u8]) -> io::Result<usize>,
+    agenda: &mut Agenda,
+    tell: &mut impl FnMut(usize, &Phone, Happening),
+) {
+    let Some(line) = lines.get(number) else { return };
+    if let Ok(length) = receive(number, &line.rtp, buffer) {
+        agenda.step(lines, number, Input::Rtp(&buffer[..length]), tell);
+    }
+}
+
+fn read_sip(
+    lines: &mut [Line],
+    number: usize,
+    buffer: &mut [u8],
+    agenda: &mut Agenda,
+    tell: &mut impl FnMut(usize, &Phone, Happening),
+) {
+    while let Some(line) = lines.get_mut(number) {
+        let read = match &mut line.sip {
+            SipSocket::Udp(socket) => socket.recv(buffer).map(|length| vec![buffer[..length].to_vec()]),
+            SipSocket::Tcp { stream, framer } => read_stream(stream, framer, buffer),
+        };
+        match read {
+            Ok(messages) => {
+                for message in messages {
+                    agenda.step(lines, number, Input::Sip(&message), tell);
+                }
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // Refused by ICMP: nobody listens there. The transaction's timer would only say so much later.
+            Err(_) => return agenda.step(lines, number, Input::FlowClosed, tell),
         }
     }
 }
@@ -192,31 +337,6 @@ impl Line {
         match &mut self.sip {
             SipSocket::Udp(socket) => drop(socket.send(bytes)),
             SipSocket::Tcp { stream, .. } => drop(stream.write_all(bytes)),
-        }
-    }
-
-    fn receive(&mut self, number: usize, tell: &mut impl FnMut(usize, &Phone, Happening)) {
-        let mut buffer = [0_u8; 65_536];
-        while let Ok((length, _)) = self.rtp.recv_from(&mut buffer) {
-            self.step(number, Input::Rtp(&buffer[..length]), tell);
-        }
-        loop {
-            let read = match &mut self.sip {
-                SipSocket::Udp(socket) => {
-                    socket.recv(&mut buffer).map(|length| vec![buffer[..length].to_vec()])
-                }
-                SipSocket::Tcp { stream, framer } => read_stream(stream, framer, &mut buffer),
-            };
-            match read {
-                Ok(messages) => {
-                    for message in messages {
-                        self.step(number, Input::Sip(&message), tell);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Refused by ICMP: nobody listens there. The transaction's timer would only say so much later.
-                Err(_) => return self.step(number, Input::FlowClosed, tell),
-            }
         }
     }
 }

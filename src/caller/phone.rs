@@ -216,11 +216,11 @@ impl Phone {
         if self.over {
             self.over_since.get_or_insert(now);
         }
-        let lingered = self.over_since.is_some_and(|over| now >= over + LINGER);
-        if self.over && (self.sip_wake.is_none() || lingered) {
+        let linger = self.over_since.map(|over| over + LINGER);
+        if self.over && (self.sip_wake.is_none() || linger.is_some_and(|until| now >= until)) {
             return None;
         }
-        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over)];
+        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over), linger];
         Some(wakes.into_iter().flatten().min().unwrap_or(now + Duration::from_secs(1)))
     }
 
@@ -503,6 +503,8 @@ impl Phone {
             // The answer is timed from the last packet that carried our voice.
             if let Some(until) = self.mouth.spoke_until.take() {
                 self.ears.answer_to = Some(until);
+                // What was heard until now was still the speech that we interrupted.
+                self.ears.heard = false;
             }
         }
         if self.dial.record {
@@ -512,13 +514,15 @@ impl Phone {
     }
 }
 
-/// Speech without the silence after it: the answer is timed from the last voiced packet, and may come at once.
+/// Speech without the silence around it: an interruption is timed from the first voiced packet; an answer from the last
+/// one, and it may come at once.
 fn voiced(samples: &[i16]) -> &[i16] {
     let rate = SampleRate::Hz8000;
-    let mut frames = samples.chunks(rate.frame_samples());
-    let last = frames.rposition(|frame| Frame::from_samples(rate, frame).level_dbfs() > VOICED_DBFS);
-    let end = last.map_or(0, |last| (last + 1) * rate.frame_samples());
-    &samples[..end.min(samples.len())]
+    let frames: Vec<&[i16]> = samples.chunks(rate.frame_samples()).collect();
+    let loud = |frame: &&[i16]| Frame::from_samples(rate, frame).level_dbfs() > VOICED_DBFS;
+    let first = frames.iter().position(loud).unwrap_or(0);
+    let end = frames.iter().rposition(loud).map_or(0, |last| (last + 1) * rate.frame_samples());
+    &samples[first * rate.frame_samples()..end.min(samples.len())]
 }
 
 impl Mouth {

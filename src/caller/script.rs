@@ -95,6 +95,30 @@ pub enum Step {
     },
 }
 
+/// What a step sounds like.
+enum Sound<'a> {
+    Text(&'a str),
+    File(&'a std::path::Path),
+}
+
+impl Step {
+    fn sound(&self) -> Option<Sound<'_>> {
+        match self {
+            Self::Say { say: text, .. }
+            | Self::Interrupt { interrupt: text, .. }
+            | Self::SayAfter { say_now: text, .. } => Some(Sound::Text(text)),
+            Self::Wav { wav, .. } => Some(Sound::File(wav)),
+            Self::Press { .. }
+            | Self::Expect { .. }
+            | Self::ExpectSilence { .. }
+            | Self::ExpectAnswer { .. }
+            | Self::Pause { .. }
+            | Self::Wait { .. }
+            | Self::HangUp { .. } => None,
+        }
+    }
+}
+
 /// What a script can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,22 +144,20 @@ const fn patience() -> u64 {
 impl Script {
     /// Speaks each utterance in turn, listens to the answer and hangs up.
     pub fn conversation(utterances: &[String]) -> Self {
-        let mut steps = vec![Step::Wait { wait_for: WaitFor::Agent, within_ms: patience() }];
-        for say in utterances {
-            steps.push(Step::Say { say: say.clone(), after_silence_ms: a_moment() });
-            steps.push(Step::Wait { wait_for: WaitFor::Agent, within_ms: patience() });
-        }
-        steps.push(Step::HangUp { hang_up: true });
-        Self { steps }
+        let say = |say: &String| Step::Say { say: say.clone(), after_silence_ms: a_moment() };
+        Self::in_turn(utterances.iter().map(say))
     }
 
     /// Plays each file in turn, listens to the answer and hangs up.
     pub fn recordings(files: &[std::path::PathBuf]) -> Self {
-        let mut steps = vec![Step::Wait { wait_for: WaitFor::Agent, within_ms: patience() }];
-        for wav in files {
-            steps.push(Step::Wav { wav: wav.clone(), after_silence_ms: a_moment() });
-            steps.push(Step::Wait { wait_for: WaitFor::Agent, within_ms: patience() });
-        }
+        let play = |wav: &std::path::PathBuf| Step::Wav { wav: wav.clone(), after_silence_ms: a_moment() };
+        Self::in_turn(files.iter().map(play))
+    }
+
+    fn in_turn(own: impl Iterator<Item = Step>) -> Self {
+        let listen = || Step::Wait { wait_for: WaitFor::Agent, within_ms: patience() };
+        let mut steps = vec![listen()];
+        steps.extend(own.flat_map(|step| [step, listen()]));
         steps.push(Step::HangUp { hang_up: true });
         Self { steps }
     }
@@ -158,35 +180,17 @@ impl Script {
 
     /// Every text that will be spoken, to be rendered before the call.
     pub fn spoken(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Say { say, .. } => Some(say.as_str()),
-            Step::Interrupt { interrupt, .. } => Some(interrupt.as_str()),
-            Step::SayAfter { say_now, .. } => Some(say_now.as_str()),
-            Step::Wav { .. }
-            | Step::Press { .. }
-            | Step::Expect { .. }
-            | Step::ExpectSilence { .. }
-            | Step::ExpectAnswer { .. }
-            | Step::Pause { .. }
-            | Step::Wait { .. }
-            | Step::HangUp { .. } => None,
+        self.steps.iter().filter_map(|step| match step.sound() {
+            Some(Sound::Text(text)) => Some(text),
+            Some(Sound::File(_)) | None => None,
         })
     }
 
     /// Every file that will be played.
     pub fn files(&self) -> impl Iterator<Item = &std::path::Path> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Wav { wav, .. } => Some(wav.as_path()),
-            Step::Say { .. }
-            | Step::Interrupt { .. }
-            | Step::SayAfter { .. }
-            | Step::Press { .. }
-            | Step::Expect { .. }
-            | Step::ExpectSilence { .. }
-            | Step::ExpectAnswer { .. }
-            | Step::Pause { .. }
-            | Step::Wait { .. }
-            | Step::HangUp { .. } => None,
+        self.steps.iter().filter_map(|step| match step.sound() {
+            Some(Sound::File(path)) => Some(path),
+            Some(Sound::Text(_)) | None => None,
         })
     }
 

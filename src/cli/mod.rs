@@ -1,9 +1,11 @@
 //! Commands and what their exit codes mean.
 //! Each command's own arguments and work are in the file that bears its name.
 
+mod audio;
 pub mod call;
 pub mod check;
 pub mod init;
+pub mod say;
 pub mod serve;
 pub mod serve_args;
 pub mod trace;
@@ -23,6 +25,7 @@ struct Cli {
 enum Command {
     Serve(serve_args::ServeArgs),
     Call(call::Args),
+    Say(say::Args),
     Trace(trace::Args),
     Init(init::Args),
     Check(check::Args),
@@ -64,9 +67,10 @@ pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Call(args) => return call::run(&args),
+        Command::Say(args) => say::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Init(args) => init::run(&args),
-        Command::Check(args) => check::run(&args, |_| Vec::new()),
+        Command::Check(args) => check::run(&args, crate::services::missing_engines),
     };
     exit.into()
 }

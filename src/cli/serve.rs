@@ -5,10 +5,10 @@ use super::{Exit, serve_args::ServeArgs};
 use crate::{
     config::{Config, Transport},
     http::{self, HttpState},
-    rtp_socket::RtpPortsConfig,
+    rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
     services::{self, Records, StartError, Traces, TrunkCalls},
-    store::{Store, StoreConfig},
+    store::{CRASHED, Store, StoreConfig},
     telemetry::{
         live::LiveEvents,
         logs,
@@ -18,13 +18,16 @@ use crate::{
 };
 use ::call::cdr::Cause;
 use sip::EndpointConfig;
-use std::{io, sync::Arc};
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+};
 use tokio::{net::TcpListener, sync::oneshot};
 
 mod banner;
 mod operate;
 
-use operate::Operations;
+use operate::{Operations, StopSignals};
 
 /// Serves until it is told to stop.
 pub fn run(args: &ServeArgs) -> Exit {
@@ -56,13 +59,20 @@ fn fail(exit: Exit, message: &str) -> Exit {
 
 fn metrics_config(config: &Config) -> MetricsConfig {
     MetricsConfig {
-        end_causes: Cause::ALL.iter().map(|cause| cause.name().to_owned()).collect(),
+        end_causes: Cause::ALL.iter().map(|cause| cause.name()).chain([CRASHED]).map(str::to_owned).collect(),
         llm_targets: config.llm.keys().cloned().collect(),
         sip_drop_reasons: operate::drop_reasons(),
     }
 }
 
 async fn serve(config: Arc<Config>, metrics: Metrics) -> Exit {
+    let mut signals = match StopSignals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return fail(Exit::Failed, &format!("SIGTERM cannot be caught: {error}")),
+    };
+    if let Err(error) = RtpSockets::bind(config.rtp.address, 0) {
+        return fail(Exit::Address, &bind_error("RTP", "rtp.address or --rtp", config.rtp.address, &error));
+    }
     let store = match Store::open(StoreConfig::new(&config.server.data_dir), metrics.clone()) {
         Ok(store) => store,
         Err(error) => return fail(Exit::DataDir, &error.to_string()),
@@ -73,8 +83,12 @@ async fn serve(config: Arc<Config>, metrics: Metrics) -> Exit {
     };
     let listener = match TcpListener::bind(config.http.listen).await {
         Ok(listener) => listener,
-        Err(error) => return fail(Exit::Address, &bind_error("HTTP", &config.http.listen, &error)),
+        Err(error) => {
+            let address = config.http.listen;
+            return fail(Exit::Address, &bind_error("HTTP", "http.listen or --http", address, &error));
+        }
     };
+    let http_address = listener.local_addr().unwrap_or(config.http.listen);
     let live = LiveEvents::new();
     let traces = match TraceSink::start(store.clone(), metrics.clone(), live.clone()) {
         Ok(traces) => traces,
@@ -83,7 +97,7 @@ async fn serve(config: Arc<Config>, metrics: Metrics) -> Exit {
     let vocabulary = calls.vocabulary();
     let server = match start(&config, calls, &store, &traces, &metrics) {
         Ok(server) => Arc::new(server),
-        Err(error) => return fail(Exit::Address, &error.to_string()),
+        Err(error) => return fail(exit_of_start(&error), &start_error(&error)),
     };
     let reader = match store.reader() {
         Ok(reader) => reader,
@@ -101,21 +115,24 @@ async fn serve(config: Arc<Config>, metrics: Metrics) -> Exit {
     let http = tokio::spawn(http::serve(listener, state, async {
         let _dropped_means_stop_too = stopped.await;
     }));
-    banner::print(&config, &server, &vocabulary);
     let publishing = operations.publish();
-    operate::stop_signal().await;
-    let drained = server.drain(config.server.drain).await;
-    tracing::info!(calls = drained.calls, broken_off = drained.broken_off, "stopped taking calls");
-    publishing.abort();
-    drop(operations);
+    banner::print(&config, &server, http_address, &vocabulary);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %http_address, ports = config.server.ports, "ready");
+    signals.wait().await;
+    tracing::info!("told to stop: no new calls, the running ones say goodbye");
+    let drained = signals.drain(&server, config.server.drain).await;
     let _nobody_may_be_listening = stop_http.send(());
     let _ended_either_way = http.await;
+    publishing.abort();
+    let _it_holds_the_server_no_more = publishing.await;
+    drop(operations);
     if let Ok(server) = Arc::try_unwrap(server).map_err(|_| ()) {
         server.stop().await;
     }
     traces.flush();
     store.close();
-    eprintln!("Stopped: {} calls ended, {} of them broken off.", drained.calls, drained.broken_off);
+    // A log line, not a message of our own: standard error may be a pipe that nobody reads any more.
+    tracing::info!(calls = drained.calls, broken_off = drained.broken_off, "stopped");
     Exit::Done
 }
 
@@ -127,8 +144,31 @@ fn exit_of(error: &StartError) -> Exit {
     }
 }
 
-fn bind_error(what: &str, address: &impl std::fmt::Display, error: &io::Error) -> String {
-    format!("{what} cannot listen on {address}: {error}; choose another address or end what holds it")
+fn bind_error(what: &str, key: &str, address: impl std::fmt::Display, error: &io::Error) -> String {
+    let remedy = format!("choose another with {key}, or end what holds it");
+    format!("{what} cannot listen on {address}: {error}; {remedy}")
+}
+
+/// Threads and chance are not addresses; everything else that a server needs to start is.
+fn exit_of_start(error: &io::Error) -> Exit {
+    let ours = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory | ErrorKind::NotFound);
+    if ours { Exit::Failed } else { Exit::Address }
+}
+
+fn start_error(error: &io::Error) -> String {
+    match exit_of_start(error) {
+        Exit::Address => format!(
+            "SIP cannot listen on {error}; choose another with sip.listen or --sip, or end what holds it"
+        ),
+        Exit::Done | Exit::Failed | Exit::Usage | Exit::Engine | Exit::DataDir => error.to_string(),
+    }
+}
+
+fn endpoint(config: &Config) -> EndpointConfig {
+    let default = EndpointConfig::default();
+    // A dialog outlives its call until the answer to its BYE: the cap of calls must be met before this one.
+    let max_dialogs = default.max_dialogs.max(2 * usize::from(config.server.ports));
+    EndpointConfig { product: config.sip.user_agent.clone(), max_dialogs, ..default }
 }
 
 fn start(
@@ -145,7 +185,7 @@ fn start(
     let defaults = ServerConfig::default();
     let server = ServerConfig {
         sip: config.sip.listen.iter().map(transport).collect(),
-        endpoint: EndpointConfig { product: config.sip.user_agent.clone(), ..EndpointConfig::default() },
+        endpoint: endpoint(config),
         rtp: RtpPortsConfig {
             address: config.rtp.address,
             low: config.rtp.ports.first,

@@ -120,6 +120,7 @@ pub(super) struct RawStt {
     pub(super) model: Key<String>,
     pub(super) language: Key<String>,
     pub(super) extra_query: Key<toml::Table>,
+    pub(super) model_dir: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,14 +12,17 @@ use crate::{
     secret::Secret,
 };
 use ai_gateway::{Route as LlmRoute, TargetId};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use toml::Spanned;
 
 /// A speech-to-text target.
 #[derive(Clone, Debug)]
 pub enum SttTarget {
     /// The recogniser on this machine.
-    Embedded,
+    Embedded {
+        /// Where its acoustic model and dictionary are; `None`: where the package installs them.
+        model_dir: Option<PathBuf>,
+    },
     /// Deepgram's live `listen`.
     Deepgram(DeepgramConfig),
 }
@@ -88,11 +91,12 @@ impl Checker<'_> {
         raw: &Named<RawStt>,
         connect: Duration,
     ) -> BTreeMap<String, SttTarget> {
-        let mut targets = BTreeMap::from([("embedded".to_owned(), SttTarget::Embedded)]);
+        let mut targets = BTreeMap::from([("embedded".to_owned(), SttTarget::Embedded { model_dir: None })]);
         for (name, raw) in raw {
-            let RawStt { provider, base_url, api_key, model, language, extra_query } = raw;
+            let RawStt { provider, base_url, api_key, model, language, extra_query, model_dir } = raw;
             let target = match self.provider(name, provider, &["embedded", "deepgram"]).as_str() {
                 "deepgram" => {
+                    self.only_embedded(model_dir);
                     let secret = self.needed_secret(name, api_key);
                     let default = DeepgramConfig::new(secret, self.needed(name, "model", model));
                     SttTarget::Deepgram(DeepgramConfig {
@@ -106,7 +110,8 @@ impl Checker<'_> {
                 _ => {
                     self.takes_nothing(&[base_url, api_key, model, language]);
                     self.takes_nothing(&[extra_query]);
-                    SttTarget::Embedded
+                    let model_dir = model_dir.as_ref().map(|key| self.folder.join(key.get_ref()));
+                    SttTarget::Embedded { model_dir }
                 }
             };
             targets.insert(name.get_ref().clone(), target);
@@ -301,6 +306,13 @@ impl Checker<'_> {
         let table = key.iter().flat_map(|key| key.get_ref());
         let text = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         table.map(|(name, value)| (name.clone(), text(value))).collect()
+    }
+
+    fn only_embedded(&mut self, key: &Key<String>) {
+        if let Some(key) = key {
+            let help = "remove the line or write provider = \"embedded\"";
+            self.error(key, "only the engine on this machine has a model directory", help);
+        }
     }
 
     fn takes_nothing<T>(&mut self, keys: &[&Key<T>]) {

@@ -2,17 +2,24 @@
 //! Knows the order of targets and what is still to be said. Knows no vendor.
 
 use super::{
-    CallInfo, Events, ProviderEvent, STT_COMMANDS, SpeechToText, SttCommand, SttStream, TTS_COMMANDS, Task,
-    TextToSpeech, TtsCommand, TtsStream,
+    CallInfo, Events, Gone, ProviderEvent, STT_COMMANDS, SpeechToText, SttCommand, SttStream, TTS_COMMANDS,
+    Task, TextToSpeech, TtsCommand, TtsStream,
 };
 use call::{SttEvent, TtsEvent};
 use conversation::TurnId;
-use std::{collections::VecDeque, sync::Arc};
-use tokio::{runtime::Handle, sync::mpsc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+/// A target with its name in the config.
+pub type Named<T> = (String, Arc<T>);
 
 /// Recognisers in the order in which they are tried.
 pub struct SttInTurn {
-    targets: Vec<Arc<dyn SpeechToText>>,
+    targets: Vec<Named<dyn SpeechToText>>,
     runtime: Handle,
 }
 
@@ -21,9 +28,9 @@ impl SttInTurn {
     ///
     /// # Panics
     /// When called outside a tokio runtime.
-    pub fn of(mut targets: Vec<Arc<dyn SpeechToText>>) -> Arc<dyn SpeechToText> {
+    pub fn of(mut targets: Vec<Named<dyn SpeechToText>>) -> Arc<dyn SpeechToText> {
         match targets.len() {
-            1 => targets.remove(0),
+            1 => targets.remove(0).1,
             _ => Arc::new(Self { targets, runtime: Handle::current() }),
         }
     }
@@ -39,13 +46,16 @@ impl SpeechToText for SttInTurn {
 
 /// Passes commands to the current target and its events on, until the last target has failed.
 async fn listen(
-    targets: Vec<Arc<dyn SpeechToText>>,
+    targets: Vec<Named<dyn SpeechToText>>,
     call: CallInfo,
     mut commands: mpsc::Receiver<SttCommand>,
     events: Events,
 ) {
     let mut failures = Vec::new();
-    for target in targets {
+    for (position, (name, target)) in targets.iter().enumerate() {
+        if position > 0 && take_over(&events, "stt", &failures, name).await.is_err() {
+            return;
+        }
         let (own, mut heard) = Events::channel(Arc::new(|| {}));
         let stream = target.start(&call, own);
         loop {
@@ -59,7 +69,7 @@ async fn listen(
             };
             match event {
                 Some(ProviderEvent::Stt(SttEvent::Failed { reason })) => {
-                    failures.push(reason);
+                    failures.push(format!("{name}: {reason}"));
                     break;
                 }
                 Some(event) => {
@@ -68,7 +78,7 @@ async fn listen(
                     }
                 }
                 None => {
-                    failures.push("the stream ended".to_owned());
+                    failures.push(format!("{name}: the stream ended"));
                     break;
                 }
             }
@@ -78,21 +88,34 @@ async fn listen(
     let _the_call_may_be_over = events.send(ProviderEvent::Stt(failed)).await;
 }
 
+/// Says in the trace that a target has failed and which one goes on.
+async fn take_over(
+    events: &Events,
+    stage: &'static str,
+    failures: &[String],
+    next: &str,
+) -> Result<(), Gone> {
+    let failed = failures.last().map_or("", String::as_str);
+    events.send(ProviderEvent::Failed { stage, reason: format!("{failed}; {next} takes over") }).await
+}
+
 /// Voices in the order in which they are tried.
 pub struct TtsInTurn {
-    targets: Vec<Arc<dyn TextToSpeech>>,
+    targets: Vec<Named<dyn TextToSpeech>>,
+    patience: Duration,
     runtime: Handle,
 }
 
 impl TtsInTurn {
-    /// A route. One target needs nobody to watch over it.
+    /// A route. One target needs nobody to watch over it. A target that still has something to say and gives no sound
+    /// for `patience` is as good as failed, as long as there is another one: it must be shorter than the call's own.
     ///
     /// # Panics
     /// When called outside a tokio runtime.
-    pub fn of(mut targets: Vec<Arc<dyn TextToSpeech>>) -> Arc<dyn TextToSpeech> {
+    pub fn of(mut targets: Vec<Named<dyn TextToSpeech>>, patience: Duration) -> Arc<dyn TextToSpeech> {
         match targets.len() {
-            1 => targets.remove(0),
-            _ => Arc::new(Self { targets, runtime: Handle::current() }),
+            1 => targets.remove(0).1,
+            _ => Arc::new(Self { targets, patience, runtime: Handle::current() }),
         }
     }
 }
@@ -100,7 +123,8 @@ impl TtsInTurn {
 impl TextToSpeech for TtsInTurn {
     fn open(&self, call: &CallInfo, events: Events) -> TtsStream {
         let (sender, commands) = mpsc::channel(TTS_COMMANDS);
-        let speaker = Speaker { unsaid: VecDeque::new(), finishing: None, events };
+        let (patience, since) = (self.patience, Instant::now());
+        let speaker = Speaker { unsaid: VecDeque::new(), finishing: None, patience, since, events };
         let run = speaker.run(self.targets.clone(), call.clone(), commands);
         TtsStream::new(sender, Some(Task::new(self.runtime.spawn(run))))
     }
@@ -111,6 +135,9 @@ struct Speaker {
     unsaid: VecDeque<Unsaid>,
     /// The turn has no more sentences.
     finishing: Option<TurnId>,
+    patience: Duration,
+    /// When the target last said something, or was last given something to say while it had nothing.
+    since: Instant,
     events: Events,
 }
 
@@ -133,28 +160,37 @@ enum Then {
 impl Speaker {
     async fn run(
         mut self,
-        targets: Vec<Arc<dyn TextToSpeech>>,
+        targets: Vec<Named<dyn TextToSpeech>>,
         call: CallInfo,
         mut commands: mpsc::Receiver<TtsCommand>,
     ) {
         let mut failures = Vec::new();
-        for target in targets {
+        for (position, (name, target)) in targets.iter().enumerate() {
+            if position > 0 && take_over(&self.events, "tts", &failures, name).await.is_err() {
+                return;
+            }
+            let is_last = position + 1 == targets.len();
             let (own, mut said) = Events::channel(Arc::new(|| {}));
             let stream = target.open(&call, own);
             self.say_again(&stream);
             loop {
+                let silent_until = self.since + self.patience;
                 let then = tokio::select! {
                     command = commands.recv() => match command {
                         Some(command) => self.pass(&stream, command),
                         None => return,
                     },
                     event = said.recv() => self.take(event).await,
+                    () = sleep_until(silent_until), if !is_last && !self.unsaid.is_empty() => {
+                        let turn = self.unsaid.front().map_or(TurnId::default(), |unsaid| unsaid.turn);
+                        self.give_up(turn, "no audio in time".into()).await
+                    }
                 };
                 match then {
                     Then::GoOn => {}
                     Then::CallOver => return,
                     Then::NextTarget(reason) => {
-                        failures.push(reason);
+                        failures.push(format!("{name}: {reason}"));
                         break;
                     }
                 }
@@ -165,6 +201,7 @@ impl Speaker {
 
     /// What another target left unsaid. A sentence that was begun is left as it is.
     fn say_again(&mut self, stream: &TtsStream) {
+        self.since = Instant::now();
         for Unsaid { turn, sentence, text, .. } in self.unsaid.iter().cloned() {
             let _full_means_failed_soon = stream.send(TtsCommand::Speak { turn, sentence, text });
         }
@@ -177,6 +214,9 @@ impl Speaker {
         match &command {
             TtsCommand::Speak { turn, sentence, text } => {
                 self.finishing = None;
+                if self.unsaid.is_empty() {
+                    self.since = Instant::now();
+                }
                 let (turn, sentence, text) = (*turn, *sentence, text.clone());
                 self.unsaid.push_back(Unsaid { turn, sentence, text, begun: false });
             }
@@ -216,6 +256,7 @@ impl Speaker {
     }
 
     fn note(&mut self, event: &ProviderEvent) {
+        self.since = Instant::now();
         match event {
             ProviderEvent::Tts(turn, TtsEvent::Audio { sentence, .. }) => {
                 let spoken = self.unsaid.iter_mut().find(|u| u.turn == *turn && u.sentence == *sentence);
@@ -229,7 +270,8 @@ impl Speaker {
             ProviderEvent::Tts(_, TtsEvent::Failed { .. })
             | ProviderEvent::Stt(_)
             | ProviderEvent::Llm(..)
-            | ProviderEvent::Tool(..) => {}
+            | ProviderEvent::Tool(..)
+            | ProviderEvent::Failed { .. } => {}
         }
     }
 
@@ -274,6 +316,9 @@ mod tests {
             let task = self.runtime.spawn(async move {
                 while let Some(command) = commands.recv().await {
                     let TtsCommand::Speak { turn, sentence, .. } = command else { continue };
+                    if left == 0 && value == STALLS {
+                        continue;
+                    }
                     if left == 0 {
                         let failed = TtsEvent::Failed { sentence, reason: "gone".into() };
                         let _ = events.send(ProviderEvent::Tts(turn, failed)).await;
@@ -292,20 +337,28 @@ mod tests {
         }
     }
 
+    /// The voice that falls silent instead of saying that it fails.
+    const STALLS: i16 = 3;
+
     async fn spoken(fails_after: [usize; 2]) -> Vec<String> {
+        spoken_by([1, 2], fails_after).await
+    }
+
+    async fn spoken_by(voices: [i16; 2], fails_after: [usize; 2]) -> Vec<String> {
         let runtime = Handle::current();
-        let voices = [1, 2].into_iter().zip(fails_after);
+        let voices = voices.into_iter().zip(fails_after);
         let targets = voices.map(|(value, fails_after)| {
-            Arc::new(Voice { value, fails_after, runtime: runtime.clone() }) as Arc<dyn TextToSpeech>
+            let voice = Voice { value, fails_after, runtime: runtime.clone() };
+            (format!("v{value}"), Arc::new(voice) as Arc<dyn TextToSpeech>)
         });
-        let route = TtsInTurn::of(targets.collect());
+        let route = TtsInTurn::of(targets.collect(), Duration::from_secs(1));
         let (events, mut inbox) = Events::channel(Arc::new(|| {}));
         let call = CallInfo { call: CallId(1), rate: SampleRate::Hz8000, language: "en-US".into() };
         let session = route.open(&call, events);
         for sentence in 0..3 {
             assert!(session.send(TtsCommand::Speak { turn: TurnId(1), sentence, text: "words".into() }));
         }
-        let mut log = Vec::new();
+        let (mut log, mut told) = (Vec::new(), String::new());
         while log.len() < 3 {
             match inbox.recv().await {
                 Some(ProviderEvent::Tts(_, TtsEvent::Audio { sentence, samples })) => {
@@ -314,11 +367,18 @@ mod tests {
                 Some(ProviderEvent::Tts(_, TtsEvent::Failed { sentence, reason })) => {
                     log.push(format!("{sentence} {reason}"));
                 }
+                Some(ProviderEvent::Failed { stage, reason }) => told = format!("{stage} {reason}"),
                 Some(_) => {}
                 None => return log,
             }
         }
+        assert!(told.is_empty() || told.ends_with("; v2 takes over"), "{told}");
         log
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_voice_that_falls_silent_is_followed_by_the_next() {
+        assert_eq!(spoken_by([STALLS, 2], [1, 9]).await, ["0 by 3", "1 by 2", "2 by 2"]);
     }
 
     #[tokio::test]
@@ -328,6 +388,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_sentence_fails_only_when_every_voice_has_failed() {
-        assert_eq!(spoken([0, 0]).await, ["0 gone; gone", "1 gone; gone", "2 gone; gone"]);
+        assert_eq!(
+            spoken([0, 0]).await,
+            ["0 v1: gone; v2: gone", "1 v1: gone; v2: gone", "2 v1: gone; v2: gone"]
+        );
     }
 }

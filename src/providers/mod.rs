@@ -35,6 +35,14 @@ pub enum ProviderEvent {
     Tts(TurnId, TtsEvent),
     /// From a tool, for a turn.
     Tool(TurnId, ToolResult),
+    /// From a route: one of its targets has failed and the next one is asked. The trace is to say so; the call, for which
+    /// nothing has changed, never sees it.
+    Failed {
+        /// `stt`, `llm` or `tts`.
+        stage: &'static str,
+        /// For the operator: which target, why, and which one is next.
+        reason: String,
+    },
 }
 
 /// The call has ended: nobody listens any more.
@@ -63,6 +71,13 @@ impl Events {
         self.inbox.send(event).await.map_err(|_| Gone)?;
         (self.bell)();
         Ok(())
+    }
+
+    /// Reports an event without waiting; false when there is no room for it, or nobody to hear it.
+    pub fn try_send(&self, event: ProviderEvent) -> bool {
+        let sent = self.inbox.try_send(event).is_ok();
+        (self.bell)();
+        sent
     }
 
     /// Whether the call has ended.

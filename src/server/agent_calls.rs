@@ -11,6 +11,7 @@ use sip::LocalMedia;
 use std::{sync::Arc, time::Instant};
 
 /// The agent that answers every call.
+#[derive(Clone)]
 pub struct AgentCalls {
     /// Who answers.
     pub agent: Arc<Agent>,

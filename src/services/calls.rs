@@ -11,9 +11,9 @@ use crate::{
     telemetry::{metrics::Metrics, pii::Pii},
     tools::{SqlTool, ToolContext, ToolRunner},
 };
-use call::{CallConfig, cdr::Cause};
+use call::cdr::Cause;
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId};
-use jiff::{Zoned, civil::Date};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use sip::IncomingInvite;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::runtime::Handle;
@@ -74,8 +74,10 @@ impl CallBuilder for TrunkCalls {
             self.agents.get(&trunk.agent).ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
         agent.gateway.warm();
         let caller = Pii::new(new.invite.from.user.clone());
-        let mut built = agent.calls.build(now, new)?;
-        built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), caller, today: today() });
+        let calls = AgentCalls { codecs: trunk.profile.codecs.clone(), ..agent.calls.clone() };
+        let mut built = calls.build(now, new)?;
+        let today = today(&self.config.time_zone);
+        built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), caller, today });
         Ok(built)
     }
 }
@@ -94,20 +96,21 @@ impl AgentServices {
         let gateway = Arc::new(AgentModels { gateway: stages::gateway(config, &agent)?, route });
         let clips = Arc::new(clips::render(&agent, &tts).await?);
         let tools = tool_runner(config, key, &agent, metrics)?;
-        let no_caller = CallTools { runner: tools.clone(), caller: Pii::default(), today: today() };
+        let today = today(&config.time_zone);
+        let no_caller = CallTools { runner: tools.clone(), caller: Pii::default(), today };
         let providers = Providers {
             stt,
             models: Arc::clone(&gateway) as Arc<dyn Models>,
             tts,
             tools: Arc::new(no_caller),
         };
-        let codecs = config.trunks.first().map_or(vec!["PCMU", "PCMA"], |trunk| trunk.profile.codecs.clone());
         let calls = AgentCalls {
-            config: CallConfig { ..config.call.clone() },
+            config: config.call.clone(),
             agent,
             clips,
             providers,
-            codecs,
+            // Each call takes those of its trunk.
+            codecs: Vec::new(),
             time_zone: config.time_zone.clone(),
         };
         Ok(Self { calls, vocabulary, gateway, tools })
@@ -126,8 +129,9 @@ fn tool_runner(
         .map_err(|error| StartError::DataDir(format!("the tools of the agent `{key}`: {error}")))
 }
 
-fn today() -> Date {
-    Zoned::now().date()
+/// The date where the agent is, which need not be that of this machine.
+fn today(time_zone: &TimeZone) -> Date {
+    Timestamp::now().to_zoned(time_zone.clone()).date()
 }
 
 /// The gateway, on one agent's route.

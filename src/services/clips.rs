@@ -17,25 +17,32 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
     let fallback = agent.fallback();
     let texts =
         [agent.greeting(), &fallback.trouble, &fallback.not_heard, &fallback.still_there, &fallback.goodbye];
-    let mut rendered = Vec::with_capacity(texts.len());
-    for text in texts {
-        let samples = match speak(&**tts, agent.language(), text).await {
-            Ok(samples) => samples,
-            Err(reason) => {
-                tracing::warn!(
-                    agent = agent.name(),
-                    reason,
-                    "the agent's voice does not answer: a prepared sentence is spoken by the embedded one"
-                );
-                let voice = stages::embedded_tts()?;
-                voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine)?
-            }
-        };
-        rendered.push(Clip { text: text.to_owned(), samples });
-    }
-    let mut clips = rendered.into_iter();
+    let rendered = match render_all(&**tts, agent.language(), &texts).await {
+        Ok(rendered) => rendered,
+        Err(reason) => {
+            tracing::warn!(
+                agent = agent.name(),
+                reason,
+                "the agent's voice does not answer: its prepared sentences are spoken by the embedded one"
+            );
+            let voice = stages::embedded_tts()?;
+            let speak = |text: &&str| voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine);
+            texts.iter().map(speak).collect::<Result<_, _>>()?
+        }
+    };
+    let mut clips =
+        texts.iter().zip(rendered).map(|(text, samples)| Clip { text: (*text).to_owned(), samples });
     let mut next = || clips.next().unwrap_or_default();
     Ok(Clips { greeting: next(), trouble: next(), not_heard: next(), still_there: next(), goodbye: next() })
+}
+
+/// All of them in one voice, or none: a provider that is down is waited for once.
+async fn render_all(tts: &dyn TextToSpeech, language: &str, texts: &[&str]) -> Result<Vec<Vec<i16>>, String> {
+    let mut rendered = Vec::with_capacity(texts.len());
+    for text in texts {
+        rendered.push(speak(tts, language, text).await?);
+    }
+    Ok(rendered)
 }
 
 /// One sentence, spoken in a session of its own.
@@ -55,7 +62,10 @@ async fn speak(tts: &dyn TextToSpeech, language: &str, text: &str) -> Result<Vec
                 ProviderEvent::Tts(_, TtsEvent::Audio { samples: more, .. }) => samples.extend(more),
                 ProviderEvent::Tts(_, TtsEvent::SentenceDone { .. }) => return Ok(samples),
                 ProviderEvent::Tts(_, TtsEvent::Failed { reason, .. }) => return Err(reason),
-                ProviderEvent::Stt(_) | ProviderEvent::Llm(..) | ProviderEvent::Tool(..) => {}
+                ProviderEvent::Stt(_)
+                | ProviderEvent::Llm(..)
+                | ProviderEvent::Tool(..)
+                | ProviderEvent::Failed { .. } => {}
             }
         }
         Err("the session ended".into())

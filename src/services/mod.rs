@@ -3,10 +3,12 @@
 
 mod calls;
 mod clips;
+mod engines;
 mod records;
 mod stages;
 
 pub use calls::{TrunkCalls, Vocabulary};
+pub use engines::missing_engines;
 pub use records::{Records, Traces};
 
 use crate::{config::Config, telemetry::metrics::Metrics};

@@ -10,20 +10,23 @@ use crate::{
     },
     providers::{
         LanguageModel, SpeechToText, TextToSpeech,
-        deepgram::Deepgram,
+        deepgram::{Deepgram, DeepgramConfig},
         elevenlabs::ElevenLabs,
         embedded::EmbeddedTts,
-        fallback::{SttInTurn, TtsInTurn},
+        fallback::{Named, SttInTurn, TtsInTurn},
         flow::Flow,
         openai::OpenAi,
     },
 };
 use conversation::{Agent, Stage};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::runtime::Handle;
 
 /// Threads that speak with the embedded voice: one renders a hundred times faster than it is heard.
 const VOICES: usize = 2;
+
+/// Connections in a row that may fail before the route's next recogniser takes over.
+const BEFORE_FALLBACK: u32 = 1;
 
 /// A recogniser, and how many words it knows if they are limited.
 type Recogniser = (Arc<dyn SpeechToText>, Option<usize>);
@@ -32,28 +35,40 @@ type Recogniser = (Arc<dyn SpeechToText>, Option<usize>);
 pub(super) fn speech_to_text(config: &Config, agent: &Agent) -> Result<Recogniser, StartError> {
     let route = agent.route(Stage::Stt);
     let names = config.routes.stt.get(route).map_or(&[][..], |route| &route.targets);
-    let mut targets: Vec<Arc<dyn SpeechToText>> = Vec::new();
+    let mut targets: Vec<Named<dyn SpeechToText>> = Vec::new();
     let mut words = None;
-    for name in names {
-        targets.push(match config.stt.get(name) {
-            Some(SttTarget::Embedded) | None => {
-                let (stt, known) = embedded_stt(config, agent)?;
+    for (position, name) in names.iter().enumerate() {
+        let target: Arc<dyn SpeechToText> = match config.stt.get(name) {
+            Some(SttTarget::Embedded { model_dir }) => {
+                let (stt, known) = embedded_stt(config, agent, model_dir.clone())?;
                 words = known;
                 stt
             }
-            Some(SttTarget::Deepgram(deepgram)) => Arc::new(Deepgram::new(deepgram.clone())),
-        });
+            Some(SttTarget::Deepgram(deepgram)) => {
+                let is_last = position + 1 == names.len();
+                // With another target waiting, a caller should not wait for this one for long.
+                let reconnects =
+                    if is_last { deepgram.reconnects } else { deepgram.reconnects.min(BEFORE_FALLBACK) };
+                Arc::new(Deepgram::new(DeepgramConfig { reconnects, ..deepgram.clone() }))
+            }
+            None => return Err(no_target("stt", name)),
+        };
+        targets.push((name.clone(), target));
     }
     Ok((SttInTurn::of(targets), words))
 }
 
 #[cfg(feature = "embedded-stt")]
-fn embedded_stt(config: &Config, agent: &Agent) -> Result<Recogniser, StartError> {
+pub(super) fn embedded_stt(
+    config: &Config,
+    agent: &Agent,
+    model_dir: Option<PathBuf>,
+) -> Result<Recogniser, StartError> {
     use crate::providers::embedded::{EmbeddedStt, EmbeddedSttConfig};
     let stt = EmbeddedStt::new(EmbeddedSttConfig {
         sentences: agent.example_sentences(),
         pronunciations: agent.pronunciations().clone(),
-        model_dir: None,
+        model_dir,
         max_streams: usize::from(config.server.ports),
     });
     match stt {
@@ -61,12 +76,14 @@ fn embedded_stt(config: &Config, agent: &Agent) -> Result<Recogniser, StartError
             let words = stt.vocabulary();
             Ok((Arc::new(stt), Some(words)))
         }
-        Err(error) => Err(StartError::Engine(format!("the embedded recogniser cannot start: {error}"))),
+        Err(error) => Err(StartError::Engine(format!(
+            "the embedded recogniser cannot start: {error}; or configure another speech-to-text target"
+        ))),
     }
 }
 
 #[cfg(not(feature = "embedded-stt"))]
-fn embedded_stt(_: &Config, _: &Agent) -> Result<Recogniser, StartError> {
+pub(super) fn embedded_stt(_: &Config, _: &Agent, _: Option<PathBuf>) -> Result<Recogniser, StartError> {
     let reason = "this build has no embedded recogniser: configure a speech-to-text target, or build with the feature `embedded-stt`";
     Err(StartError::Engine(reason.to_owned()))
 }
@@ -75,14 +92,22 @@ fn embedded_stt(_: &Config, _: &Agent) -> Result<Recogniser, StartError> {
 pub(super) fn text_to_speech(config: &Config, agent: &Agent) -> Result<Arc<dyn TextToSpeech>, StartError> {
     let route = agent.route(Stage::Tts);
     let names = config.routes.tts.get(route).map_or(&[][..], |route| &route.targets);
-    let mut targets: Vec<Arc<dyn TextToSpeech>> = Vec::new();
+    let mut targets: Vec<Named<dyn TextToSpeech>> = Vec::new();
     for name in names {
-        targets.push(match config.tts.get(name) {
-            Some(TtsTarget::Embedded) | None => Arc::new(embedded_tts()?),
+        let target: Arc<dyn TextToSpeech> = match config.tts.get(name) {
+            Some(TtsTarget::Embedded) => Arc::new(embedded_tts()?),
             Some(TtsTarget::ElevenLabs(elevenlabs)) => Arc::new(ElevenLabs::new(elevenlabs.clone())),
-        });
+            None => return Err(no_target("tts", name)),
+        };
+        targets.push((name.clone(), target));
     }
-    Ok(TtsInTurn::of(targets))
+    // The call gives up at its patience; the next voice must have spoken before.
+    Ok(TtsInTurn::of(targets, config.call.patience.speech * 2 / 3))
+}
+
+/// The config's checks let no such route through.
+fn no_target(stage: &str, name: &str) -> StartError {
+    StartError::Provider(format!("there is no target [{stage}.{name}]"))
 }
 
 /// The voice on this machine.

@@ -157,7 +157,7 @@ impl From<&Cdr> for CallRecord {
 impl Quality {
     /// The figures of the event that carries them.
     pub fn of(event: &Event) -> Option<Self> {
-        let Event::Quality { received, lost, late, concealed, jitter_us, sent, foreign } = event else {
+        let Event::Quality { received, lost, late, concealed, jitter_us, sent, foreign, .. } = event else {
             return None;
         };
         Some(Self {

@@ -2,8 +2,8 @@
 //! Knows SQL and the disk's moods. Knows no call; it may take its time.
 
 use super::{
-    CRASHED, CallRecord, DATABASE_FILE, Message, SPOOL_FILE, SharedSpool, StoreConfig, StoreError, schema,
-    spool_record,
+    CRASHED, CallRecord, DATABASE_FILE, Direction, Message, SPOOL_FILE, SharedSpool, StoreConfig, StoreError,
+    schema, spool_record,
 };
 use crate::telemetry::Metrics;
 use call::{CallId, Event, Stamped};
@@ -179,11 +179,17 @@ impl Writer {
     /// Calls of an earlier run that have no end get one, once.
     fn close_crashed(&mut self) -> Result<(), StoreError> {
         let Some(before) = self.started_us else { return Ok(()) };
-        let closed = self
-            .connection
-            .execute(CLOSE_CRASHED, named_params! { ":cause": CRASHED, ":before": before })
-            .map_err(|error| StoreError::from_sqlite(&self.path, &error))?;
+        let close = || -> rusqlite::Result<Vec<String>> {
+            let mut closing = self.connection.prepare(CLOSE_CRASHED)?;
+            let named = named_params! { ":cause": CRASHED, ":before": before };
+            closing.query_map(named, |row| row.get(0))?.collect()
+        };
+        let directions = close().map_err(|error| StoreError::from_sqlite(&self.path, &error))?;
         self.started_us = None;
+        let closed = directions.len();
+        for direction in directions {
+            self.metrics.call_crashed(Direction::from_name(&direction).unwrap_or(Direction::Inbound));
+        }
         if closed > 0 {
             tracing::warn!(
                 calls = closed,
@@ -384,7 +390,8 @@ UPDATE calls SET
     end_cause = :cause,
     turns = (SELECT count(*) FROM turns WHERE call = calls.id),
     barge_ins = (SELECT count(*) FROM turns WHERE call = calls.id AND interrupted)
-WHERE end_us IS NULL AND invite_us < :before";
+WHERE end_us IS NULL AND invite_us < :before
+RETURNING direction";
 
 macro_rules! put {
     ($condition:literal) => {

@@ -1,7 +1,7 @@
 //! The server's figures, in the OpenMetrics text format.
 //! Few, present at zero from the start, and with labels from closed lists: never a call, a number or a port.
 
-use crate::store::{CallRecord, Direction};
+use crate::store::{CRASHED, CallRecord, Direction};
 use call::{
     Event,
     latency::{Stage, TurnLatency},
@@ -38,7 +38,8 @@ const LABEL_VALUES: usize = 64;
 const OTHER: &str = "other";
 
 const STAGES: [&str; 5] = ["stt", "llm", "tts", "tool", OTHER];
-const QUEUES: [&str; 6] = ["store", "trace", "live", "log", "stt", OTHER];
+const QUEUES: [&str; 10] =
+    ["store", "trace", "live", "log", "stt_audio", "sentences", "rtp_send", "rtp_receive", "commands", OTHER];
 const METHODS: [&str; 8] = ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "REGISTER", OTHER];
 const PORT_RESULTS: [&str; 3] = ["granted", "busy", "draining"];
 
@@ -100,6 +101,8 @@ struct Figures {
     rtp_late: Counter,
     rtp_lost: Counter,
     rtp_concealed: Counter,
+    rtp_foreign: Counter,
+    rtp_malformed: Counter,
     queue_dropped: Counters<1>,
     provider_failures: Counters<1>,
     fallback: Counters<1>,
@@ -157,6 +160,9 @@ impl Metrics {
             for method in METHODS {
                 drop(all.sip_messages.get_or_create(&sip_labels(way, method, "")));
             }
+            for class in ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"] {
+                drop(all.sip_messages.get_or_create(&sip_labels(way, "", class)));
+            }
         }
         all.queues.values().for_each(|queue| drop(all.queue_dropped.get_or_create(&[("queue", queue)])));
         all.drop_reasons
@@ -184,19 +190,25 @@ impl Metrics {
                 all.llm_attempts.get_or_create(&[("target", target), ("role", role.into())]).inc();
             }
             Event::Fallback { stage, .. } => {
-                all.fallback.get_or_create(&[("stage", listed(stage, &STAGES))]).inc();
+                // A turn is saved because its last provider failed; those before it say so themselves.
+                let stage = [("stage", listed(stage, &STAGES))];
+                all.provider_failures.get_or_create(&stage).inc();
+                all.fallback.get_or_create(&stage).inc();
             }
             Event::ProviderFailed { stage, .. } => {
                 all.provider_failures.get_or_create(&[("stage", listed(stage, &STAGES))]).inc();
             }
-            Event::Dropped { queue, count } => self.queue_dropped(queue, *count),
-            Event::Quality { received, lost, late, concealed, sent, .. } => {
+            Event::Quality { received, lost, late, concealed, sent, foreign, malformed, .. } => {
                 self.rtp(Way::In, *received);
                 self.rtp(Way::Out, *sent);
                 all.rtp_lost.inc_by(*lost);
                 all.rtp_late.inc_by(*late);
                 all.rtp_concealed.inc_by(*concealed);
+                all.rtp_foreign.inc_by(*foreign);
+                all.rtp_malformed.inc_by(*malformed);
             }
+            // The shell counts these frames as they are dropped; the event is for the trace.
+            Event::Dropped { .. } => {}
             Event::Started { .. }
             | Event::Answered
             | Event::Acked
@@ -246,6 +258,15 @@ impl Metrics {
         self.figures.calls.get_or_create(&labels).inc();
     }
 
+    /// A call whose server died under it has got its end.
+    pub fn call_crashed(&self, direction: Direction) {
+        let labels = [
+            ("direction", direction.name().to_owned()),
+            ("end_cause", self.figures.causes.or_other(CRASHED)),
+        ];
+        self.figures.calls.get_or_create(&labels).inc();
+    }
+
     /// How many port slots there are and how many are in use.
     pub fn ports(&self, cap: usize, busy: usize) {
         let figure = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
@@ -260,19 +281,23 @@ impl Metrics {
         self.figures.port_acquire.get_or_create(&[("result", result.to_owned())]).inc();
     }
 
-    /// SIP messages went by. `status` is absent for requests; `method` is that of the CSeq header.
-    pub fn sip_messages(&self, way: Way, method: &str, status: Option<u16>, count: u64) {
+    /// Requests went by.
+    pub fn sip_requests(&self, way: Way, method: &str, count: u64) {
+        let labels = sip_labels(way, &listed(method, &METHODS), "");
+        self.figures.sip_messages.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Responses went by.
+    pub fn sip_responses(&self, way: Way, status: u16, count: u64) {
         let class = match status {
-            None => "",
-            Some(100..=199) => "1xx",
-            Some(200..=299) => "2xx",
-            Some(300..=399) => "3xx",
-            Some(400..=499) => "4xx",
-            Some(500..=599) => "5xx",
-            Some(_) => "6xx",
+            ..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            500..=599 => "5xx",
+            600.. => "6xx",
         };
-        let method = listed(method, &METHODS);
-        self.figures.sip_messages.get_or_create(&sip_labels(way, &method, class)).inc_by(count);
+        self.figures.sip_messages.get_or_create(&sip_labels(way, "", class)).inc_by(count);
     }
 
     /// SIP messages were thrown away.
@@ -348,7 +373,7 @@ impl Figures {
             sip_messages: add(
                 of,
                 "sip_messages",
-                "SIP messages; status is empty in requests",
+                "SIP messages; status is empty in requests, method in responses",
                 Family::default(),
             ),
             sip_dropped: add(of, "sip_dropped", "SIP messages not answered, by reason", Family::default()),
@@ -356,6 +381,8 @@ impl Figures {
             rtp_late: add(of, "rtp_late", "RTP packets that came too late to be played", Counter::default()),
             rtp_lost: add(of, "rtp_lost", "RTP packets that never came", Counter::default()),
             rtp_concealed: add(of, "rtp_concealed", "Frames made up for missing packets", Counter::default()),
+            rtp_foreign: add(of, "rtp_foreign", "RTP packets from strangers, ignored", Counter::default()),
+            rtp_malformed: add(of, "rtp_malformed", "RTP packets that made no sense", Counter::default()),
             queue_dropped: add(of, "queue_dropped", "Entries that a full queue refused", Family::default()),
             provider_failures: add(of, "provider_failures", "Failures of providers", Family::default()),
             fallback: add(of, "fallback", "Turns saved by a prepared sentence", Family::default()),
@@ -601,7 +628,7 @@ mod tests {
     fn strange_labels_never_make_new_series() {
         let metrics = metrics();
         for n in 0..1_000 {
-            metrics.sip_messages(Way::In, &format!("SCAN{n}"), None, 1);
+            metrics.sip_requests(Way::In, &format!("SCAN{n}"), 1);
             metrics.sip_dropped(&format!("reason {n}"), 1);
             metrics.queue_dropped(&format!("queue {n}"), 1);
             let (stage, reason) = (format!("stage {n}"), String::new());

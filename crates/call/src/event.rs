@@ -209,6 +209,9 @@ pub enum Event {
         sent: u64,
         /// Packets from strangers, ignored.
         foreign: u64,
+        /// Packets that made no sense, or carried what nobody agreed on.
+        #[serde(default)]
+        malformed: u64,
     },
     /// The call is over.
     Ended {

@@ -145,7 +145,7 @@ impl Marks {
     pub(crate) fn partition(&self, sent: Instant, budgets: &Budgets) -> TurnLatency {
         // A model that failed was waited for until a prepared sentence took its place.
         let first_token = self.first_token.or(self.first_sentence).unwrap_or(self.asked);
-        let tool_until = self.tool_until.or(self.tool_from).unwrap_or(first_token);
+        let tool_until = self.tool_until.or(self.tool_from.and(self.first_sentence)).unwrap_or(first_token);
         let first_sentence = self.first_sentence.unwrap_or(tool_until);
         let first_audio = self.first_audio.unwrap_or(first_sentence);
         let boundaries = [

@@ -194,6 +194,7 @@ impl Leg {
             jitter_us: u64::try_from(statistics.jitter.as_micros()).unwrap_or(u64::MAX),
             sent: u64::from(self.sender.counts().packets),
             foreign: self.peer.foreign(),
+            malformed: statistics.malformed + statistics.unknown_payload_type,
         }
     }
 }

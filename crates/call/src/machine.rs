@@ -52,6 +52,8 @@ pub struct Call {
     pub(crate) silent_since: Option<Instant>,
     /// Tools whose turn was cut: they go on, and how they ended is told.
     pub(crate) tools_left: BTreeMap<String, RunningTool>,
+    /// The call is to end as soon as there is somebody to say goodbye to.
+    pub(crate) farewell: Option<Cause>,
     holder: Holder,
 }
 
@@ -84,6 +86,7 @@ impl Call {
             hearing: Hearing::default(),
             silent_since: None,
             tools_left: BTreeMap::new(),
+            farewell: None,
             holder: Holder::Nobody,
         }
     }

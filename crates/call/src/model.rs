@@ -3,10 +3,12 @@
 
 use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply};
 use conversation::TurnId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Times the model may be asked within one turn: a tool that leads to a tool that leads to a tool ends somewhere.
 const ROUNDS: u32 = 6;
+/// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
+const EARLY_AFTER: Duration = Duration::from_millis(80);
 
 impl Call {
     pub(crate) fn ask(&mut self, now: Instant, out: &mut Vec<Output>) {
@@ -96,6 +98,20 @@ impl Call {
             return self.fail_turn(now, "llm", format!("still calling tools after {ROUNDS} rounds"), out);
         }
         self.ask(now, out);
+    }
+
+    /// A model that writes slowly: the caller waits for a sound, not for a full stop.
+    pub(crate) fn say_early(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(reply) = self.reply.as_mut().filter(|reply| reply.asked && reply.answered) else { return };
+        let first_token = reply.marks.and_then(|marks| marks.tool_until.or(marks.first_token));
+        let slow = first_token.is_some_and(|at| now >= at + EARLY_AFTER);
+        if !slow || !reply.sentences.is_empty() {
+            return;
+        }
+        let turn = reply.turn;
+        if let Some(piece) = reply.chunker.early() {
+            self.say(now, turn, piece, out);
+        }
     }
 }
 

@@ -18,6 +18,9 @@ impl Call {
             return;
         }
         self.phase = Phase::Talking;
+        if let Some(cause) = self.farewell.take() {
+            return self.say_goodbye(now, cause, out);
+        }
         let clip = self.setup.clips.greeting.clone();
         self.begin_reply(now, Interruptible::Any);
         self.say_clip(now, &clip, out);
@@ -80,10 +83,14 @@ impl Call {
         self.close_text(out);
     }
 
-    /// Says the farewell and hangs up after it; before the answer there is nobody to say it to.
+    /// Says the farewell and hangs up after it; before the answer there is nobody to say it to. Between our answer and
+    /// its ACK it waits for the ACK: until then no BYE may be sent (RFC 3261 section 15), and nobody may be listening.
     pub(crate) fn say_goodbye(&mut self, now: Instant, cause: Cause, out: &mut Vec<Output>) {
-        let answered = matches!(self.phase, Phase::Answered | Phase::Talking);
-        if !answered || self.leg.as_ref().is_none_or(|leg| !leg.may_send()) {
+        if matches!(self.phase, Phase::Answered) {
+            self.farewell.get_or_insert(cause);
+            return;
+        }
+        if !matches!(self.phase, Phase::Talking) || self.leg.as_ref().is_none_or(|leg| !leg.may_send()) {
             if !matches!(self.phase, Phase::Leaving) {
                 self.end(cause, out);
             }

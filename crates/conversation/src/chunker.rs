@@ -29,7 +29,8 @@ const LEADING: &[&str] = &[
     "to", "with", "your",
 ];
 
-/// Cuts deltas into sentences. The first piece comes early, so that the agent can begin to speak.
+/// Cuts deltas into sentences. A slow model's first piece can be had before its sentence is complete, see
+/// [`SentenceChunker::early`].
 #[derive(Default)]
 pub struct SentenceChunker {
     filter: Filter,
@@ -48,6 +49,29 @@ impl SentenceChunker {
             self.take_clean(&mut out);
         }
         out
+    }
+
+    /// The beginning of the first sentence, if there is a good place to cut it and nothing has left yet: at a clause, or
+    /// between two words. For a model that is slower than the caller's patience; one that delivers whole sentences at
+    /// once is spoken better in whole sentences.
+    pub fn early(&mut self) -> Option<String> {
+        if self.started {
+            return None;
+        }
+        let blanks = || self.pending.match_indices(' ').map(|(at, _)| at).rev();
+        let before = |at: usize| self.pending[..at].trim_end();
+        let clause = |at: &usize| {
+            let text = before(*at);
+            ends_clause(text) && text.chars().count() >= FIRST_CLAUSE
+        };
+        let words = |at: &usize| {
+            let text = before(*at);
+            is_free_to_break(text) && text.chars().count() >= FIRST_WORDS
+        };
+        let end = blanks().find(clause).or_else(|| blanks().find(words))?;
+        let mut out = Vec::new();
+        self.emit(end, &mut out);
+        out.pop()
     }
 
     /// The reply is over: whatever is left.
@@ -101,13 +125,7 @@ impl SentenceChunker {
             // `c` begins a word: a dot that could have been an abbreviation's is decided now.
             return (ends_sentence(text, Some(c))).then_some(end);
         }
-        if c != ' ' {
-            return None;
-        }
-        let length = text.chars().count();
-        let clause = text.ends_with([',', ';', ':', '\u{2013}', '\u{2014}']) && length >= FIRST_CLAUSE;
-        let early = !self.started && (clause || (length >= FIRST_WORDS && is_free_to_break(text)));
-        (early || ends_sentence(text, None)).then_some(end)
+        (c == ' ' && ends_sentence(text, None)).then_some(end)
     }
 
     fn emit(&mut self, end: usize, out: &mut Vec<String>) {
@@ -124,6 +142,11 @@ impl SentenceChunker {
 /// Whether there is anything to say in it.
 fn is_speakable(text: &str) -> bool {
     text.chars().any(char::is_alphanumeric)
+}
+
+/// Whether a speaker may pause after `text` because a clause ends.
+fn ends_clause(text: &str) -> bool {
+    text.ends_with([',', ';', ':', '\u{2013}', '\u{2014}'])
 }
 
 /// Whether a sentence ends with `text`; `next` is the letter that the following word begins with, if it is known.
@@ -158,8 +181,7 @@ fn is_free_to_break(text: &str) -> bool {
 fn long_cut(text: &str) -> Option<usize> {
     let blanks = || text.match_indices(' ').map(|(at, _)| at).rev();
     let late = |at: &usize| *at >= LONGEST / 2;
-    let clause =
-        blanks().filter(late).find(|at| text[..*at].ends_with([',', ';', ':', '\u{2013}', '\u{2014}']));
+    let clause = blanks().filter(late).find(|at| ends_clause(&text[..*at]));
     let hard = || (text.len() > HARD_LIMIT).then_some(text.len());
     clause.or_else(|| blanks().find(|at| *at > 0 && is_free_to_break(&text[..*at]))).or_else(hard)
 }
@@ -182,11 +204,11 @@ mod tests {
         ("Yes, of course.", &["Yes, of course."]),
         (
             "On Tuesday I have nine, ten thirty, or two, which one suits you?",
-            &["On Tuesday I have nine, ten thirty,", "or two, which one suits you?"],
+            &["On Tuesday I have nine, ten thirty, or two, which one suits you?"],
         ),
         (
             "We are open Monday to Thursday from nine in the morning to five in the afternoon.",
-            &["We are open Monday to Thursday from nine", "in the morning to five in the afternoon."],
+            &["We are open Monday to Thursday from nine in the morning to five in the afternoon."],
         ),
         (
             "Yes. I can offer you nine in the morning, eleven in the morning, two or four in the afternoon.",
@@ -204,7 +226,7 @@ mod tests {
         ("Write to jane_doe@mail.example.com. Thanks.", &["Write to jane_doe@mail.example.com.", "Thanks."]),
         (
             "The next appointment is with the doctor Dr. Smith on Friday.",
-            &["The next appointment is with the doctor Dr. Smith", "on Friday."],
+            &["The next appointment is with the doctor Dr. Smith on Friday."],
         ),
         ("<think>He wants. A day.</think>For which day?", &["For which day?"]),
         ("Hello. <thinking>no\n\n- no</thinking> There.", &["Hello.", "There."]),
@@ -251,10 +273,31 @@ mod tests {
     }
 
     #[test]
-    fn the_first_piece_leaves_before_its_sentence_is_complete() {
+    fn a_slow_model_can_be_spoken_before_its_sentence_is_complete() {
+        let early = |text: &str| {
+            let mut chunker = SentenceChunker::default();
+            assert_eq!(chunker.push(text), [""; 0]);
+            let early = chunker.early();
+            assert!(early.is_none() || chunker.early().is_none(), "only the first piece is early");
+            early
+        };
+        assert_eq!(
+            early("On Tuesday the office is open, and"),
+            Some("On Tuesday the office is open,".into())
+        );
+        assert_eq!(early("On Tuesday, and"), None, "too short to be worth a breath");
+        let words = "We are open Monday to Thursday from nine in the";
+        assert_eq!(early(words), Some("We are open Monday to Thursday from nine".into()));
+        assert_eq!(early("The next appointment is with the doctor Dr. S"), None, "not inside a name");
+    }
+
+    #[test]
+    fn what_follows_an_early_piece_is_not_lost() {
         let mut chunker = SentenceChunker::default();
-        assert_eq!(chunker.push("On Tuesday the office is open, "), ["On Tuesday the office is open,"]);
-        assert_eq!(chunker.push("and the library too, and much more, "), [""; 0]);
+        assert_eq!(chunker.push("On Tuesday the office is open, and the "), [""; 0]);
+        assert_eq!(chunker.early(), Some("On Tuesday the office is open,".into()));
+        assert_eq!(chunker.push("library too. Bye"), ["and the library too."]);
+        assert_eq!(chunker.finish(), Some("Bye".into()));
     }
 
     #[test]

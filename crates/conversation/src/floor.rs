@@ -163,6 +163,8 @@ pub struct Floor {
     recent: u64,
     utterance: Utterance,
     keys: Keys,
+    /// The last key of an entry that was over because it had its length.
+    counted_at: Option<Instant>,
     /// What was answered last, to know its late final again.
     answered: Answered,
     /// Since when nobody has had the floor.
@@ -218,6 +220,7 @@ impl Floor {
             recent: 0,
             utterance: Utterance::default(),
             keys: Keys::default(),
+            counted_at: None,
             answered: Answered::default(),
             quiet_since: None,
             no_inputs: 0,
@@ -313,6 +316,11 @@ impl Floor {
 
     /// A key was pressed.
     pub fn handle_digit(&mut self, now: Instant, digit: char) -> Option<Decision> {
+        let counted = self.counted_at.take();
+        if digit == '#' && counted.is_some_and(|at| now.duration_since(at) <= self.config.key_pause) {
+            // The end mark of an entry whose length had ended it already.
+            return None;
+        }
         if digit == '#' && !self.keys.pressed.is_empty() {
             self.keys.hash = true;
         } else if self.keys.pressed.len() < MAX_KEYS && digit.is_ascii() {
@@ -467,6 +475,7 @@ impl Floor {
         let keys = std::mem::take(&mut self.keys);
         let text = keys.pressed.chars().map(String::from).collect::<Vec<_>>().join(" ");
         let ended = keys.last.unwrap_or(now);
+        self.counted_at = (reason == EndOfTurnReason::KeyCount).then_some(ended);
         self.end_turn(Decision::EndOfTurn { text, digits: true, ended, wait, reason }, String::new())
     }
 

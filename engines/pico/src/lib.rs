@@ -2,7 +2,6 @@
 //! Knows text and samples. Knows nothing of calls, turns or providers.
 
 mod half_band;
-mod scratch;
 mod text;
 mod voice;
 

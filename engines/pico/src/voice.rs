@@ -2,7 +2,6 @@
 //! Knows the engine's interface; what the text should say is `text`'s business.
 
 use crate::half_band::HalfBand;
-use crate::scratch::Scratch;
 use crate::text::spoken;
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -83,11 +82,12 @@ impl Voice {
     fn load(&mut self) -> Result<(), VoiceError> {
         const NAME: *const u8 = c"en-US".as_ptr().cast();
         // The engine reads files only, their names must end in `.bin`, and it has read them when this returns.
-        let scratch = Scratch::create().map_err(VoiceError::Scratch)?;
+        let scratch = tempfile::tempdir().map_err(VoiceError::Scratch)?;
         // SAFETY: valid system and C strings.
         check("define a voice", unsafe { pico::pico_createVoiceDefinition(self.system, NAME) })?;
         for (name, content) in [("ta.bin", TEXT_ANALYSIS), ("sg.bin", SIGNAL_GENERATION)] {
-            let path = scratch.write(name, content).map_err(VoiceError::Scratch)?;
+            let path = scratch.path().join(name);
+            std::fs::write(&path, content).map_err(VoiceError::Scratch)?;
             let path = CString::new(path.as_os_str().as_bytes())
                 .map_err(|error| VoiceError::Scratch(std::io::Error::other(error)))?;
             let mut resource = ptr::null_mut();
@@ -166,6 +166,12 @@ impl Drop for Voice {
     }
 }
 
+/// Samples of quiet after the last sound: 160 ms, a speaker's breath between two sentences.
+const BREATH: usize = 2_560;
+
+/// The engine's volume in percent. At 100 it clips inside; at 50 speech lies near -18 dBFS, as a telephone's does.
+const LEVEL: u32 = 50;
+
 /// Speech under way: an iterator over its pieces. After an error there are no more.
 pub struct Speech<'a> {
     voice: &'a mut Voice,
@@ -174,35 +180,58 @@ pub struct Speech<'a> {
     text: Vec<u8>,
     put: usize,
     ready: Vec<i16>,
+    /// Quiet that may be a pause or the end: given out when sound follows, cut short when none does.
+    quiet: Vec<i16>,
     begun: bool,
     done: bool,
 }
 
 impl<'a> Speech<'a> {
     fn new(voice: &'a mut Voice, text: &str, half_band: Option<HalfBand>) -> Self {
-        let mut text = spoken(text).into_bytes();
+        let text = spoken(text);
         let done = text.is_empty();
+        let mut text = format!("<volume level=\"{LEVEL}\">{text}</volume>").into_bytes();
         text.push(0);
-        Self { voice, half_band, text, put: 0, ready: Vec::with_capacity(2 * CHUNK), begun: false, done }
+        let ready = Vec::with_capacity(2 * CHUNK);
+        Self { voice, half_band, text, put: 0, ready, quiet: Vec::new(), begun: false, done }
     }
 
     /// Works until a piece is complete or all has been said.
     fn fill(&mut self) -> Result<(), VoiceError> {
         let mut idle = 0;
+        let mut fresh = Vec::new();
         while self.ready.len() < CHUNK && !self.done {
             if self.put < self.text.len() {
                 self.put += self.voice.put(&self.text[self.put..])?;
             }
-            let before = self.ready.len();
-            let busy = self.voice.get(&mut self.ready)?;
-            idle = if self.ready.len() > before { 0 } else { idle + 1 };
+            let busy = self.voice.get(&mut fresh)?;
+            idle = if fresh.is_empty() { idle + 1 } else { 0 };
             if idle > PATIENCE {
                 return Err(VoiceError::Refused("go on", pico::PICO_STEP_BUSY));
             }
             self.done = !busy && self.put == self.text.len();
+            self.sort(&mut fresh);
             self.trim();
         }
         Ok(())
+    }
+
+    /// Sound is ready at once; quiet waits for what follows it. Of the quiet at the end a breath remains: the engine adds
+    /// more than half a second, which would be dead air between two sentences.
+    fn sort(&mut self, fresh: &mut Vec<i16>) {
+        match fresh.iter().rposition(|sample| sample.unsigned_abs() > SILENCE) {
+            Some(last) => {
+                self.ready.append(&mut self.quiet);
+                self.ready.extend(fresh.drain(..=last));
+            }
+            None if !self.begun => self.ready.append(fresh),
+            None => {}
+        }
+        self.quiet.append(fresh);
+        if self.done {
+            self.quiet.truncate(BREATH);
+            self.ready.append(&mut self.quiet);
+        }
     }
 
     /// Drops the silence before the first sound, so that it is heard at once.
@@ -272,6 +301,13 @@ mod tests {
         let audio = all(voice.speak("Good morning, how can I help you today?"));
         assert!((16_000..64_000).contains(&audio.len()), "{} samples", audio.len());
         assert!(audio[..=LEAD].iter().any(|s| s.unsigned_abs() > SILENCE));
+    }
+
+    #[test]
+    fn speech_ends_with_a_breath_and_no_dead_air() {
+        let audio = all(voice().speak("It ends here."));
+        let quiet = audio.iter().rev().take_while(|sample| sample.unsigned_abs() <= SILENCE).count();
+        assert!(quiet <= BREATH, "{quiet} quiet samples at the end");
     }
 
     #[test]

@@ -8,7 +8,6 @@ mod frontend;
 mod language_model;
 mod model;
 mod recogniser;
-mod scratch;
 
 pub use dictionary::{Dictionary, DictionaryError};
 pub use frontend::{CEPSTRA, Cepstrum, ChannelMean, FrontEnd};

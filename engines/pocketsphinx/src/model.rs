@@ -5,7 +5,6 @@ use crate::decoder::{Decoder, Files};
 use crate::dictionary::{Dictionary, DictionaryError};
 use crate::language_model::LanguageModel;
 use crate::recogniser::{Recogniser, Search};
-use crate::scratch::Scratch;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -128,8 +127,11 @@ impl Model {
     /// # Errors
     /// [`ModelError::Scratch`] or [`ModelError::Refused`].
     pub fn recogniser(&self) -> Result<Recogniser, ModelError> {
-        let scratch = Scratch::create().map_err(ModelError::Scratch)?;
-        let write = |name: &str, text: &str| scratch.write(name, text).map_err(ModelError::Scratch);
+        let scratch = tempfile::tempdir().map_err(ModelError::Scratch)?;
+        let write = |name: &str, text: &str| {
+            let path = scratch.path().join(name);
+            std::fs::write(&path, text).map(|()| path).map_err(ModelError::Scratch)
+        };
         let dictionary = write("dictionary", &self.dictionary)?;
         let files = Files { acoustic: &self.acoustic, dictionary: &dictionary };
         let mut decoder =

@@ -45,7 +45,10 @@ pub struct SimulatorsConfig {
     pub llm_first_token: Duration,
     /// From one token to the next.
     pub llm_token: Duration,
-    /// What to answer when the last words of the user hold the first text; else they are echoed.
+    /// The same once the first sentence is complete, where it differs.
+    pub llm_later_token: Option<Duration>,
+    /// What to answer when the last words of the user hold the first text; else they are echoed. Where a tool is called
+    /// too, it is said first.
     pub replies: Vec<(String, String)>,
     /// From a flush to the first audio.
     pub tts_first_audio: Duration,
@@ -67,6 +70,7 @@ impl Default for SimulatorsConfig {
             phrases: phrases.map(String::from).to_vec(),
             llm_first_token: Duration::from_millis(250),
             llm_token: Duration::from_millis(15),
+            llm_later_token: None,
             replies: Vec::new(),
             tts_first_audio: Duration::from_millis(120),
             tts_speed: 8.0,

@@ -84,7 +84,7 @@ impl Reply {
         let said = text(&last["content"]);
         let calls = if last["role"] == "tool" { Vec::new() } else { wanted_calls(request, &said, dialect) };
         let mut reply = match (calls.is_empty(), last["role"] == "tool") {
-            (false, _) => String::new(),
+            (false, _) => rule(rules, &said).unwrap_or_default(),
             (true, true) => format!("The tool said {said}."),
             (true, false) => answer(rules, &said),
         };
@@ -162,11 +162,12 @@ fn text(content: &Value) -> String {
 }
 
 fn answer(rules: &[(String, String)], said: &str) -> String {
+    rule(rules, said).unwrap_or_else(|| format!("You said {}.", said.trim_end_matches(['.', '?', '!'])))
+}
+
+fn rule(rules: &[(String, String)], said: &str) -> Option<String> {
     let rule = rules.iter().find(|(needle, _)| said.to_lowercase().contains(&needle.to_lowercase()));
-    rule.map_or_else(
-        || format!("You said {}.", said.trim_end_matches(['.', '?', '!'])),
-        |(_, reply)| reply.clone(),
-    )
+    rule.map(|(_, reply)| reply.clone())
 }
 
 /// A tool is called when the user names it, or when a tool must be called.
@@ -267,11 +268,15 @@ impl Writer {
         let choice =
             |delta: &Value, reason: Value| json!([{"index": 0, "delta": delta, "finish_reason": reason}]);
         let deltas = reply.deltas();
+        let mut pause = config.llm_token;
         self.wait(config.llm_first_token).await?;
         self.begin().await?;
         for (n, delta) in deltas.iter().enumerate() {
             if n > 0 {
-                self.wait(config.llm_token).await?;
+                self.wait(pause).await?;
+            }
+            if delta["content"].as_str().is_some_and(|text| text.trim_end().ends_with(['.', '?', '!'])) {
+                pause = config.llm_later_token.unwrap_or(pause);
             }
             if n == deltas.len().div_ceil(3) {
                 self.midway().await?;
@@ -368,5 +373,22 @@ impl Writer {
             Ok(()) => Some(()),
             Err(_) => self.cancelled(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_said_before_the_tool_that_is_called() {
+        let tool = json!({"function": {"name": "look_up", "parameters": {"properties": {}}}});
+        let request =
+            json!({"messages": [{"role": "user", "content": "Please look up this."}], "tools": [tool]});
+        let rules = [("look up".to_owned(), "One moment.".to_owned())];
+        let reply = Reply::to(&request, &rules, FaultKind::None);
+        assert_eq!((reply.pieces.concat().as_str(), reply.calls.len()), ("One moment.", 1));
+        let silent = Reply::to(&request, &[], FaultKind::None);
+        assert_eq!((silent.pieces.len(), silent.calls.len()), (0, 1));
     }
 }

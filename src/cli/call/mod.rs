@@ -1,10 +1,10 @@
 //! `tandem call`: a phone call from the terminal, with its words, its waterfalls and its recording.
 //! Knows the caller's machine and the server's HTTP API; how either works is their business.
 
-mod audio;
 mod follow;
 mod report;
 
+use super::audio;
 use crate::caller::{
     engine::{self, News, Sockets},
     phone::{Dial, Phone},
@@ -101,7 +101,10 @@ fn script(args: &Args) -> Result<Script, String> {
 }
 
 /// Host, port and transport of a SIP URI. Names are looked up by the system.
-fn resolve(uri: &str) -> Result<(SocketAddr, Transport), String> {
+///
+/// # Errors
+/// What is wrong with it, for a person.
+pub fn resolve(uri: &str) -> Result<(SocketAddr, Transport), String> {
     let rest = uri.strip_prefix("sip:").ok_or_else(|| format!("{uri}: a SIP address begins with `sip:`"))?;
     let (address, parameters) = rest.split_once(';').unwrap_or((rest, ""));
     let host = address.rsplit_once('@').map_or(address, |(_, host)| host);

@@ -3,16 +3,22 @@
 
 use crate::{
     http::{CallControl, Health, HealthReport, Slots, Status as HttpStatus},
-    server::{Server, Status},
+    server::{Drained, Server, Status},
     telemetry::metrics::{Metrics, Way},
 };
 use call::CallId;
 use sip::EndpointStatistics;
 use std::{
-    sync::{Arc, Weak},
+    io,
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, task::JoinHandle, time};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+    time,
+};
 
 /// Handles on a running server that do not keep it alive.
 pub(super) struct Operations {
@@ -85,8 +91,15 @@ impl CallControl for Control {
 #[derive(Default)]
 struct Seen {
     sip: EndpointStatistics,
-    queues: [u64; 4],
+    transport: [u64; TRANSPORT_REASONS.len()],
+    queues: [u64; QUEUES.len()],
 }
+
+/// Why SIP messages are lost before the endpoint sees them or after it has written them.
+const TRANSPORT_REASONS: [&str; 5] =
+    ["connection_refused", "connection_cut", "stream_send_failed", "datagram_send_failed", "panic"];
+/// The queues that the server counts itself.
+const QUEUES: [&str; 5] = ["stt_audio", "sentences", "rtp_send", "rtp_receive", "commands"];
 
 impl Seen {
     fn publish(&mut self, server: &Server, status: &Status, metrics: &Metrics) {
@@ -95,7 +108,8 @@ impl Seen {
             metrics.media_lag(thread.counters().lateness.take_worst());
         }
         self.publish_sip(&status.sip, metrics);
-        self.publish_queues(server, metrics);
+        self.publish_transport(server, metrics);
+        self.publish_queues(server, status, metrics);
     }
 
     fn publish_sip(&mut self, now: &EndpointStatistics, metrics: &Metrics) {
@@ -104,7 +118,7 @@ impl Seen {
             (Way::Out, &now.requests_out, &self.sip.requests_out),
         ] {
             for (method, count) in now {
-                metrics.sip_messages(way, method, None, count - before.get(method).unwrap_or(&0));
+                metrics.sip_requests(way, method, count - before.get(method).unwrap_or(&0));
             }
         }
         for (way, now, before) in [
@@ -112,12 +126,7 @@ impl Seen {
             (Way::Out, &now.responses_out, &self.sip.responses_out),
         ] {
             for (status, count) in now {
-                metrics.sip_messages(
-                    way,
-                    "response",
-                    Some(*status),
-                    count - before.get(status).unwrap_or(&0),
-                );
+                metrics.sip_responses(way, *status, count - before.get(status).unwrap_or(&0));
             }
         }
         for (reason, count) in &now.dropped {
@@ -126,8 +135,23 @@ impl Seen {
         self.sip = now.clone();
     }
 
-    fn publish_queues(&mut self, server: &Server, metrics: &Metrics) {
-        use std::sync::atomic::Ordering::Relaxed;
+    fn publish_transport(&mut self, server: &Server, metrics: &Metrics) {
+        let sip = server.sip_counters();
+        let now = [
+            &sip.connections_refused,
+            &sip.connections_cut,
+            &sip.stream_messages_failed,
+            &sip.datagrams_failed,
+            &sip.panics,
+        ]
+        .map(|counter| counter.load(Relaxed));
+        for ((reason, now), before) in TRANSPORT_REASONS.iter().zip(now).zip(self.transport) {
+            metrics.sip_dropped(reason, now - before);
+        }
+        self.transport = now;
+    }
+
+    fn publish_queues(&mut self, server: &Server, status: &Status, metrics: &Metrics) {
         let actors = server.actor_counters();
         let over_rate =
             server.media_threads().iter().map(|t| t.counters().datagrams_over_rate.load(Relaxed)).sum();
@@ -136,10 +160,9 @@ impl Seen {
             actors.sentences_refused.load(Relaxed),
             actors.datagrams_dropped.load(Relaxed),
             over_rate,
+            status.lost_commands,
         ];
-        for ((queue, now), before) in
-            ["stt_audio", "sentences", "rtp_send", "rtp_receive"].iter().zip(now).zip(self.queues)
-        {
+        for ((queue, now), before) in QUEUES.iter().zip(now).zip(self.queues) {
             metrics.queue_dropped(queue, now - before);
         }
         self.queues = now;
@@ -148,21 +171,42 @@ impl Seen {
 
 /// The reasons for which the endpoint drops messages, for metrics that exist at zero.
 pub(super) fn drop_reasons() -> Vec<String> {
-    EndpointStatistics::default().dropped.keys().map(|reason| (*reason).to_owned()).collect()
+    let endpoint = EndpointStatistics::default();
+    endpoint.dropped.keys().chain(&TRANSPORT_REASONS).map(|reason| (*reason).to_owned()).collect()
 }
 
-/// Waits for SIGTERM or an interrupt.
-pub(super) async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "SIGTERM cannot be caught: only an interrupt stops the server decently");
-            return drop(tokio::signal::ctrl_c().await);
+/// SIGTERM and the interrupt. Caught from the moment this exists, so that none of them ends the server without a goodbye.
+pub(super) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// # Errors
+    /// When the system will not have them caught.
+    pub(super) fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for either.
+    pub(super) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    }
+
+    /// Lets the calls say goodbye until `deadline`. Whoever signals again does not want to wait: what is left is broken
+    /// off at once, with its records.
+    pub(super) async fn drain(&mut self, server: &Server, deadline: Duration) -> Drained {
+        let calls = server.status().borrow().calls;
+        let drained = tokio::select! {
+            drained = server.drain(deadline) => drained,
+            () = self.wait() => {
+                tracing::warn!("told to stop again: the calls that are left are broken off");
+                server.drain(Duration::ZERO).await
+            }
+        };
+        Drained { calls: drained.calls.max(calls), ..drained }
     }
 }

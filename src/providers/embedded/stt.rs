@@ -66,11 +66,12 @@ impl SpeechToText for EmbeddedStt {
         let (sender, commands) = mpsc::channel(STT_COMMANDS);
         let pool = Arc::clone(&self.pool);
         let name = format!("stt-{}", call.call);
-        let failed =
-            thread::Builder::new().name(name).spawn(move || serve(&pool, commands, &events)).is_err();
-        if failed {
-            // The events went with the thread that never was; the stream now refuses every frame, which is counted.
-            tracing::error!("no thread for the embedded recogniser");
+        let own = events.clone();
+        let spawned = thread::Builder::new().name(name).spawn(move || serve(&pool, commands, &own));
+        if let Err(error) = spawned {
+            let reason = format!("no thread for the embedded recogniser: {error}");
+            // The call has only begun: there is room for its first event.
+            let _told = events.try_send(ProviderEvent::Stt(SttEvent::Failed { reason }));
         }
         SttStream::new(sender, None)
     }

@@ -325,6 +325,15 @@ fn keys_end_at_the_expected_count() {
 }
 
 #[test]
+fn a_hash_after_the_expected_count_interrupts_nobody() {
+    let digits = Expectation::Digits { count: Some(5) };
+    let play = Play::new().expects(digits).keys("12345#");
+    assert_eq!(play.log(), [(400, "end keys \"1 2 3 4 5\" at 400 key_count")]);
+    let play = Play::new().expects(digits).keys("12345#7");
+    assert_eq!(play.decisions(), ["end keys \"1 2 3 4 5\" at 400 key_count", "barge-in from 600"]);
+}
+
+#[test]
 fn keys_end_at_the_hash() {
     assert_eq!(Play::new().keys("12#").log(), [(200, "end keys \"1 2\" at 200 key_hash")]);
 }
@@ -420,4 +429,12 @@ fn a_caller_who_is_excused_is_not_asked_whether_they_are_there() {
     }
     assert_eq!(play.decisions(), [""; 0]);
     assert_eq!(play.strip("401.").decisions(), ["no input 1"]);
+}
+
+#[test]
+fn a_hash_after_the_last_expected_digit_is_habit_and_not_a_barge_in() {
+    let play = Play::new().expects(Expectation::Digits { count: Some(5) }).keys("12345#");
+    assert_eq!(play.decisions(), ["end keys \"1 2 3 4 5\" at 400 key_count"]);
+    let later = play.strip("150.").keys("#");
+    assert_eq!(later.decisions().len(), 2, "later it is a key like any other");
 }

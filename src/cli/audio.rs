@@ -1,4 +1,4 @@
-//! The caller's speech from text and files, and the recording of the call.
+//! Speech from text and files, and what is written as WAV.
 //! Knows WAV and the embedded voice, nothing of calls.
 
 use media::Resampler;
@@ -11,7 +11,7 @@ use std::{
 /// What a phone speaks and hears.
 const RATE: u32 = 8_000;
 
-/// Speaks every text with the embedded voice.
+/// Speaks every text with the embedded voice, 8 kHz.
 pub(super) fn render<'a>(texts: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, Vec<i16>>, String> {
     let mut speech = BTreeMap::new();
     let mut voice = None;
@@ -23,14 +23,15 @@ pub(super) fn render<'a>(texts: impl Iterator<Item = &'a str>) -> Result<BTreeMa
             voice = Some(Voice::new().map_err(|error| format!("the embedded voice: {error}"))?);
         }
         if let Some(voice) = &mut voice {
-            let mut samples = Vec::new();
-            for chunk in voice.speak_8k(text) {
-                samples.extend(chunk.map_err(|error| format!("cannot say \"{text}\": {error}"))?);
-            }
-            speech.insert(text.to_owned(), samples);
+            speech.insert(text.to_owned(), say(voice, text)?);
         }
     }
     Ok(speech)
+}
+
+fn say(voice: &mut Voice, text: &str) -> Result<Vec<i16>, String> {
+    let chunks: Result<Vec<_>, _> = voice.speak_8k(text).collect();
+    Ok(chunks.map_err(|error| format!("cannot say \"{text}\": {error}"))?.concat())
 }
 
 /// Reads every file as 8 kHz mono; of stereo the left channel.
@@ -64,16 +65,28 @@ fn read(path: &Path) -> Result<Vec<i16>, hound::Error> {
 
 /// Writes both sides of a call: caller left, agent right.
 pub(super) fn write_stereo(path: &Path, (left, right): &(Vec<i16>, Vec<i16>)) -> Result<(), hound::Error> {
-    let spec = hound::WavSpec {
-        channels: 2,
-        sample_rate: RATE,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(path, spec)?;
+    let mut writer = hound::WavWriter::create(path, spec(2))?;
     for (left, right) in left.iter().zip(right) {
         writer.write_sample(*left)?;
         writer.write_sample(*right)?;
     }
     writer.finalize()
+}
+
+/// Writes one voice.
+pub(super) fn write_mono(path: &Path, samples: &[i16]) -> Result<(), hound::Error> {
+    let mut writer = hound::WavWriter::create(path, spec(1))?;
+    for sample in samples {
+        writer.write_sample(*sample)?;
+    }
+    writer.finalize()
+}
+
+const fn spec(channels: u16) -> hound::WavSpec {
+    hound::WavSpec {
+        channels,
+        sample_rate: RATE,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    }
 }

@@ -1,0 +1,149 @@
+//! `loadtest figures`: starts servers of its own on loopback, calls them, and prints what they can do on this machine.
+//! Knows the order of the measurements. Nothing is judged here: aims stand beside the figures.
+
+mod barge_in;
+mod load;
+mod ready;
+mod turns;
+
+use crate::{
+    bench::Bench,
+    machine::{self, Facts},
+    processes::Addresses,
+    report::Report,
+};
+use clap::{Args as ClapArgs, ValueEnum};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Measures a server on this machine: start, greeting, turns, barge-in, load. Takes some ten minutes.
+#[derive(ClapArgs)]
+pub(crate) struct Args {
+    /// Write the figures as JSON too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure only this (repeatable).
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    /// The server's program; without it, cargo builds the one of this workspace.
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+    /// Concurrent calls to measure (repeatable).
+    #[arg(long = "calls", value_name = "N", default_values_t = [50, 200])]
+    calls: Vec<usize>,
+    /// Seconds of each load.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// Where servers take calls.
+    #[arg(long, default_value = "127.0.0.1:15060")]
+    sip: SocketAddr,
+    /// Where servers answer HTTP.
+    #[arg(long, default_value = "127.0.0.1:15100")]
+    http: SocketAddr,
+    /// Where the simulators of the providers listen.
+    #[arg(long, default_value = "127.0.0.1:15130")]
+    simulators: SocketAddr,
+    /// Ports for RTP.
+    #[arg(long, default_value = "30000-31999")]
+    rtp: String,
+}
+
+/// What can be measured alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// From start to ready, and to the greeting.
+    Ready,
+    /// Turns with simulated providers.
+    Turns,
+    /// Turns with the embedded engines.
+    Embedded,
+    /// Interruptions in every state.
+    BargeIn,
+    /// Concurrent calls.
+    Load,
+    /// Calls that are set up and hung up.
+    SetUp,
+}
+
+/// Everything that callers say.
+const WORDS: [&str; 5] = [ASK, INTERRUPT, turns::HELLO, turns::THANKS, turns::HELP];
+/// A question for simulated providers, which hear what they were told to hear.
+const ASK: &str = "When are you open?";
+/// Speech over the agent's voice.
+const INTERRUPT: &str = "No, wait a moment please.";
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> Result<(), String> {
+    machine::raise_file_limit();
+    let facts = Facts::read();
+    let program = match &args.server {
+        Some(program) => program.clone(),
+        None => build()?,
+    };
+    eprintln!("The server is {}; a new one is started for each measurement.", program.display());
+    let addresses =
+        Addresses { sip: args.sip, http: args.http, simulators: args.simulators, rtp: args.rtp.clone() };
+    let bench = Bench::new(program, addresses, &WORDS)?;
+    let mut report = Report::default();
+    let wants = |part| args.only.is_empty() || args.only.contains(&part);
+    if wants(Part::Ready) {
+        ready::measure(&bench, &mut report)?;
+    }
+    if wants(Part::Turns) {
+        turns::measure_simulated(&bench, &mut report)?;
+    }
+    if wants(Part::Embedded) {
+        turns::measure_embedded(&bench, &mut report)?;
+    }
+    if wants(Part::BargeIn) {
+        barge_in::measure(&bench, &mut report)?;
+    }
+    if wants(Part::SetUp) {
+        load::measure_set_up(&bench, &mut report)?;
+    }
+    for calls in args.calls.iter().filter(|_| wants(Part::Load)) {
+        load::measure(&bench, *calls, args.seconds, &mut report)?;
+    }
+    println!("\n{}", report.table(&facts));
+    if let Some(path) = &args.json {
+        let text = format!("{:#}\n", report.json(&facts));
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Has cargo build the server, or finds one beside this program where cargo did not start it.
+fn build() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let beside = own.parent().unwrap_or(Path::new(".")).join("tandem");
+    let (Some(cargo), Some(folder)) = (std::env::var_os("CARGO"), std::env::var_os("CARGO_MANIFEST_DIR"))
+    else {
+        return if beside.exists() {
+            Ok(beside)
+        } else {
+            Err(format!("there is no server at {}; give one with --server", beside.display()))
+        };
+    };
+    eprintln!("Building the server: cargo build --release --package tandem");
+    let manifest = Path::new(&folder).join("../Cargo.toml");
+    let mut command = Command::new(cargo);
+    command.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "tandem",
+        "--bin",
+        "tandem",
+        "--manifest-path",
+    ]);
+    let built = command.arg(&manifest).status().map_err(|error| format!("cargo: {error}"))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(&folder).join("../target"), PathBuf::from);
+    let program = target.join("release/tandem");
+    let program = program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?;
+    if built.success() { Ok(program) } else { Err("the server does not build".to_owned()) }
+}

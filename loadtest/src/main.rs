@@ -1,0 +1,50 @@
+//! Load and measurements: `loadtest figures`, `loadtest calls`, `loadtest simulators`.
+//! Knows commands. The server under test is a process of its own and is known by its wire, its /proc and its store.
+
+mod bench;
+mod calls;
+mod figures;
+mod fleet;
+mod machine;
+mod processes;
+mod report;
+mod spread;
+mod voice;
+mod wire;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Tries a Tandem server with calls, and measures it.
+#[derive(Parser)]
+#[command(name = "loadtest")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Figures(figures::Args),
+    Calls(calls::Args),
+    /// Simulates Deepgram, OpenAI and ElevenLabs on one port.
+    Simulators(loadtest::simulate::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Figures(args) => figures::run(&args).map(|()| true),
+        Command::Calls(args) => calls::run(&args),
+        Command::Simulators(arguments) => {
+            loadtest::simulate::run(arguments).map(|()| true).map_err(|error| error.to_string())
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("loadtest: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
