@@ -6,7 +6,7 @@ mod simulation;
 
 use conversation::{LlmRequest, Message};
 use golden::{check, hanging_up, ms, world};
-use sim::{Act, Fault, Planned, Said, Scenario, ToolStep, say};
+use sim::{Act, Dialling, Fault, Planned, Said, Scenario, ToolStep, say};
 
 /// One question and one answer, with something wrong for the whole call.
 fn with(fault: Fault) -> Scenario {
@@ -513,6 +513,61 @@ fn a_model_that_calls_tools_for_ever_is_stopped() {
         18.030 caller hangs up
         18.060 packets: 899 received, 0 lost, 0 foreign, 902 sent
         18.060 ended: caller_hung_up
+    "#,
+    );
+}
+
+#[test]
+fn a_caller_on_hold_need_not_send_anything() {
+    let mut scenario = hanging_up(20_000);
+    scenario.caller.splice(1..1, [Planned::at(7_000, Act::Hold(true)), Planned::at(7_100, Act::FallSilent)]);
+    check(
+        world(scenario).configure(|call| call.patience.media = ms(5_000)),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        6.700 turn 1 done
+        7.030 caller puts us on hold
+        7.060 hold begins
+        7.130 caller sends no more packets
+        20.030 caller hangs up
+        20.060 packets: 354 received, 0 lost, 0 foreign, 352 sent
+        20.060 ended: caller_hung_up
+    "#,
+    );
+}
+
+#[test]
+fn a_caller_whose_ack_is_lost_is_greeted_all_the_same() {
+    check(
+        world(Scenario { dialling: Dialling::WithoutAck, ..hanging_up(7_000) }),
+        r#"
+        0.000 call in slot 0, PCMU
+        0.000 answered
+        0.080 turn 0 sentence 0: "Hello, how can I help?"
+        0.080 turn 0 is heard
+        1.060 turn 0 done
+        2.530 caller says "when are you open" (1200 ms)
+        4.080 understood "when are you open"
+        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
+        4.210 turn 1 asked
+        4.510 turn 1 first token
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        6.700 turn 1 done
+        7.030 caller hangs up
+        7.060 packets: 349 received, 0 lost, 0 foreign, 352 sent
+        7.060 ended: caller_hung_up
     "#,
     );
 }

@@ -107,7 +107,7 @@ impl Caller {
     /// Dials.
     pub(crate) fn dial(&mut self, now: Instant) -> (Vec<Output>, Option<Instant>) {
         let sdp = match self.scenario.dialling {
-            Dialling::Usual => sip::make_offer(&self.local),
+            Dialling::Usual | Dialling::WithoutAck => sip::make_offer(&self.local),
             Dialling::LateOffer => String::new(),
             Dialling::StrangeCodec => {
                 sip::make_offer(&self.local).replace("AVP 0", "AVP 18").replace(":0 PCMU", ":18 G729")
@@ -143,7 +143,11 @@ impl Caller {
                 self.note(now, event);
             }
         }
-        let sends = sends.into_iter().map(|send| self.late_offer(send)).collect();
+        let lost = |send: &Output| {
+            let is_ack = matches!(send, Output::Send { bytes, .. } if bytes.starts_with(b"ACK "));
+            is_ack && self.scenario.dialling == Dialling::WithoutAck
+        };
+        let sends = sends.into_iter().filter(|send| !lost(send)).map(|send| self.late_offer(send)).collect();
         (sends, wake)
     }
 

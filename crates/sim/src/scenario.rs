@@ -53,6 +53,8 @@ pub enum Dialling {
     LateOffer,
     /// With a codec that we do not speak.
     StrangeCodec,
+    /// With an offer, and its ACK gets lost each time.
+    WithoutAck,
     /// Gives up after this time unless the call was answered before.
     Impatient(Duration),
 }
