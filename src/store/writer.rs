@@ -339,6 +339,7 @@ fn put_event(
         | Event::Floor { .. }
         | Event::Heard { .. }
         | Event::Digit
+        | Event::Hold { .. }
         | Event::Asked { .. }
         | Event::LlmAttempt { .. }
         | Event::FirstToken { .. }

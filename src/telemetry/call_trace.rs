@@ -266,6 +266,7 @@ impl CallTrace {
             | Event::Floor { .. }
             | Event::Heard { .. }
             | Event::Digit
+            | Event::Hold { .. }
             | Event::Expecting { .. }
             | Event::Quality { .. } => {}
         }

@@ -216,6 +216,7 @@ impl Metrics {
             | Event::Floor { .. }
             | Event::Heard { .. }
             | Event::Digit
+            | Event::Hold { .. }
             | Event::TurnEnded { .. }
             | Event::Asked { .. }
             | Event::FirstToken { .. }

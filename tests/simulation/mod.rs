@@ -1,4 +1,4 @@
-//! What the simulated whole calls share: the agent that answers, and the seeds.
+//! What the simulated whole calls share: the agent that answers.
 
 use conversation::Agent;
 use std::{collections::BTreeMap, sync::Arc};
@@ -27,13 +27,4 @@ kind = "end_call"
 /// The agent of every simulated call.
 pub(crate) fn agent() -> Arc<Agent> {
     Arc::new(Agent::parse(AGENT, &BTreeMap::new()).expect("the simulated agent is valid"))
-}
-
-/// The seeds of a run: `SIM_SEED` replays one, `SIM_SEEDS` says how many.
-pub(crate) fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    match (number("SIM_SEED"), number("SIM_SEEDS")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, count) => 0..count.unwrap_or(usual),
-    }
 }

@@ -53,6 +53,11 @@ pub enum Event {
     },
     /// The caller pressed a key. The digit itself is not told.
     Digit,
+    /// The caller put us on hold or took us back: until then nothing is sent, heard or asked.
+    Hold {
+        /// Whether it began.
+        active: bool,
+    },
     /// The caller's turn ended; the agent's turn `turn` begins.
     TurnEnded {
         /// The turn that answers.

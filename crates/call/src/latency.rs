@@ -143,8 +143,9 @@ impl Marks {
     /// The partition of the gap that ends with the voiced packet sent at `sent`. Stages are the distances between
     /// consecutive marks, so they add up to the whole by construction; a mark that never came costs its stage nothing.
     pub(crate) fn partition(&self, sent: Instant, budgets: &Budgets) -> TurnLatency {
-        let first_token = self.first_token.unwrap_or(self.asked);
-        let tool_until = self.tool_until.or(self.tool_from).unwrap_or(first_token);
+        // A model that failed was waited for until a prepared sentence took its place.
+        let first_token = self.first_token.or(self.first_sentence).unwrap_or(self.asked);
+        let tool_until = self.tool_until.or(self.tool_from.and(self.first_sentence)).unwrap_or(first_token);
         let first_sentence = self.first_sentence.unwrap_or(tool_until);
         let first_audio = self.first_audio.unwrap_or(first_sentence);
         let boundaries = [

@@ -96,8 +96,12 @@ impl Leg {
         })
     }
 
-    /// Takes a re-negotiated description; codec and numbering stay.
-    pub(crate) fn redescribe(&mut self, now: Instant, media: &Negotiated) {
+    /// Takes a re-negotiated description; numbering and what was heard so far stay.
+    pub(crate) fn redescribe(&mut self, now: Instant, media: &Negotiated, jitter: &JitterConfig) {
+        if let Some(codec) = codec(media) {
+            self.receiver.renegotiate(receiver_config(media, codec, jitter));
+            self.sender.renegotiate(codec, media.payload_type, media.telephone_event);
+        }
         self.peer.redescribe(now, media.remote);
         self.remote_rtcp = media.remote_rtcp;
         self.direction = media.direction;

@@ -9,10 +9,14 @@ mod io;
 pub mod latency;
 mod leg;
 mod machine;
+mod model;
 mod peer;
 pub mod port_slots;
 mod reply;
+mod rescue;
 mod signalling;
+mod speech;
+mod tools;
 mod turns;
 
 pub use config::{CallConfig, CallSetup, Clip, Clips, Patience};

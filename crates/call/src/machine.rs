@@ -5,11 +5,12 @@ use crate::{
     CallConfig, CallSetup, Event, HangUp, Input, Output, SipInput,
     cdr::Cause,
     leg::{Leg, Listened, Wall},
-    reply::Reply,
+    reply::{Reply, RunningTool},
 };
 use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
 use media::FRAME;
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -49,6 +50,8 @@ pub struct Call {
     pub(crate) hearing: Hearing,
     /// When the playout ran out of audio while a reply is under way.
     pub(crate) silent_since: Option<Instant>,
+    /// Tools whose turn was cut: they go on, and how they ended is told.
+    pub(crate) tools_left: BTreeMap<String, RunningTool>,
     /// The call is to end as soon as there is somebody to say goodbye to.
     pub(crate) farewell: Option<Cause>,
     holder: Holder,
@@ -82,6 +85,7 @@ impl Call {
             next_frame: now + FRAME,
             hearing: Hearing::default(),
             silent_since: None,
+            tools_left: BTreeMap::new(),
             farewell: None,
             holder: Holder::Nobody,
         }
@@ -96,14 +100,15 @@ impl Call {
             Phase::Over => return None,
         }
         self.take(now, input, out);
-        self.note_floor(out);
+        if !matches!(self.phase, Phase::Over) {
+            self.note_floor(out);
+        }
         match self.phase {
             Phase::Over => None,
             Phase::Arrived | Phase::Ringing { .. } | Phase::Answered => Some(self.next_frame),
             Phase::Talking | Phase::Leaving => {
                 // The end of a turn need not wait for the next frame.
-                let wake = self.floor.next_wake().filter(|_| !self.is_on_hold());
-                let wake = wake.map_or(self.next_frame, |wake| wake.max(now + SOON));
+                let wake = self.floor.next_wake().map_or(self.next_frame, |wake| wake.max(now + SOON));
                 Some(wake.min(self.next_frame))
             }
         }
@@ -167,19 +172,15 @@ impl Call {
             self.next_frame = now + FRAME;
             return;
         }
-        let behind = ((now - self.next_frame).as_nanos() / FRAME.as_nanos()).min(u128::from(MOST_BEHIND));
-        let behind = u32::try_from(behind).unwrap_or(MOST_BEHIND);
-        for _ in 0..=behind {
+        let behind = u32::try_from((now - self.next_frame).as_nanos() / FRAME.as_nanos()).unwrap_or(u32::MAX);
+        for _ in 0..=behind.min(MOST_BEHIND) {
             self.listen(now, out);
         }
         if let Some(leg) = self.leg.as_mut().filter(|_| behind > 0) {
             leg.skip(behind);
         }
         self.speak(now, out);
-        self.next_frame += FRAME * (behind + 1);
-        if self.next_frame <= now {
-            self.next_frame = now + FRAME;
-        }
+        self.next_frame += FRAME * behind.saturating_add(1);
         self.watch(now, out);
     }
 
@@ -189,8 +190,14 @@ impl Call {
         let Some(leg) = &mut self.leg else { return };
         let on_hold = leg.on_hold();
         let listened = leg.listen(now);
-        if !talking || on_hold {
+        if !talking {
             return;
+        }
+        if on_hold {
+            // What comes now is music, if anything. A question asked before is answered all the same.
+            self.floor.excuse(now);
+            let decision = self.floor.handle_frame(now, false);
+            return self.decide(now, decision, out);
         }
         if listened.speech != self.hearing.speech {
             out.push(Output::Event(Event::Speech { active: listened.speech }));
@@ -204,6 +211,12 @@ impl Call {
     /// Our 20 ms.
     fn speak(&mut self, now: Instant, out: &mut Vec<Output>) {
         let Some(leg) = &mut self.leg else { return };
+        if leg.on_hold()
+            && let Some(reply) = self.reply.as_mut().filter(|reply| !reply.first_packet)
+        {
+            // How long the caller stays away says nothing about us.
+            reply.marks = None;
+        }
         let (played, packet) = leg.speak();
         if let Some(datagram) = packet {
             out.push(Output::SendRtp { to: leg.address(), datagram });
@@ -225,6 +238,10 @@ impl Call {
     fn watch(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.watch_floor(now, out);
         self.watch_reply(now, out);
+        if matches!(self.phase, Phase::Leaving) && self.leg.as_ref().is_some_and(|leg| !leg.may_send()) {
+            let cause = self.reply.as_ref().and_then(|reply| reply.then);
+            return self.end(cause.unwrap_or(Cause::InternalError), out);
+        }
         let quiet =
             self.leg.as_ref().map_or(Duration::ZERO, |leg| now.saturating_duration_since(leg.last_media));
         if quiet >= self.config.patience.media && !self.is_on_hold() {
@@ -235,7 +252,7 @@ impl Call {
     }
 
     fn watch_floor(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if matches!(self.phase, Phase::Talking) && !self.is_on_hold() {
+        if matches!(self.phase, Phase::Talking) {
             let decision = self.floor.handle_timeout(now);
             self.decide(now, decision, out);
         }

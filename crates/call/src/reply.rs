@@ -38,6 +38,10 @@ pub(crate) struct Reply {
     pub(crate) last_audio: Instant,
     pub(crate) marks: Option<Marks>,
     pub(crate) first_packet: bool,
+    /// A stage has failed it: what can still be said is said, then a prepared sentence.
+    pub(crate) failed: bool,
+    /// Text-to-speech is given up: only what the playout holds is still heard.
+    pub(crate) mute: bool,
     /// A prepared sentence has already saved this turn.
     pub(crate) saved: bool,
     /// Hang up once it has been said.
@@ -54,6 +58,8 @@ pub(crate) struct Sentence {
 pub(crate) struct RunningTool {
     pub(crate) name: String,
     pub(crate) started: Instant,
+    /// The turn that called it.
+    pub(crate) turn: TurnId,
 }
 
 /// What has been waited for long enough.
@@ -85,6 +91,8 @@ impl Reply {
             last_audio: now,
             marks: None,
             first_packet: false,
+            failed: false,
+            mute: false,
             saved: false,
             then: None,
         }
@@ -96,6 +104,12 @@ impl Reply {
         self.sentences.len() - 1
     }
 
+    /// Whether text-to-speech owes audio for this sentence.
+    pub(crate) fn awaits(&self, sentence: u32) -> bool {
+        let index = sentence as usize;
+        self.sentences.get(index).is_some_and(|sentence| !sentence.done) && !self.waiting.contains(&index)
+    }
+
     /// The next sentence that may go to text-to-speech.
     pub(crate) fn next_to_speak(&mut self) -> Option<usize> {
         let next = *self.waiting.front()?;
@@ -105,7 +119,8 @@ impl Reply {
 
     /// Whether everything that will be said has been handed to the playout.
     pub(crate) fn audio_done(&self) -> bool {
-        self.text_done && self.tools.is_empty() && self.sentences.iter().all(|sentence| sentence.done)
+        self.mute
+            || self.text_done && self.tools.is_empty() && self.sentences.iter().all(|sentence| sentence.done)
     }
 
     /// What the agent is doing, for the trace of a barge-in.
@@ -113,7 +128,7 @@ impl Reply {
         match () {
             () if self.turn == TurnId::default() => "greeting",
             () if !self.tools.is_empty() && !playing => "tool",
-            () if !playing && !self.first_packet => "thinking",
+            () if !self.answered && self.sentences.is_empty() => "thinking",
             () if !self.text_done => "streaming",
             () => "speaking",
         }
@@ -133,7 +148,7 @@ impl Reply {
         if self.asked && now - self.last_text >= patience.reply {
             return Some(Overdue::Llm);
         }
-        let awaited = self.sentences.iter().any(|sentence| !sentence.done);
+        let awaited = !self.mute && self.sentences.iter().any(|sentence| !sentence.done);
         let since = silent_since?.max(self.last_audio);
         (awaited && now - since >= patience.speech).then_some(Overdue::Tts)
     }

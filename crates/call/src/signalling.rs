@@ -87,6 +87,10 @@ impl Call {
 
     pub(crate) fn handle_ack(&mut self, now: Instant, sdp: Option<&str>, out: &mut Vec<Output>) {
         if !matches!(self.phase, Phase::Answered) {
+            // The answer to an offer that we made in a re-INVITE's 200.
+            if let Some(Ok(media)) = sdp.map(|answer| sip::accept_answer(&self.setup.local, answer)) {
+                self.redescribe(now, &media, out);
+            }
             return;
         }
         if self.leg.is_none() {
@@ -108,14 +112,22 @@ impl Call {
         };
         match sip::make_answer(offer, &self.setup.local) {
             Ok((sdp, media)) => {
-                if let Some(leg) = &mut self.leg {
-                    leg.redescribe(now, &media);
-                }
+                self.redescribe(now, &media, out);
                 out.push(Output::Sip(SipOutput::Answer { sdp }));
             }
             Err(error) => {
                 out.push(Output::Sip(SipOutput::Reject { status: error.status(), reason: error.to_string() }))
             }
+        }
+    }
+
+    fn redescribe(&mut self, now: Instant, media: &Negotiated, out: &mut Vec<Output>) {
+        let Some(leg) = &mut self.leg else { return };
+        let before = leg.on_hold();
+        leg.redescribe(now, media, &self.config.jitter);
+        let active = leg.on_hold();
+        if active != before {
+            out.push(Output::Event(Event::Hold { active }));
         }
     }
 
@@ -165,5 +177,71 @@ fn stream_seed(seed: u64) -> StreamSeed {
         ssrc: (next() >> 32) as u32,
         sequence: (next() >> 48) as u16,
         timestamp: (next() >> 32) as u32,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+mod tests {
+    use crate::{
+        Call, CallConfig, CallId, CallSetup, Clips, Input, Output, SipInput,
+        port_slots::{Grant, PortSlot},
+    };
+    use sip::LocalMedia;
+    use std::{
+        collections::BTreeMap,
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    const AGENT: &str = "[agent]\nname = \"a\"\nversion = \"1\"\nlanguage = \"en-US\"\ngreeting = \"Hello.\"\n\
+                         persona = \"You answer.\"";
+
+    fn local(port: u16) -> LocalMedia {
+        LocalMedia {
+            address: [10, 0, 0, 1].into(),
+            port,
+            codecs: vec!["PCMU"],
+            telephone_event: true,
+            session_id: 1,
+            version: 1,
+        }
+    }
+
+    /// A call that stands, and its instant.
+    fn answered() -> (Call, Instant) {
+        let now = Instant::now();
+        let setup = CallSetup {
+            id: CallId(1),
+            agent: Arc::new(conversation::Agent::parse(AGENT, &BTreeMap::new()).expect("a valid agent")),
+            clips: Arc::new(Clips::default()),
+            grant: Grant { slot: PortSlot(0), concurrency: 1 },
+            offer: Some(sip::make_offer(&local(4_000))),
+            local: local(2_000),
+            seed: 1,
+            started_at_us: 0,
+            today: jiff::civil::date(2026, 11, 20),
+        };
+        let mut call = Call::new(now, CallConfig::default(), setup);
+        call.step(now, Input::Timeout, &mut Vec::new());
+        call.step(now, Input::Sip(SipInput::Acked { sdp: None }), &mut Vec::new());
+        (call, now)
+    }
+
+    fn packets(call: &mut Call, at: Instant) -> usize {
+        let mut out = Vec::new();
+        call.step(at, Input::Timeout, &mut out);
+        out.iter().filter(|output| matches!(output, Output::SendRtp { .. })).count()
+    }
+
+    #[test]
+    fn the_answer_to_our_offer_in_a_late_re_invite_counts() {
+        let (mut call, now) = answered();
+        assert_eq!(packets(&mut call, now + Duration::from_millis(20)), 1);
+        let mut out = Vec::new();
+        call.step(now, Input::Sip(SipInput::Reoffer { sdp: None }), &mut out);
+        let hold = sip::make_offer(&local(4_000)).replace("a=sendrecv", "a=sendonly");
+        call.step(now, Input::Sip(SipInput::Acked { sdp: Some(hold) }), &mut out);
+        assert_eq!(packets(&mut call, now + Duration::from_millis(40)), 0);
     }
 }

@@ -32,6 +32,8 @@ pub struct Context {
     entries: Vec<Entry>,
     /// Turns left out because the conversation became too long.
     dropped: usize,
+    /// Tool calls whose results stand in for what did not come in time.
+    overdue: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -69,7 +71,7 @@ struct Sentence {
 impl Context {
     /// A conversation that has not begun. `system` says who the agent is and what it knows.
     pub fn new(system: impl Into<String>) -> Self {
-        Self { system: system.into(), entries: Vec::new(), dropped: 0 }
+        Self { system: system.into(), entries: Vec::new(), dropped: 0, overdue: Vec::new() }
     }
 
     /// The caller said this.
@@ -112,16 +114,28 @@ impl Context {
             Entry::Reply(reply) => Some(reply),
             Entry::User(_) => None,
         });
+        let overdue = self.overdue.iter().position(|id| id == call_id);
         let slot = open.find_map(|reply| {
             let mut calls = reply.steps.iter_mut().flat_map(|step| &mut step.calls);
-            calls.find(|(call, result)| call.id == call_id && result.is_none())
+            calls.find(|(call, result)| call.id == call_id && (result.is_none() || overdue.is_some()))
         });
+        if let Some(overdue) = overdue {
+            self.overdue.swap_remove(overdue);
+        }
         match slot {
             Some((_, slot)) => {
                 *slot = Some(result.into());
                 true
             }
             None => false,
+        }
+    }
+
+    /// A tool did not answer in time: the model gets `stand_in` until the result comes after all. What a tool has done,
+    /// it has done, however late it says so.
+    pub fn tool_overdue(&mut self, call_id: &str, stand_in: impl Into<String>) {
+        if self.tool_result(call_id, stand_in) {
+            self.overdue.push(call_id.to_owned());
         }
     }
 
@@ -489,5 +503,20 @@ mod tests {
             }
         }
         assert_eq!(found, calls, "seed {seed}: a call was lost");
+    }
+
+    #[test]
+    fn a_result_that_comes_too_late_takes_the_place_of_its_stand_in() {
+        let mut context = Context::new("You answer.");
+        context.user("book it");
+        context.tool_call(TurnId(1), call("c1"));
+        context.tool_overdue("c1", r#"{"error":"too late"}"#);
+        assert!(context.tool_result("c1", r#"{"changes":1}"#), "what a tool has done, it has done");
+        assert!(!context.tool_result("c1", "{}"), "a second result is refused");
+        let result = context.messages().into_iter().rev().find_map(|message| match message {
+            Message::Tool { result, .. } => Some(result),
+            Message::User { .. } | Message::Assistant { .. } => None,
+        });
+        assert_eq!(result.as_deref(), Some(r#"{"changes":1}"#));
     }
 }

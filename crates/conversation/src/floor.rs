@@ -187,6 +187,8 @@ struct Utterance {
     paused: Option<Instant>,
     /// How finished the text sounds, judged since the pause.
     sounds: Completeness,
+    /// It took the floor from the agent, who owes an answer even if nothing was understood.
+    cut_in: bool,
 }
 
 /// What the caller is keying in.
@@ -262,6 +264,11 @@ impl Floor {
         } else {
             self.utterance = Utterance::default();
         }
+    }
+
+    /// The caller cannot be expected to say anything, being elsewhere: the no-input time begins anew.
+    pub fn excuse(&mut self, now: Instant) {
+        self.quiet_since = Some(now);
     }
 
     /// One 20 ms frame of the caller's voice activity; `now` is the frame's time.
@@ -389,6 +396,7 @@ impl Floor {
         }
         let onset = now.checked_sub(FRAME * window.ilog2()).unwrap_or(now);
         self.holder = Holder::Caller;
+        self.utterance.cut_in = true;
         if self.utterance.final_at.is_some_and(|at| at + self.config.early_answer < onset) {
             // A cough that was understood as a word long before this.
             self.utterance.finals.clear();
@@ -483,8 +491,9 @@ impl Floor {
                 self.end_turn(Decision::EndOfTurn { text, digits: false, ended, wait, reason }, answered),
             );
         }
-        if self.utterance.speech < self.config.unintelligible {
+        if self.utterance.speech < self.config.unintelligible && !self.utterance.cut_in {
             self.holder = Holder::Nobody;
+            self.quiet_since = Some(now);
             self.utterance = Utterance::default();
             return None;
         }

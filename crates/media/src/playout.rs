@@ -128,6 +128,17 @@ impl Playout {
         left
     }
 
+    /// Drops the segments queued behind this one, as a flush would.
+    pub fn cut_after(&mut self, segment: SegmentId) {
+        let Some(place) = self.queue.iter().position(|entry| entry.progress.segment == segment) else {
+            return;
+        };
+        for dropped in self.queue.split_off(place + 1) {
+            self.queued_samples -= dropped.samples.len();
+            self.remember(dropped.progress);
+        }
+    }
+
     /// How far a segment has got; also for the last segments that were completed or flushed.
     pub fn progress(&self, segment: SegmentId) -> Option<SegmentProgress> {
         let queued = self.queue.iter().map(|entry| entry.progress);
@@ -273,6 +284,20 @@ mod tests {
         assert_eq!(playout.next_frame().segment, None, "late audio of a flushed sentence");
         assert_eq!(playout.dropped_samples(), 500);
         assert_eq!(playout.take_completed(), []);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_never_heard_and_leaves_room() {
+        let mut playout = playout();
+        playout.push(FIRST, &[7; 160]);
+        playout.push(SECOND, &[9; 160]);
+        playout.cut_after(FIRST);
+        playout.finish(FIRST);
+        playout.push(SECOND, &[9; 160]);
+        assert_eq!(playout.queued(), Duration::from_millis(20));
+        assert_eq!(playout.next_frame().segment, Some(FIRST));
+        assert_eq!(playout.next_frame().segment, None);
+        assert_eq!(playout.progress(SECOND).map(|progress| progress.played), Some(0));
     }
 
     #[test]

@@ -143,6 +143,11 @@ impl Receiver {
         known.then_some(packet.ssrc)
     }
 
+    /// Another codec, or other payload types, from now on. What the buffer holds is decoded already; its bounds stay.
+    pub fn renegotiate(&mut self, config: ReceiverConfig) {
+        self.config = ReceiverConfig { jitter: self.config.jitter, ..config };
+    }
+
     /// Exactly one frame per call, to be called every 20 ms.
     pub fn pop(&mut self, now: Instant) -> Heard {
         self.buffer.pop(now)

@@ -112,6 +112,11 @@ impl Sender {
         self.timestamp = self.timestamp.wrapping_add(STEP.wrapping_mul(frames));
     }
 
+    /// Another codec, or other payload types, from the next packet on. Numbering and SSRC stay (RFC 3264 section 8.3.2).
+    pub fn renegotiate(&mut self, codec: Codec, payload_type: u8, telephone_event: Option<u8>) {
+        self.config = SenderConfig { codec, payload_type, telephone_event, ..self.config };
+    }
+
     /// Presses a key: the following packets are its event until it is done, then audio goes on. Keys queue.
     pub fn press(&mut self, digit: Digit, duration: Duration) {
         if digit.event().is_none() || self.presses.len() >= MAX_PRESSES {

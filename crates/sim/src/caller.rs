@@ -3,9 +3,9 @@
 
 use crate::{
     Scenario,
-    scenario::{Act, Noise},
+    scenario::{Act, Dialling, Noise},
 };
-use media::{Codec, Digit, FRAME, Frame, SampleRate, Sender, SenderConfig, tone, tone::Chance};
+use media::{Codec, Digit, FRAME, Frame, RtpPacket, SampleRate, Sender, SenderConfig, tone, tone::Chance};
 use sip::{
     Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, OutgoingInvite, Output, Transport,
 };
@@ -35,6 +35,13 @@ pub(crate) struct Caller {
     remote: Option<SocketAddr>,
     next_frame: Option<Instant>,
     next_act: usize,
+    /// What the script has done so far, in words.
+    pub(crate) done: Vec<(Instant, String)>,
+    codec: Codec,
+    /// Our answer to the server's offer, if we made none.
+    answer: Option<String>,
+    silent: bool,
+    gives_up: Option<Instant>,
     /// Sound still to be sent.
     sound: VecDeque<i16>,
     chance: Chance,
@@ -79,6 +86,11 @@ impl Caller {
             remote: None,
             next_frame: None,
             next_act: 0,
+            done: Vec::new(),
+            codec: Codec::Pcmu,
+            answer: None,
+            silent: false,
+            gives_up: None,
             sound: VecDeque::new(),
             chance: Chance::new(seed ^ 0xca11),
         }
@@ -94,12 +106,23 @@ impl Caller {
 
     /// Dials.
     pub(crate) fn dial(&mut self, now: Instant) -> (Vec<Output>, Option<Instant>) {
+        let sdp = match self.scenario.dialling {
+            Dialling::Usual | Dialling::WithoutAck => sip::make_offer(&self.local),
+            Dialling::LateOffer => String::new(),
+            Dialling::StrangeCodec => {
+                sip::make_offer(&self.local).replace("AVP 0", "AVP 18").replace(":0 PCMU", ":18 G729")
+            }
+            Dialling::Impatient(patience) => {
+                self.gives_up = Some(now + patience);
+                sip::make_offer(&self.local)
+            }
+        };
         let invite = OutgoingInvite {
             dialog: self.dialog,
             uri: format!("sip:agent@{}", self.flow.remote),
             from: format!("<sip:caller@{}>", self.flow.local),
             flow: self.flow,
-            sdp: sip::make_offer(&self.local),
+            sdp,
             headers: Vec::new(),
         };
         self.command(now, Command::Invite(invite))
@@ -120,18 +143,51 @@ impl Caller {
                 self.note(now, event);
             }
         }
+        let lost = |send: &Output| {
+            let is_ack = matches!(send, Output::Send { bytes, .. } if bytes.starts_with(b"ACK "));
+            is_ack && self.scenario.dialling == Dialling::WithoutAck
+        };
+        let sends = sends.into_iter().filter(|send| !lost(send)).map(|send| self.late_offer(send)).collect();
         (sends, wake)
+    }
+
+    /// Without an offer of its own the caller answers ours in its ACK (RFC 3264 section 5). Our client does not do that,
+    /// so its messages are rewritten.
+    fn late_offer(&self, send: Output) -> Output {
+        let Output::Send { flow, bytes } = send else { return send };
+        if self.scenario.dialling != Dialling::LateOffer || self.local.version > 1 {
+            return Output::Send { flow, bytes };
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let text = match (text.starts_with("INVITE "), text.starts_with("ACK "), &self.answer) {
+            (true, _, _) => text.replace("Content-Type: application/sdp\r\n", ""),
+            (_, true, Some(answer)) => {
+                let body = format!(
+                    "Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{answer}",
+                    answer.len()
+                );
+                text.replace("Content-Length: 0\r\n\r\n", &body)
+            }
+            (_, _, _) => text,
+        };
+        Output::Send { flow, bytes: text.into_bytes() }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "a phone ignores what it does not use")]
     fn note(&mut self, now: Instant, event: Event) {
         match event {
             Event::Answered { sdp, .. } => {
-                let answer = sdp.unwrap_or_default();
-                if let Ok(media) = sip::accept_answer(&self.local, &answer) {
+                let theirs = sdp.unwrap_or_default();
+                if self.scenario.dialling == Dialling::LateOffer && self.answered.is_none() {
+                    let made = sip::make_answer(&theirs, &self.local);
+                    self.remote = made.as_ref().ok().map(|(_, media)| media.remote);
+                    self.answer = made.ok().map(|(answer, _)| answer);
+                } else if let Ok(media) = sip::accept_answer(&self.local, &theirs) {
+                    self.take_codec(&media);
                     self.remote = Some(media.remote);
                 }
                 self.status.get_or_insert(200);
+                self.gives_up = None;
                 if self.answered.is_none() {
                     self.answered = Some(now);
                     self.next_frame = Some(now + FRAME);
@@ -150,24 +206,49 @@ impl Caller {
         }
     }
 
-    /// When the caller's next 20 ms are due.
-    pub(crate) const fn next_frame(&self) -> Option<Instant> {
-        self.next_frame
+    /// When the caller's next 20 ms are due, or its patience ends.
+    pub(crate) fn next_frame(&self) -> Option<Instant> {
+        self.next_frame.into_iter().chain(self.gives_up).min()
+    }
+
+    /// What was agreed may be the other law.
+    fn take_codec(&mut self, media: &sip::Negotiated) {
+        self.codec = if media.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
+    }
+
+    /// Our packet, in the law that was agreed: the sender always writes the first one.
+    fn in_codec(&self, datagram: Vec<u8>) -> Vec<u8> {
+        match RtpPacket::parse(&datagram) {
+            Ok(packet) if self.codec == Codec::Pcma && packet.payload_type == 0 => {
+                let (mut samples, mut payload, mut out) = (Vec::new(), Vec::new(), Vec::new());
+                Codec::Pcmu.decode(packet.payload, &mut samples);
+                Codec::Pcma.encode(&Frame::from_samples(RATE, &samples), &mut payload);
+                RtpPacket { payload_type: 8, payload: &payload, ..packet }.write(&mut out);
+                out
+            }
+            Ok(_) | Err(_) => datagram,
+        }
     }
 
     /// Begins what the script plans by now, and sends the next 20 ms of sound.
     pub(crate) fn act(&mut self, now: Instant) -> Vec<Doing> {
+        if self.gives_up.take_if(|at| *at <= now).is_some() {
+            self.done.push((now, "gives up".into()));
+            return vec![Doing::Sip(self.command(now, Command::Cancel { dialog: self.dialog }).0)];
+        }
         let (Some(answered), Some(at)) = (self.answered, self.next_frame) else { return Vec::new() };
         self.next_frame = Some(at + FRAME);
         let mut doing = Vec::new();
         while let Some(planned) = self.scenario.caller.get(self.next_act).filter(|p| answered + p.at <= now) {
             let act = planned.act.clone();
             self.next_act += 1;
+            self.done.push((now, act.to_string()));
             doing.extend(self.begin(now, act));
         }
         let frame = self.next_sound();
-        let datagram = self.sender.packet(&frame, false);
-        doing.extend(self.remote.map(|to| Doing::Rtp(to, datagram)));
+        let packet = self.sender.packet(&frame, false);
+        let datagram = self.in_codec(packet);
+        doing.extend(self.remote.filter(|_| !self.silent).map(|to| Doing::Rtp(to, datagram)));
         doing
     }
 
@@ -181,6 +262,13 @@ impl Caller {
                 self.sound = tone::noise(self.chance.bits(), COUGH_DBFS, samples(length)).into();
             }
             Act::Press(key) => self.sender.press(Digit(key), KEY),
+            Act::FallSilent => self.silent = true,
+            Act::OtherCodec => {
+                self.local.version += 1;
+                self.local.codecs = if self.local.codecs == ["PCMU"] { vec!["PCMA"] } else { vec!["PCMU"] };
+                let sdp = sip::make_offer(&self.local);
+                return Some(self.reinvite(now, sdp));
+            }
             Act::HangUp => {
                 let bye = Command::Bye { dialog: self.dialog, reason: None };
                 self.next_frame = None;
@@ -190,11 +278,15 @@ impl Caller {
                 self.local.version += 1;
                 let offer = sip::make_offer(&self.local);
                 let sdp = if hold { offer.replace("a=sendrecv", "a=sendonly") } else { offer };
-                let reinvite = Command::Reinvite { dialog: self.dialog, sdp };
-                return Some(Doing::Sip(self.command(now, reinvite).0));
+                return Some(self.reinvite(now, sdp));
             }
         }
         None
+    }
+
+    fn reinvite(&mut self, now: Instant, sdp: String) -> Doing {
+        let reinvite = Command::Reinvite { dialog: self.dialog, sdp };
+        Doing::Sip(self.command(now, reinvite).0)
     }
 
     /// The sound of this 20 ms: the script's, over a quiet line.

@@ -4,9 +4,11 @@
 mod caller;
 mod link;
 mod providers;
+mod random;
 mod scenario;
+mod timeline;
 mod world;
 
 pub use link::Link;
-pub use scenario::{Act, Fault, Noise, Planned, Said, Scenario, Timings, ToolStep};
-pub use world::{Sent, World};
+pub use scenario::{Act, Dialling, Fault, Noise, Planned, Said, Scenario, Timings, ToolStep, say};
+pub use world::{Order, Sent, World};

@@ -40,6 +40,8 @@ struct Utterance {
     from: Instant,
     until: Instant,
     text: &'static str,
+    /// Whether any of it reached us.
+    heard: bool,
 }
 
 /// What a spoken letter takes.
@@ -67,24 +69,35 @@ impl Providers {
         let said = self.scenario.caller.iter().filter_map(|planned| match planned.act {
             Act::Say(text, length) => {
                 let from = start + planned.at + latency;
-                Some(Utterance { from, until: from + length, text })
+                Some(Utterance { from, until: from + length, text, heard: false })
             }
-            Act::Noise(..) | Act::Press(_) | Act::HangUp | Act::Hold(_) => None,
+            Act::Noise(..)
+            | Act::Press(_)
+            | Act::HangUp
+            | Act::Hold(_)
+            | Act::OtherCodec
+            | Act::FallSilent => None,
         });
         self.said = said.collect();
     }
 
-    fn has(&self, fault: Fault) -> bool {
-        self.scenario.faults.contains(&fault)
+    fn has(&self, now: Instant, fault: Fault) -> bool {
+        let (from, length) = self.scenario.faulty;
+        let since = self.answered_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.scenario.faults.contains(&fault) && since >= from && since - from < length
     }
 
     /// A frame of the caller: interim words while an utterance goes on.
     pub(crate) fn hear(&mut self, now: Instant) -> Later {
         let late = self.answered_at.is_some_and(|at| now >= at + Duration::from_secs(1));
-        if self.has(Fault::SttFails) && late && !std::mem::replace(&mut self.failed, true) {
+        if self.has(now, Fault::SttFails) && late && !std::mem::replace(&mut self.failed, true) {
             return vec![(now, Report::Stt(SttEvent::Failed { reason: "simulated".into() }))];
         }
-        let Some(utterance) = self.said.get(self.settled) else { return Vec::new() };
+        while self.said.get(self.settled).is_some_and(|missed| missed.until < now && !missed.heard) {
+            self.settled += 1;
+        }
+        let Some(utterance) = self.said.get_mut(self.settled) else { return Vec::new() };
+        utterance.heard |= now >= utterance.from;
         let due = self.interim_at.is_none_or(|at| now >= at + Duration::from_millis(200));
         if self.failed || now < utterance.from + Duration::from_millis(200) || now > utterance.until || !due {
             return Vec::new();
@@ -99,12 +112,12 @@ impl Providers {
 
     /// The call asks for the last words: those of every utterance that has ended.
     pub(crate) fn finalize(&mut self, now: Instant) -> Later {
-        if self.has(Fault::SttNoFinal) || self.failed {
+        if self.has(now, Fault::SttNoFinal) || self.failed {
             return Vec::new();
         }
         let mut words = Vec::new();
         while let Some(utterance) = self.said.get(self.settled).filter(|u| u.until <= now) {
-            words.push(utterance.text);
+            words.extend(Some(utterance.text).filter(|_| utterance.heard));
             self.settled += 1;
         }
         let event = SttEvent::Final { text: words.join(" "), confidence: Some(0.9) };
@@ -124,11 +137,11 @@ impl Providers {
         self.given.push((turn, said.text.to_owned()));
         let attempt = LlmEvent::Attempt { target: "simulated".into(), role: "primary" };
         let mut later = vec![(now, Report::Llm(turn, attempt))];
-        if self.has(Fault::LlmHangs) {
+        if self.has(now, Fault::LlmHangs) {
             return later;
         }
         let mut at = now + self.scenario.timings.llm_first_token;
-        if self.has(Fault::LlmFails) {
+        if self.has(now, Fault::LlmFails) {
             later.push((at, Report::Llm(turn, LlmEvent::Failed { reason: "simulated".into() })));
             return later;
         }
@@ -136,11 +149,14 @@ impl Providers {
         let words = said.text.split_inclusive(' ').filter(|word| !word.is_empty());
         let count = words.clone().count();
         for (index, word) in words.enumerate() {
-            if self.has(Fault::LlmStops) && index > count / 2 {
+            if self.has(now, Fault::LlmStops) && index > count / 2 {
                 return later;
             }
             later.push((at, Report::Llm(turn, LlmEvent::Delta(word.to_owned()))));
             at += per_token + chance.up_to(per_token / 10);
+        }
+        if let Some(expectation) = said.expect {
+            later.push((at, Report::Llm(turn, LlmEvent::Expect(expectation))));
         }
         for (index, step) in said.tools.iter().enumerate() {
             let id = format!("{turn}-{}-{index}", self.asked);
@@ -155,7 +171,7 @@ impl Providers {
     pub(crate) fn run(&self, now: Instant, turn: TurnId, call: &ToolCall) -> Later {
         let steps = self.scenario.replies.iter().flat_map(|said| &said.tools);
         let Some(step) = steps.into_iter().find(|step| step.name == call.name) else { return Vec::new() };
-        if self.has(Fault::ToolHangs) {
+        if self.has(now, Fault::ToolHangs) {
             return Vec::new();
         }
         let result = step.result.map(str::to_owned).map_err(str::to_owned);
@@ -164,13 +180,16 @@ impl Providers {
 
     /// A sentence's audio: every turn has a voice of its own, see [`voice`].
     pub(crate) fn speak(&self, now: Instant, turn: TurnId, sentence: u32, text: &str) -> Later {
-        if self.has(Fault::TtsHangs) {
+        if self.has(now, Fault::TtsHangs) {
             return Vec::new();
         }
         let first = now + self.scenario.timings.tts_first_audio;
-        if self.has(Fault::TtsFails) {
+        if self.has(now, Fault::TtsFails) {
             let failed = TtsEvent::Failed { sentence, reason: "simulated".into() };
             return vec![(first, Report::Tts(turn, failed))];
+        }
+        if self.has(now, Fault::TtsMute) {
+            return vec![(first, Report::Tts(turn, TtsEvent::SentenceDone { sentence }))];
         }
         let length = PER_LETTER * text.chars().count() as u32;
         let frames = (length.as_millis() / FRAME.as_millis()) as u32;
@@ -180,7 +199,13 @@ impl Providers {
                 (first + FRAME * frame / 4, Report::Tts(turn, TtsEvent::Audio { sentence, samples }))
             })
             .collect();
-        later.push((first + FRAME * frames / 4, Report::Tts(turn, TtsEvent::SentenceDone { sentence })));
+        let last = if self.has(now, Fault::TtsStops) {
+            later.truncate(later.len() / 2);
+            TtsEvent::Failed { sentence, reason: "simulated".into() }
+        } else {
+            TtsEvent::SentenceDone { sentence }
+        };
+        later.push((first + FRAME * frames / 4, Report::Tts(turn, last)));
         later
     }
 }

@@ -2,6 +2,7 @@
 //! Knows what a caller does and how fast providers are, not how the call deals with it.
 
 use crate::Link;
+use conversation::Expectation;
 use std::time::Duration;
 
 /// A simulated call.
@@ -21,6 +22,12 @@ pub struct Scenario {
     pub timings: Timings,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// From when on after the answer, and for how long.
+    pub faulty: (Duration, Duration),
+    /// How the caller dials.
+    pub dialling: Dialling,
+    /// Somebody else sends speech to our port as well.
+    pub stranger: bool,
     /// Port slots.
     pub cap: u32,
     /// Clips rendered at start; without them every sentence needs text-to-speech.
@@ -36,6 +43,22 @@ pub struct Planned {
     pub act: Act,
 }
 
+/// How a caller dials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialling {
+    /// With an offer, as most do.
+    #[default]
+    Usual,
+    /// Without one: ours is answered in the ACK.
+    LateOffer,
+    /// With a codec that we do not speak.
+    StrangeCodec,
+    /// With an offer, and its ACK gets lost each time.
+    WithoutAck,
+    /// Gives up after this time unless the call was answered before.
+    Impatient(Duration),
+}
+
 /// What a caller can do.
 #[derive(Clone, Debug)]
 pub enum Act {
@@ -49,6 +72,25 @@ pub enum Act {
     HangUp,
     /// Puts us on hold (`true`) or takes us back.
     Hold(bool),
+    /// Goes on with the other law of G.711, by a re-INVITE.
+    OtherCodec,
+    /// Sends no packets any more, though the call stands.
+    FallSilent,
+}
+
+impl std::fmt::Display for Act {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Say(text, length) => write!(f, "says {text:?} ({} ms)", length.as_millis()),
+            Self::Noise(Noise::Cough, length) => write!(f, "coughs ({} ms)", length.as_millis()),
+            Self::Press(key) => write!(f, "presses {key}"),
+            Self::HangUp => f.write_str("hangs up"),
+            Self::Hold(true) => f.write_str("puts us on hold"),
+            Self::Hold(false) => f.write_str("takes us back"),
+            Self::OtherCodec => f.write_str("changes the codec"),
+            Self::FallSilent => f.write_str("sends no more packets"),
+        }
+    }
 }
 
 /// Sounds that are not speech.
@@ -63,8 +105,17 @@ pub enum Noise {
 pub struct Said {
     /// The reply, streamed word by word.
     pub text: &'static str,
+    /// What it expects to be answered.
+    pub expect: Option<Expectation>,
     /// Tools it calls after that.
     pub tools: Vec<ToolStep>,
+}
+
+impl Said {
+    /// Words only.
+    pub const fn text(text: &'static str) -> Self {
+        Self { text, expect: None, tools: Vec::new() }
+    }
 }
 
 /// A tool call of the model and how it goes.
@@ -104,6 +155,10 @@ pub enum Fault {
     TtsHangs,
     /// Text-to-speech fails each sentence.
     TtsFails,
+    /// Text-to-speech fails in the middle of each sentence.
+    TtsStops,
+    /// Text-to-speech says that it is done and gives no audio.
+    TtsMute,
     /// Speech-to-text never gives a final transcript.
     SttNoFinal,
     /// Speech-to-text fails after a second.
@@ -131,9 +186,12 @@ impl Scenario {
             caller: vec![say(2_500, "when are you open", 1_200)],
             link: Link { latency: ms(30), ..Link::default() },
             wake_late: Duration::ZERO,
-            replies: vec![Said { text: "We open at nine. We close at five.", tools: Vec::new() }],
+            replies: vec![Said::text("We open at nine. We close at five.")],
             timings: Timings::default(),
             faults: Vec::new(),
+            faulty: (Duration::ZERO, Duration::MAX),
+            dialling: Dialling::Usual,
+            stranger: false,
             cap: 2,
             clips: true,
         }
@@ -143,11 +201,8 @@ impl Scenario {
     pub fn barge_in() -> Self {
         let mut scenario = Self::one_turn();
         scenario.replies = vec![
-            Said {
-                text: "We open at nine in the morning. We close at five in the afternoon, every day.",
-                tools: vec![],
-            },
-            Said { text: "All right.", tools: vec![] },
+            Said::text("We open at nine in the morning. We close at five in the afternoon, every day."),
+            Said::text("All right."),
         ];
         scenario.caller.push(say(6_000, "never mind", 900));
         scenario.length = ms(12_000);
@@ -179,13 +234,20 @@ impl Scenario {
     pub fn over_a_tool() -> Self {
         let mut scenario = Self::barge_in();
         let tool = ToolStep { name: "look_up", takes: ms(2_500), result: Ok("{\"open\":9}") };
-        scenario.replies.insert(0, Said { text: "", tools: vec![tool] });
+        scenario.replies.insert(0, Said { tools: vec![tool], ..Said::default() });
         scenario.caller[1] = say(5_200, "are you there", 900);
         scenario
     }
 }
 
+impl Planned {
+    /// The caller does this so many milliseconds after the answer.
+    pub const fn at(at: u64, act: Act) -> Self {
+        Self { at: ms(at), act }
+    }
+}
+
 /// The caller says `text` from `at` milliseconds on, for `length` milliseconds.
-pub(crate) fn say(at: u64, text: &'static str, length: u64) -> Planned {
+pub const fn say(at: u64, text: &'static str, length: u64) -> Planned {
     Planned { at: ms(at), act: Act::Say(text, ms(length)) }
 }

@@ -6,6 +6,7 @@ use crate::{
     caller::{Caller, Doing},
     link::Draw as _,
     providers::{CLIP_VOICE, Providers, Report, voice},
+    timeline,
 };
 use call::{
     Call, CallConfig, CallId, CallSetup, Clip, Clips, Event, HangUp, Input, Output, SipInput, SipOutput,
@@ -18,7 +19,6 @@ use media::{RtpPacket, tone::Chance};
 use sip::{Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -37,6 +37,21 @@ pub struct Sent {
     pub voice: Option<TurnId>,
     /// Whether it carried a prepared sentence other than the greeting.
     pub clip: bool,
+    /// Whether it went where the caller said it listens.
+    pub to_caller: bool,
+}
+
+/// What text-to-speech was told about a turn, and what it told us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// To speak a sentence.
+    Speak,
+    /// It has spoken a sentence.
+    Spoken,
+    /// That no more sentences come.
+    Finish,
+    /// That the turn is not wanted any more.
+    Cancel,
 }
 
 /// What is on its way.
@@ -73,6 +88,10 @@ struct Told {
     requests: Vec<conversation::LlmRequest>,
     cdr: Option<Cdr>,
     cdrs: u32,
+    over: bool,
+    afterwards: Vec<String>,
+    orders: Vec<(TurnId, Order)>,
+    holds: Vec<(Duration, Duration)>,
 }
 
 /// Runs scenarios against the machines and keeps what could be observed from outside.
@@ -93,6 +112,8 @@ pub struct World {
 }
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 5_060);
+const STRANGER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 9, 9)), 9_999);
 const PORTS: u16 = 20_000;
 
 impl World {
@@ -277,18 +298,26 @@ impl World {
                 self.caller_sends(number, sends, wake);
             }
             Coming::Rtp(number, datagram) => {
+                if self.lines[number as usize].scenario.stranger {
+                    self.strange_packet(number as usize, &datagram);
+                }
                 let from = self.lines[number as usize].caller.media_address();
                 self.step_call(number as usize, Input::Rtp { from, datagram: &datagram });
             }
-            Coming::Provider(number, report) => self.step_call(
-                number as usize,
-                match report {
-                    Report::Stt(event) => Input::Stt(event),
-                    Report::Llm(turn, event) => Input::Llm(turn, event),
-                    Report::Tts(turn, event) => Input::Tts(turn, event),
-                    Report::Tool(turn, result) => Input::Tool(turn, result),
-                },
-            ),
+            Coming::Provider(number, report) => {
+                if let Report::Tts(turn, call::TtsEvent::SentenceDone { .. }) = &report {
+                    self.lines[number as usize].told.orders.push((*turn, Order::Spoken));
+                }
+                self.step_call(
+                    number as usize,
+                    match report {
+                        Report::Stt(event) => Input::Stt(event),
+                        Report::Llm(turn, event) => Input::Llm(turn, event),
+                        Report::Tts(turn, event) => Input::Tts(turn, event),
+                        Report::Tool(turn, result) => Input::Tool(turn, result),
+                    },
+                )
+            }
             Coming::Drain => {
                 self.step_server(sip::Input::Command(Command::Drain(true)));
                 for number in 0..self.lines.len() {
@@ -296,6 +325,16 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Somebody else's packet: as loud as can be, and with numbers that would fit the caller's stream.
+    fn strange_packet(&mut self, number: usize, like: &[u8]) {
+        let Ok(packet) = RtpPacket::parse(like) else { return };
+        let mut datagram = Vec::new();
+        let payload: Vec<u8> = (0..160).map(|n| if n % 8 < 4 { 0x00 } else { 0x80 }).collect();
+        RtpPacket { sequence: packet.sequence.wrapping_add(1), payload: &payload, ..packet }
+            .write(&mut datagram);
+        self.step_call(number, Input::Rtp { from: STRANGER, datagram: &datagram });
     }
 
     fn step_server(&mut self, input: sip::Input<'_>) {
@@ -415,9 +454,13 @@ impl World {
     fn carry_out(&mut self, number: usize, output: Output) {
         let now = self.now;
         let line = &mut self.lines[number];
+        if line.told.over {
+            line.told.afterwards.push(format!("{output:?}"));
+        }
         let later = match output {
-            Output::SendRtp { datagram, .. } => {
-                return line.told.sent.extend(sent(now - line.invited, &datagram));
+            Output::SendRtp { to, datagram } => {
+                let to_caller = to == line.caller.media_address();
+                return line.told.sent.extend(sent(now - line.invited, &datagram, to_caller));
             }
             Output::Hear(_) => {
                 line.told.heard_frames += 1;
@@ -431,15 +474,15 @@ impl World {
             Output::Speak { turn, sentence, text } => {
                 let later = line.providers.speak(now, turn, sentence, &text);
                 line.told.spoken.push((turn, text));
+                line.told.orders.push((turn, Order::Speak));
                 later
             }
             Output::RunTool { turn, call } => line.providers.run(now, turn, &call),
             Output::Event(event) => return self.note(number, event),
             Output::Sip(output) => return self.signal(number, output),
-            Output::SendRtcp { .. }
-            | Output::Expect(_)
-            | Output::FinishSpeech { .. }
-            | Output::Cancel { .. } => return,
+            Output::FinishSpeech { turn } => return line.told.orders.push((turn, Order::Finish)),
+            Output::Cancel { turn } => return line.told.orders.push((turn, Order::Cancel)),
+            Output::SendRtcp { .. } | Output::Expect(_) => return,
         };
         for (at, report) in later {
             self.arrive(at, Coming::Provider(number as u32, report));
@@ -455,11 +498,27 @@ impl World {
         }
         if matches!(stamped.event, Event::Ended { .. }) {
             line.told.cdrs += 1;
+            line.told.over = true;
         }
         line.told.trace.push(stamped);
     }
 
+    /// Notes from which answer of ours to which the caller does not want to hear us.
+    fn note_hold(&mut self, number: usize, sdp: &str) {
+        let line = &mut self.lines[number];
+        let now = self.now - line.invited;
+        let held = !sdp.contains("a=sendrecv");
+        match line.told.holds.last_mut().filter(|(_, until)| *until == Duration::MAX) {
+            Some((_, until)) if !held => *until = now,
+            None if held => line.told.holds.push((now, Duration::MAX)),
+            Some(_) | None => {}
+        }
+    }
+
     fn signal(&mut self, number: usize, output: SipOutput) {
+        if let SipOutput::Answer { sdp } = &output {
+            self.note_hold(number, sdp);
+        }
         let Some(dialog) = self.lines[number].dialog else { return };
         let respond =
             |status, reason, sdp| Command::Respond { dialog, status, reason, sdp, headers: Vec::new() };
@@ -490,6 +549,11 @@ impl World {
     /// Every sentence that went to text-to-speech in the first call.
     pub fn spoken(&self) -> &[(TurnId, String)] {
         &self.lines[0].told.spoken
+    }
+
+    /// What text-to-speech was told in the first call, and what it told us, in order.
+    pub fn orders(&self) -> &[(TurnId, Order)] {
+        &self.lines[0].told.orders
     }
 
     /// What the model was given to say, by turn.
@@ -527,12 +591,29 @@ impl World {
         self.slots.busy()
     }
 
-    /// The first call's trace as text, one line per event, for tests to compare.
+    /// Dialogs that the server still knows.
+    pub fn dialogs(&self) -> usize {
+        self.server.statistics().dialogs
+    }
+
+    /// What the first call still wanted after it had said that it was over: nothing is right.
+    pub fn afterwards(&self) -> &[String] {
+        &self.lines[0].told.afterwards
+    }
+
+    /// When the first caller had put us on hold, by our own answers.
+    pub fn holds(&self) -> &[(Duration, Duration)] {
+        &self.lines[0].told.holds
+    }
+
+    /// The first call as text, one line per event: what the caller does and what comes of it.
     pub fn timeline(&self) -> String {
-        self.trace().iter().fold(String::new(), |mut text, stamped| {
-            let _ = writeln!(text, "{:6.3} {}", stamped.at_us as f64 / 1e6, describe(&stamped.event));
-            text
-        })
+        let line = &self.lines[0];
+        let acts = line.caller.done.iter().map(|(at, act)| {
+            let at_us = at.saturating_duration_since(line.invited).as_micros() as u64;
+            (at_us, format!("        caller {act}"))
+        });
+        timeline::write(acts, self.trace())
     }
 }
 
@@ -576,10 +657,11 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
 }
 
 /// Reads back from a packet whose voice it carries.
-fn sent(at: Duration, datagram: &[u8]) -> Option<Sent> {
+fn sent(at: Duration, datagram: &[u8], to_caller: bool) -> Option<Sent> {
     let packet = RtpPacket::parse(datagram).ok()?;
     let mut samples = Vec::new();
-    media::Codec::Pcmu.decode(packet.payload, &mut samples);
+    let codec = if packet.payload_type == 8 { media::Codec::Pcma } else { media::Codec::Pcmu };
+    codec.decode(packet.payload, &mut samples);
     let loudest = samples.iter().copied().max().unwrap_or(0);
     let turn = (i32::from(loudest) - 1_500).div_euclid(1_000);
     Some(Sent {
@@ -588,10 +670,6 @@ fn sent(at: Duration, datagram: &[u8]) -> Option<Sent> {
         timestamp: packet.timestamp,
         voice: (turn >= 0).then_some(TurnId(turn as u32)),
         clip: (400..1_500).contains(&loudest),
+        to_caller,
     })
-}
-
-/// An event in one short line; voice activity and floor changes are left to the events themselves.
-fn describe(event: &Event) -> String {
-    serde_json::to_string(event).unwrap_or_else(|error| error.to_string())
 }

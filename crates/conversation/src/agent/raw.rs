@@ -266,7 +266,7 @@ fn fallbacks(raw: RawFallbacks) -> Fallbacks {
     let or = |text: Option<String>, default: &str| text.unwrap_or_else(|| default.to_owned());
     Fallbacks {
         not_heard: or(raw.not_heard, "Sorry, could you say that again?"),
-        trouble: or(raw.trouble, "One moment please, I am having some trouble here."),
+        trouble: or(raw.trouble, "Sorry, I am having some trouble here. Could you say that again?"),
         still_there: or(raw.still_there, "Are you still there?"),
         goodbye: or(raw.goodbye, "Thank you for calling. Goodbye."),
         examples: or(raw.examples, "Sorry, I still do not understand. Please ask me in other words."),

@@ -405,6 +405,33 @@ fn a_wake_always_has_something_to_do() {
 }
 
 #[test]
+fn a_noise_does_not_bring_the_no_input_prompt_forward() {
+    // Three frames take the free floor, nothing is understood, and the eight seconds begin anew.
+    let play = Play::new().agent_done().strip("380.3x11.").hears("").strip("300.");
+    assert_eq!(play.decisions(), ["paused"]);
+    assert_eq!(play.floor.holder(), Holder::Nobody);
+}
+
+#[test]
+fn an_agent_that_was_silenced_by_a_noise_is_told_to_speak_again() {
+    let play = Play::agent_speaks(Interruptible::Any).strip("10.9x11.").hears("").strip("60.");
+    let decisions = play.decisions();
+    assert_eq!(decisions[0], "barge-in from 200");
+    assert!(decisions.last().is_some_and(|last| last.starts_with("end words \"\"")), "{decisions:?}");
+}
+
+#[test]
+fn a_caller_who_is_excused_is_not_asked_whether_they_are_there() {
+    let mut play = Play::new();
+    for _ in 0..100 {
+        play = play.strip("20.");
+        play.floor.excuse(play.now);
+    }
+    assert_eq!(play.decisions(), [""; 0]);
+    assert_eq!(play.strip("401.").decisions(), ["no input 1"]);
+}
+
+#[test]
 fn a_hash_after_the_last_expected_digit_is_habit_and_not_a_barge_in() {
     let play = Play::new().expects(Expectation::Digits { count: Some(5) }).keys("12345#");
     assert_eq!(play.decisions(), ["end keys \"1 2 3 4 5\" at 400 key_count"]);

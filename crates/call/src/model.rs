@@ -1,0 +1,123 @@
+//! The language model's part of a turn: what it is asked, and what becomes of its words.
+//! Knows text. How a sentence becomes sound is in `speech`, what happens when the model fails in `rescue`.
+
+use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply};
+use conversation::TurnId;
+use std::time::{Duration, Instant};
+
+/// Times the model may be asked within one turn: a tool that leads to a tool that leads to a tool ends somewhere.
+const ROUNDS: u32 = 6;
+/// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
+const EARLY_AFTER: Duration = Duration::from_millis(80);
+
+impl Call {
+    pub(crate) fn ask(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(reply) = &mut self.reply else { return };
+        reply.rounds += 1;
+        reply.asked = true;
+        reply.answered = false;
+        reply.results = false;
+        reply.last_text = now;
+        let turn = reply.turn;
+        let request = self.context.request(&self.setup.agent, self.setup.today);
+        out.push(Output::Event(Event::Asked { turn }));
+        out.push(Output::Ask { turn, request });
+    }
+
+    pub(crate) fn handle_llm(&mut self, now: Instant, turn: TurnId, event: LlmEvent, out: &mut Vec<Output>) {
+        if self.current(turn).is_none_or(|reply| !reply.asked) {
+            return;
+        }
+        match event {
+            LlmEvent::Attempt { target, role } => {
+                out.push(Output::Event(Event::LlmAttempt { turn, target, role: role.to_owned() }));
+            }
+            LlmEvent::Delta(text) if text.is_empty() => {}
+            LlmEvent::Delta(text) => self.handle_delta(now, turn, &text, out),
+            LlmEvent::ToolCall(call) => self.start_tool(now, turn, call, out),
+            LlmEvent::Expect(expectation) => {
+                self.floor.expect(expectation);
+                out.push(Output::Event(Event::Expecting { expectation }));
+                out.push(Output::Expect(expectation));
+            }
+            LlmEvent::Done { input_tokens, output_tokens } => {
+                out.push(Output::Event(Event::ReplyDone { turn, input_tokens, output_tokens }));
+                self.end_text(now, out);
+            }
+            LlmEvent::Failed { reason } => self.fail_turn(now, "llm", reason, out),
+        }
+    }
+
+    fn handle_delta(&mut self, now: Instant, turn: TurnId, text: &str, out: &mut Vec<Output>) {
+        let Some(reply) = &mut self.reply else { return };
+        reply.last_text = now;
+        if !std::mem::replace(&mut reply.answered, true) && reply.sentences.is_empty() {
+            note_first_token(reply, now, out);
+            if let Some(marks) = reply.marks.as_mut().filter(|marks| marks.tool_from.is_some()) {
+                marks.tool_until = Some(now);
+            }
+        }
+        for sentence in reply.chunker.push(text) {
+            self.say(now, turn, sentence, out);
+        }
+    }
+
+    /// The model has nothing more to say for now: either tools are awaited, or the text is complete.
+    fn end_text(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(reply) = &mut self.reply else { return };
+        reply.asked = false;
+        let turn = reply.turn;
+        if let Some(rest) = reply.chunker.finish() {
+            self.say(now, turn, rest, out);
+        }
+        self.go_on(now, out);
+    }
+
+    /// The model is silent. Once no tool runs any more, it hears of their results, or that was all.
+    pub(crate) fn go_on(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(reply) = self.reply.as_ref().filter(|reply| !reply.asked && reply.tools.is_empty()) else {
+            return;
+        };
+        if reply.then.is_none() && reply.results {
+            return self.ask_again(now, out);
+        }
+        if reply.sentences.is_empty() {
+            let farewell = reply.then.is_some();
+            if !farewell {
+                return self.fail_turn(now, "llm", "the reply was empty".into(), out);
+            }
+            let clip = self.setup.clips.goodbye.clone();
+            self.say_clip(now, &clip, out);
+        }
+        self.close_text(out);
+    }
+
+    fn ask_again(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let rounds = self.reply.as_ref().map_or(0, |reply| reply.rounds);
+        if rounds >= ROUNDS {
+            return self.fail_turn(now, "llm", format!("still calling tools after {ROUNDS} rounds"), out);
+        }
+        self.ask(now, out);
+    }
+
+    /// A model that writes slowly: the caller waits for a sound, not for a full stop.
+    pub(crate) fn say_early(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(reply) = self.reply.as_mut().filter(|reply| reply.asked && reply.answered) else { return };
+        let first_token = reply.marks.and_then(|marks| marks.tool_until.or(marks.first_token));
+        let slow = first_token.is_some_and(|at| now >= at + EARLY_AFTER);
+        if !slow || !reply.sentences.is_empty() {
+            return;
+        }
+        let turn = reply.turn;
+        if let Some(piece) = reply.chunker.early() {
+            self.say(now, turn, piece, out);
+        }
+    }
+}
+
+pub(crate) fn note_first_token(reply: &mut Reply, now: Instant, out: &mut Vec<Output>) {
+    if let Some(marks) = reply.marks.as_mut().filter(|marks| marks.first_token.is_none()) {
+        marks.first_token = Some(now);
+        out.push(Output::Event(Event::FirstToken { turn: reply.turn }));
+    }
+}

@@ -1,0 +1,193 @@
+//! A reply on its way to the caller's ear: sentences to text-to-speech, audio to the playout, and how much was heard.
+//! Knows sentences and segments. Knows nothing of models.
+
+use crate::{Event, Output, TtsEvent, config::Clip, machine::Call, reply::Reply};
+use conversation::{HeardSentence, TurnId};
+use media::{Playout, SegmentId};
+use std::time::Instant;
+
+impl Call {
+    /// A sentence of the reply: to text-to-speech as soon as it is its turn.
+    pub(crate) fn say(&mut self, now: Instant, turn: TurnId, text: String, out: &mut Vec<Output>) {
+        let Some(reply) = &mut self.reply else { return };
+        if let Some(marks) = &mut reply.marks {
+            marks.first_sentence.get_or_insert(now);
+        }
+        self.context.assistant_sentence(turn, reply.sentences.len() as u32, text.clone());
+        let index = reply.add(text, false);
+        reply.waiting.push_back(index);
+        reply.last_audio =
+            if reply.sentences.iter().filter(|s| !s.done).count() == 1 { now } else { reply.last_audio };
+        self.speak_waiting(out);
+    }
+
+    fn speak_waiting(&mut self, out: &mut Vec<Output>) {
+        let Some(reply) = &mut self.reply else { return };
+        let turn = reply.turn;
+        while let Some(index) = reply.next_to_speak() {
+            let (sentence, text) = (index as u32, reply.sentences[index].text.clone());
+            out.push(Output::Event(Event::Sentence { turn, sentence, text: text.clone() }));
+            out.push(Output::Speak { turn, sentence, text });
+        }
+        if reply.text_done && reply.waiting.is_empty() && !std::mem::replace(&mut reply.finished, true) {
+            out.push(Output::FinishSpeech { turn });
+        }
+    }
+
+    /// A prepared sentence: its audio goes straight to the playout. One that could not be rendered is spoken instead.
+    pub(crate) fn say_clip(&mut self, now: Instant, clip: &Clip, out: &mut Vec<Output>) {
+        let (Some(reply), Some(leg)) = (&mut self.reply, &mut self.leg) else { return };
+        let turn = reply.turn;
+        if clip.samples.is_empty() {
+            return self.say(now, turn, clip.text.clone(), out);
+        }
+        self.context.assistant_sentence(turn, reply.sentences.len() as u32, clip.text.clone());
+        let index = reply.add(clip.text.clone(), true);
+        if let Some(marks) = &mut reply.marks {
+            marks.first_sentence.get_or_insert(now);
+            marks.first_audio.get_or_insert(now);
+        }
+        out.push(Output::Event(Event::Sentence { turn, sentence: index as u32, text: clip.text.clone() }));
+        let segment = segment(turn, index as u32);
+        leg.playout.push(segment, &clip.samples);
+        leg.playout.finish(segment);
+    }
+
+    pub(crate) fn close_text(&mut self, out: &mut Vec<Output>) {
+        if let Some(reply) = &mut self.reply {
+            reply.text_done = true;
+        }
+        self.speak_waiting(out);
+    }
+
+    pub(crate) fn handle_tts(&mut self, now: Instant, turn: TurnId, event: TtsEvent, out: &mut Vec<Output>) {
+        let Some(reply) = self.current(turn) else { return };
+        match event {
+            TtsEvent::Audio { sentence, samples } => {
+                if !reply.awaits(sentence) || samples.is_empty() {
+                    return;
+                }
+                reply.last_audio = now;
+                if let Some(marks) = reply.marks.as_mut().filter(|marks| marks.first_audio.is_none()) {
+                    marks.first_audio = Some(now);
+                }
+                if sentence == 0
+                    && self.leg.as_ref().is_some_and(|leg| leg.playout.progress(segment(turn, 0)).is_none())
+                {
+                    out.push(Output::Event(Event::FirstAudio { turn }));
+                }
+                if let Some(leg) = &mut self.leg {
+                    leg.playout.push(segment(turn, sentence), &samples);
+                }
+            }
+            TtsEvent::SentenceDone { sentence } => {
+                if !reply.awaits(sentence) {
+                    return;
+                }
+                reply.sentences[sentence as usize].done = true;
+                reply.last_audio = now;
+                if let Some(leg) = &mut self.leg {
+                    leg.playout.finish(segment(turn, sentence));
+                }
+                self.speak_waiting(out);
+            }
+            TtsEvent::Failed { sentence, reason } if reply.awaits(sentence) => {
+                self.fail_turn(now, "tts", reason, out);
+            }
+            TtsEvent::Failed { .. } => {}
+        }
+    }
+
+    pub(crate) fn note_first_packet(
+        &mut self,
+        now: Instant,
+        played: Option<SegmentId>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(reply) = &mut self.reply else { return };
+        let own = played.is_some_and(|played| played.0 >> 32 == u64::from(reply.turn.0));
+        if !own || std::mem::replace(&mut reply.first_packet, true) {
+            return;
+        }
+        let turn = reply.turn;
+        out.push(Output::Event(Event::FirstPacket { turn }));
+        if let Some(marks) = &reply.marks {
+            let latency = marks.partition(now, &self.config.budgets);
+            out.push(Output::Event(Event::Latency { turn, latency }));
+        }
+    }
+
+    /// Once everything has been said and has left, the floor is free.
+    pub(crate) fn finish_reply(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let done = self.reply.as_ref().is_some_and(Reply::audio_done);
+        if !done || self.leg.as_ref().is_some_and(|leg| !leg.playout.is_empty()) {
+            return;
+        }
+        let Some(reply) = self.reply.take() else { return };
+        self.report_heard(&reply);
+        if reply.failed {
+            return self.rescue(now, &reply, out);
+        }
+        if !reply.first_packet && reply.then.is_none() {
+            // Text-to-speech said that it was done, and there was no sound.
+            let (turn, stage) = (reply.turn, "tts".to_owned());
+            out.push(Output::Event(Event::Fallback { turn, stage, reason: "no sound".into() }));
+            return self.rescue(now, &reply, out);
+        }
+        self.floor.agent_done(now);
+        out.push(Output::Event(Event::AgentDone { turn: reply.turn }));
+        if let Some(cause) = reply.then {
+            self.end(cause, out);
+        }
+    }
+
+    /// Silences the agent at once. What the caller heard stays in the context; started tools go on. Returns what was
+    /// heard of the reply and what was not.
+    pub(crate) fn cut_reply(&mut self, out: &mut Vec<Output>) -> (String, String) {
+        let Some(mut reply) = self.reply.take() else { return Default::default() };
+        if let Some(leg) = &mut self.leg {
+            leg.playout.flush();
+        }
+        out.push(Output::Cancel { turn: reply.turn });
+        self.tools_left.append(&mut reply.tools);
+        if let Some(rest) = reply.chunker.finish() {
+            let index = reply.add(rest, false);
+            self.context.assistant_sentence(reply.turn, index as u32, reply.sentences[index].text.clone());
+        }
+        self.report_heard(&reply);
+        if !reply.audio_done() {
+            self.context.interrupted(reply.turn);
+        }
+        self.context.heard_and_unsaid(reply.turn)
+    }
+
+    /// Tells the context how much of a reply has left.
+    fn report_heard(&mut self, reply: &Reply) {
+        let Some(leg) = &self.leg else { return };
+        let heard: Vec<HeardSentence> =
+            (0..reply.sentences.len()).map(|index| heard_sentence(reply, index, &leg.playout)).collect();
+        self.context.heard(reply.turn, &heard);
+    }
+}
+
+/// Playout segments are sentences of turns.
+pub(crate) const fn segment(turn: TurnId, sentence: u32) -> SegmentId {
+    SegmentId(((turn.0 as u64) << 32) | sentence as u64)
+}
+
+/// How much of a sentence left the sender. One that text-to-speech had not finished is measured against the length it
+/// would have had.
+fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSentence {
+    let done = reply.sentences[index].done;
+    let fraction = match playout.progress(segment(reply.turn, index as u32)) {
+        Some(progress) => {
+            let expected = (reply.expected(index).as_millis() * 8) as usize;
+            let whole = if done { progress.known } else { progress.known.max(expected) };
+            progress.played as f32 / whole.max(1) as f32
+        }
+        // Forgotten by now: it has left completely. Never begun: nothing of it was heard.
+        None if done => 1.0,
+        None => 0.0,
+    };
+    HeardSentence { index: index as u32, fraction }
+}

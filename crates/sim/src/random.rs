@@ -1,0 +1,128 @@
+//! Calls that nobody thought of: a script, replies, a network and faults drawn from a seed.
+//! Knows scenarios. What must hold for all of them is in `tests/promises.rs`.
+
+use crate::{
+    Act, Fault, Link, Noise, Planned, Said, Scenario, Timings, ToolStep, link::Draw as _, scenario::Dialling,
+};
+use conversation::Expectation;
+use media::tone::Chance;
+use std::time::Duration;
+
+const UTTERANCES: &[&str] = &[
+    "when are you open",
+    "never mind",
+    "i would like to",
+    "book a table please",
+    "yes",
+    "what was that again",
+    "my number is",
+    "",
+];
+const REPLIES: &[&str] = &[
+    "We open at nine. We close at five.",
+    "All right.",
+    "Certainly, one moment please. I will see what I can do for you.",
+    "What is your number?",
+    "Hm.",
+    "First this. Then that. Then something else. And one more. And another one. That was all of it.",
+];
+const FAULTS: &[Fault] = &[
+    Fault::LlmHangs,
+    Fault::LlmStops,
+    Fault::LlmFails,
+    Fault::TtsHangs,
+    Fault::TtsFails,
+    Fault::TtsStops,
+    Fault::TtsMute,
+    Fault::SttNoFinal,
+    Fault::SttFails,
+    Fault::ToolHangs,
+];
+
+/// So many milliseconds, from `least` to `most`.
+fn between(chance: &mut Chance, least: u64, most: u64) -> u64 {
+    least + chance.below(most - least + 1)
+}
+
+fn ms(chance: &mut Chance, least: u64, most: u64) -> Duration {
+    Duration::from_millis(between(chance, least, most))
+}
+
+fn one_of<T: Copy>(chance: &mut Chance, all: &[T]) -> T {
+    all[chance.below(all.len() as u64) as usize]
+}
+
+impl Scenario {
+    /// A call that the seed makes up. Every third one has providers that fail for some time.
+    pub fn random(seed: u64) -> Self {
+        let mut chance = Chance::new(seed ^ 0x5ce0_a710);
+        let chance = &mut chance;
+        let caller = script(chance);
+        let end = caller.last().map_or(Duration::ZERO, |last| last.at);
+        let faulty = seed.is_multiple_of(3);
+        Self {
+            length: end + Duration::from_secs(150),
+            link: Link {
+                latency: ms(chance, 5, 100),
+                jitter: ms(chance, 0, 60),
+                loss_percent: chance.below(10),
+                duplicate_percent: chance.below(5),
+            },
+            wake_late: ms(chance, 0, 35),
+            replies: (0..8).map(|_| said(chance)).collect(),
+            timings: Timings {
+                stt_final: ms(chance, 20, 300),
+                llm_first_token: ms(chance, 50, 400),
+                llm_per_token: ms(chance, 5, 30),
+                tts_first_audio: ms(chance, 50, 300),
+            },
+            faults: if faulty { vec![one_of(chance, FAULTS)] } else { Vec::new() },
+            faulty: (ms(chance, 0, 8_000), ms(chance, 2_000, 30_000)),
+            dialling: if chance.percent(15) { Dialling::LateOffer } else { Dialling::Usual },
+            stranger: chance.percent(30),
+            clips: !chance.percent(10),
+            caller,
+            cap: 1,
+        }
+    }
+}
+
+fn said(chance: &mut Chance) -> Said {
+    let mut said = Said::text(one_of(chance, REPLIES));
+    if chance.percent(25) {
+        let result = Ok("{\"open\":9}");
+        said.tools.push(ToolStep { name: "look_up", takes: Duration::from_millis(200), result });
+    }
+    if chance.percent(5) {
+        said.tools.push(ToolStep { name: "end_call", takes: Duration::ZERO, result: Ok("{}") });
+    }
+    if chance.percent(30) {
+        said.expect = Some(Expectation::Digits { count: Some(4) });
+    }
+    said
+}
+
+/// Some acts one after the other, and at last the caller hangs up.
+fn script(chance: &mut Chance) -> Vec<Planned> {
+    let mut acts = Vec::new();
+    let mut at = between(chance, 200, 3_000);
+    for _ in 0..between(chance, 2, 7) {
+        let length = ms(chance, 400, 2_000);
+        let act = match chance.below(10) {
+            0..=4 => Act::Say(one_of(chance, UTTERANCES), length),
+            5 => Act::Noise(Noise::Cough, ms(chance, 40, 400)),
+            6 | 7 => Act::Press(one_of(chance, &['1', '5', '0', '#', '*'])),
+            8 => Act::Hold(true),
+            _ => Act::OtherCodec,
+        };
+        let holds = matches!(act, Act::Hold(true));
+        acts.push(Planned::at(at, act));
+        at += length.as_millis() as u64 + between(chance, 200, 5_000);
+        if holds {
+            acts.push(Planned::at(at, Act::Hold(false)));
+            at += between(chance, 800, 3_000);
+        }
+    }
+    acts.push(Planned::at(at, Act::HangUp));
+    acts
+}

@@ -1,0 +1,877 @@
+//! Taking turns on the phone, as timelines of whole calls: what a caller experiences when everything works.
+//! The best documentation of the product's behaviour. What happens when something fails is in `faults.rs`.
+
+#[path = "simulation/golden.rs"]
+mod golden;
+mod simulation;
+
+use conversation::{Expectation, Message};
+use golden::{check, hanging_up, ms, world};
+use sim::{Act, Dialling, Noise, Planned, Said, Scenario, ToolStep, World, say};
+use simulation::agent;
+use std::time::Instant;
+
+/// What the model says, one for each question.
+fn replies(said: Vec<Said>) -> Scenario {
+    Scenario { replies: said, ..hanging_up(12_000) }
+}
+
+const fn tool(name: &'static str, takes: u64) -> ToolStep {
+    ToolStep { name, takes: ms(takes), result: Ok("{\"open\":9}") }
+}
+
+#[test]
+fn one_question_gets_one_answer() {
+    check(
+        world(hanging_up(8_000)),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        6.700 turn 1 done
+        8.030         caller hangs up
+        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
+        8.060 ended: caller_hung_up
+    "#,
+    );
+}
+
+#[test]
+fn a_caller_who_speaks_over_the_answer_silences_it() {
+    let mut scenario = Scenario::barge_in();
+    scenario.caller.push(Planned::at(10_000, Act::HangUp));
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.668 turn 1 sentence 0: "We open at nine in the morning."
+        4.818 turn 1 first audio
+        4.820 turn 1 is heard
+        4.820 gap 1080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 158 + tts_first_audio 150 + pacing 2
+        4.930 turn 1 text complete
+        4.930 turn 1 sentence 1: "We close at five in the afternoon, every day."
+        6.030         caller says "never mind" (900 ms)
+        6.240 turn 1 barge-in (speaking, after 140 ms): heard "We open at nine in the", unsaid "morning. We close at five in the afternoon, every day."
+        7.280 understood "never mind"
+        7.410 turn 2 ended: "never mind" (pause, waited 450 ms)
+        7.410 turn 2 asked
+        7.710 turn 2 first token
+        7.763 turn 2 text complete
+        7.763 turn 2 sentence 0: "All right."
+        7.913 turn 2 first audio
+        7.920 turn 2 is heard
+        7.920 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 53 + tts_first_audio 150 + pacing 7
+        8.500 turn 2 done
+        10.030         caller hangs up
+        10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
+        10.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn a_caller_who_speaks_into_the_greeting_is_heard() {
+    check(
+        world(Scenario {
+            length: ms(12_000),
+            caller: vec![say(300, "when are you open", 1_200), Planned::at(7_000, Act::HangUp)],
+            ..hanging_up(7_000)
+        }),
+        r#"
+        0.000 call in slot 0, PCMU
+        0.000 answered
+        0.060 acknowledged
+        0.060 turn 0 sentence 0: "Hello, how can I help?"
+        0.060 turn 0 is heard
+        0.330         caller says "when are you open" (1200 ms)
+        0.540 turn 0 barge-in (greeting, after 140 ms): heard "Hello, how", unsaid "can I help?"
+        1.880 understood "when are you open"
+        2.010 turn 1 ended: "when are you open" (pause, waited 450 ms)
+        2.010 turn 1 asked
+        2.310 turn 1 first token
+        2.389 turn 1 sentence 0: "We open at nine."
+        2.521 turn 1 text complete
+        2.521 turn 1 sentence 1: "We close at five."
+        2.539 turn 1 first audio
+        2.540 turn 1 is heard
+        2.540 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.500 turn 1 done
+        7.030         caller hangs up
+        7.060 packets: 349 received, 0 lost, 0 foreign, 352 sent
+        7.060 ended: caller_hung_up
+    "#,
+    );
+}
+
+#[test]
+fn a_caller_may_cut_in_while_the_model_still_writes() {
+    let mut scenario = Scenario::slow_model();
+    scenario.caller.push(Planned::at(10_000, Act::HangUp));
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        6.030         caller says "never mind" (900 ms)
+        6.240 turn 1 barge-in (streaming, after 140 ms): heard "", unsaid "We open at nine in"
+        7.280 understood "never mind"
+        7.410 turn 2 ended: "never mind" (pause, waited 450 ms)
+        7.410 turn 2 asked
+        7.710 turn 2 first token
+        8.562 turn 2 text complete
+        8.562 turn 2 sentence 0: "All right."
+        8.712 turn 2 first audio
+        8.720 turn 2 is heard
+        8.720 gap 1780 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 852 + tts_first_audio 150 + pacing 8
+        9.300 turn 2 done
+        10.030         caller hangs up
+        10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
+        10.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
+    let mut scenario = Scenario::slow_voice();
+    scenario.caller[1] = say(5_000, "never mind", 900);
+    scenario.caller.push(Planned::at(12_000, Act::HangUp));
+    scenario.length = ms(20_000);
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.668 turn 1 sentence 0: "We open at nine in the morning."
+        4.930 turn 1 text complete
+        4.930 turn 1 sentence 1: "We close at five in the afternoon, every day."
+        5.030         caller says "never mind" (900 ms)
+        5.240 turn 1 barge-in (speaking, after 140 ms): heard "", unsaid "We open at nine in the morning. We close at five in the afternoon, every day."
+        6.280 understood "never mind"
+        6.411 turn 2 ended: "never mind" (pause, waited 450 ms)
+        6.411 turn 2 asked
+        6.711 turn 2 first token
+        6.761 turn 2 text complete
+        6.761 turn 2 sentence 0: "All right."
+        8.061 turn 2 first audio
+        8.080 turn 2 is heard
+        8.080 gap 2140 ms = jitter 20 + end_of_turn 451 + llm_first_token 300 + first_sentence 50 + tts_first_audio 1300 + pacing 19
+        8.660 turn 2 done
+        12.030         caller hangs up
+        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
+        12.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn a_caller_may_cut_in_while_a_tool_runs_and_its_result_is_kept() {
+    let mut scenario = Scenario::over_a_tool();
+    scenario.caller.push(Planned::at(11_000, Act::HangUp));
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.510 turn 1 tool look_up
+        4.510 turn 1 text complete
+        5.230         caller says "are you there" (900 ms)
+        5.440 turn 1 barge-in (tool, after 140 ms): heard "", unsaid ""
+        6.480 understood "are you there"
+        6.610 turn 2 ended: "are you there" (pause, waited 450 ms)
+        6.610 turn 2 asked
+        6.910 turn 2 first token
+        7.010 turn 1 tool look_up answered after 2500 ms
+        7.067 turn 2 sentence 0: "We open at nine in the morning."
+        7.217 turn 2 first audio
+        7.220 turn 2 is heard
+        7.220 gap 1080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 157 + tts_first_audio 150 + pacing 3
+        7.334 turn 2 text complete
+        7.334 turn 2 sentence 1: "We close at five in the afternoon, every day."
+        11.030         caller hangs up
+        11.060 packets: 549 received, 0 lost, 0 foreign, 552 sent
+        11.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn a_cough_is_not_a_barge_in() {
+    let mut scenario = hanging_up(9_000);
+    scenario.caller.insert(1, Planned::at(5_200, Act::Noise(Noise::Cough, ms(120))));
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        5.230         caller coughs (120 ms)
+        6.700 turn 1 done
+        9.030         caller hangs up
+        9.060 packets: 449 received, 0 lost, 0 foreign, 452 sent
+        9.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn speech_that_nobody_understands_does_not_leave_the_agent_mute() {
+    let mut scenario = hanging_up(12_000);
+    scenario.caller.insert(1, say(5_200, "", 300));
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        5.230         caller says "" (300 ms)
+        5.440 turn 1 barge-in (speaking, after 140 ms): heard "We open at", unsaid "nine. We close at five."
+        5.880 understood ""
+        6.010 turn 2 ended: "" (unintelligible, waited 450 ms)
+        6.010 turn 2 sentence 0: "Sorry, could you say that again?"
+        6.020 turn 2 is heard
+        6.020 gap 480 ms = jitter 20 + end_of_turn 450 + pacing 10
+        7.920 turn 2 done
+        12.030         caller hangs up
+        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
+        12.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn a_pause_within_an_utterance_is_not_its_end() {
+    let mut scenario = hanging_up(12_000);
+    scenario.caller.splice(0..1, [say(2_500, "my name is", 800), say(3_900, "Miller", 600)]);
+    check(
+        world(scenario),
+        r#"
+        0.000 call in slot 0, PCMU
+        0.000 answered
+        0.060 acknowledged
+        0.060 turn 0 sentence 0: "Hello, how can I help?"
+        0.060 turn 0 is heard
+        1.040 turn 0 done
+        2.530         caller says "my name is" (800 ms)
+        3.680 understood "my name is"
+        3.930         caller says "Miller" (600 ms)
+        4.880 understood "Miller"
+        5.010 turn 1 ended: "my name is Miller" (pause, waited 450 ms)
+        5.010 turn 1 asked
+        5.310 turn 1 first token
+        5.389 turn 1 sentence 0: "We open at nine."
+        5.520 turn 1 text complete
+        5.520 turn 1 sentence 1: "We close at five."
+        5.539 turn 1 first audio
+        5.540 turn 1 is heard
+        5.540 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        7.500 turn 1 done
+        12.030         caller hangs up
+        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
+        12.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn keys_answer_a_question_and_stay_secret() {
+    let asks = Said { expect: Some(Expectation::Digits { count: Some(4) }), ..Said::text("Your number?") };
+    let mut scenario = replies(vec![asks, Said::text("Thank you.")]);
+    let keys = (0..4).map(|n| Planned::at(5_500 + 300 * n, Act::Press(['4', '2', '7', '1'][n as usize])));
+    scenario.caller.splice(1..1, keys);
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.562 expects Digits { count: Some(4) }
+        4.562 turn 1 text complete
+        4.562 turn 1 sentence 0: "Your number?"
+        4.712 turn 1 first audio
+        4.720 turn 1 is heard
+        4.720 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 8
+        5.420 turn 1 done
+        5.530         caller presses 4
+        5.560 key
+        5.830         caller presses 2
+        5.860 key
+        6.130         caller presses 7
+        6.160 key
+        6.430         caller presses 1
+        6.460 key
+        6.460 turn 2 ended: "* * * *" (key_count, waited 0 ms)
+        6.460 turn 2 asked
+        6.760 turn 2 first token
+        6.814 turn 2 text complete
+        6.814 turn 2 sentence 0: "Thank you."
+        6.964 turn 2 first audio
+        6.980 turn 2 is heard
+        6.980 gap 520 ms = llm_first_token 300 + first_sentence 54 + tts_first_audio 150 + pacing 16
+        7.560 turn 2 done
+        12.030         caller hangs up
+        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
+        12.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn silence_is_asked_about_twice_and_then_ended() {
+    check(
+        world(Scenario { caller: Vec::new(), length: ms(90_000), ..Scenario::one_turn() }),
+        r#"
+        0.000 call in slot 0, PCMU
+        0.000 answered
+        0.060 acknowledged
+        0.060 turn 0 sentence 0: "Hello, how can I help?"
+        0.060 turn 0 is heard
+        1.040 turn 0 done
+        9.040 no input 1
+        9.040 turn 1 sentence 0: "Are you still there?"
+        9.040 turn 1 is heard
+        10.220 turn 1 done
+        18.220 no input 2
+        18.220 turn 2 sentence 0: "Are you still there?"
+        18.220 turn 2 is heard
+        19.400 turn 2 done
+        27.400 no input 3
+        27.400 turn 3 sentence 0: "Thank you for calling. Goodbye."
+        27.400 turn 3 is heard
+        29.240 turn 3 done
+        29.240 packets: 1459 received, 0 lost, 0 foreign, 1462 sent
+        29.240 ended: no_input
+    "#,
+    );
+}
+
+#[test]
+fn the_agent_says_goodbye_and_hangs_up() {
+    let bye = Said { tools: vec![tool("end_call", 0)], ..Said::text("Goodbye then.") };
+    check(
+        world(replies(vec![bye])),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.562 turn 1 sentence 0: "Goodbye then."
+        4.562 turn 1 tool end_call
+        4.562 turn 1 tool end_call answered after 0 ms
+        4.562 turn 1 text complete
+        4.712 turn 1 first audio
+        4.720 turn 1 is heard
+        4.720 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 8
+        5.480 turn 1 done
+        5.480 packets: 271 received, 0 lost, 0 foreign, 274 sent
+        5.480 ended: agent_ended
+        "#,
+    );
+}
+
+#[test]
+fn an_agent_that_ends_the_call_without_a_word_says_the_prepared_one() {
+    let bye = Said { tools: vec![tool("end_call", 0)], ..Said::default() };
+    check(
+        world(replies(vec![bye])),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.510 turn 1 tool end_call
+        4.510 turn 1 tool end_call answered after 0 ms
+        4.510 turn 1 text complete
+        4.510 turn 1 sentence 0: "Thank you for calling. Goodbye."
+        4.520 turn 1 is heard
+        4.520 gap 780 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + pacing 10
+        6.360 turn 1 done
+        6.360 packets: 315 received, 0 lost, 0 foreign, 318 sent
+        6.360 ended: agent_ended
+        "#,
+    );
+}
+
+#[test]
+fn a_caller_may_take_back_the_goodbye() {
+    let bye =
+        Said { tools: vec![tool("end_call", 0)], ..Said::text("It was nice talking to you. Goodbye then.") };
+    let mut scenario = replies(vec![bye, Said::text("We are open until five.")]);
+    scenario.caller.insert(1, say(5_300, "wait until when", 900));
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.641 turn 1 sentence 0: "It was nice talking to you."
+        4.720 turn 1 sentence 1: "Goodbye then."
+        4.720 turn 1 tool end_call
+        4.720 turn 1 tool end_call answered after 0 ms
+        4.720 turn 1 text complete
+        4.791 turn 1 first audio
+        4.800 turn 1 is heard
+        4.800 gap 1060 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 131 + tts_first_audio 150 + pacing 9
+        5.330         caller says "wait until when" (900 ms)
+        5.540 turn 1 barge-in (speaking, after 140 ms): heard "It was nice", unsaid "talking to you. Goodbye then."
+        6.580 understood "wait until when"
+        6.710 turn 2 ended: "wait until when" (pause, waited 450 ms)
+        6.710 turn 2 asked
+        7.010 turn 2 first token
+        7.143 turn 2 text complete
+        7.143 turn 2 sentence 0: "We are open until five."
+        7.293 turn 2 first audio
+        7.300 turn 2 is heard
+        7.300 gap 1060 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 133 + tts_first_audio 150 + pacing 7
+        8.660 turn 2 done
+        12.030         caller hangs up
+        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
+        12.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn a_call_ends_after_its_last_tool_even_if_that_comes_after_the_goodbye() {
+    let bye =
+        Said { tools: vec![tool("look_up", 900), tool("end_call", 0)], ..Said::text("Noted. Goodbye.") };
+    check(
+        world(replies(vec![bye])),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.510 turn 1 sentence 0: "Noted."
+        4.562 turn 1 sentence 1: "Goodbye."
+        4.562 turn 1 tool look_up
+        4.562 turn 1 tool end_call
+        4.562 turn 1 tool end_call answered after 0 ms
+        4.562 turn 1 text complete
+        4.660 turn 1 first audio
+        4.660 turn 1 is heard
+        4.660 gap 920 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + tts_first_audio 150
+        5.462 turn 1 tool look_up answered after 900 ms
+        5.480 turn 1 done
+        5.480 packets: 271 received, 0 lost, 0 foreign, 274 sent
+        5.480 ended: agent_ended
+        "#,
+    );
+}
+
+#[test]
+fn a_caller_may_hang_up_while_the_agent_speaks() {
+    check(
+        world(hanging_up(5_300)),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        5.330         caller hangs up
+        5.360 packets: 264 received, 0 lost, 0 foreign, 267 sent
+        5.360 ended: caller_hung_up
+    "#,
+    );
+}
+
+#[test]
+fn a_caller_may_give_up_while_it_rings() {
+    check(
+        world(Scenario { dialling: Dialling::Impatient(ms(2_000)), ..hanging_up(8_000) })
+            .configure(|call| call.ring_for = ms(5_000)),
+        r#"
+        0.000 call in slot 0, PCMU
+        1.970         caller gives up
+        2.000 packets: 0 received, 0 lost, 0 foreign, 0 sent
+        2.000 ended: caller_cancelled, 487
+    "#,
+    );
+}
+
+#[test]
+fn it_rings_as_long_as_configured() {
+    check(
+        world(hanging_up(5_800)).configure(|call| call.ring_for = ms(1_000)),
+        r#"
+        0.000 call in slot 0, PCMU
+        1.000 answered
+        1.060 acknowledged
+        1.060 turn 0 sentence 0: "Hello, how can I help?"
+        1.060 turn 0 is heard
+        2.040 turn 0 done
+        3.530         caller says "when are you open" (1200 ms)
+        5.080 understood "when are you open"
+        5.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
+        5.210 turn 1 asked
+        5.510 turn 1 first token
+        5.589 turn 1 sentence 0: "We open at nine."
+        5.720 turn 1 text complete
+        5.720 turn 1 sentence 1: "We close at five."
+        5.739 turn 1 first audio
+        5.740 turn 1 is heard
+        5.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        6.830         caller hangs up
+        6.860 packets: 289 received, 0 lost, 0 foreign, 292 sent
+        6.860 ended: caller_hung_up
+    "#,
+    );
+}
+
+#[test]
+fn on_hold_nothing_is_said_heard_or_asked() {
+    let mut scenario = hanging_up(28_000);
+    let hold = [
+        Planned::at(5_200, Act::Hold(true)),
+        say(8_000, "hold music", 4_000),
+        Planned::at(20_000, Act::Hold(false)),
+        say(23_000, "are you there", 900),
+    ];
+    scenario.caller.splice(1..1, hold);
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        5.230         caller puts us on hold
+        5.260 hold begins
+        8.030         caller says "hold music" (4000 ms)
+        20.030         caller takes us back
+        20.060 hold ends
+        21.500 turn 1 done
+        23.030         caller says "are you there" (900 ms)
+        24.280 understood "are you there"
+        24.410 turn 2 ended: "are you there" (pause, waited 450 ms)
+        24.410 turn 2 asked
+        24.710 turn 2 first token
+        24.789 turn 2 sentence 0: "We open at nine."
+        24.922 turn 2 text complete
+        24.922 turn 2 sentence 1: "We close at five."
+        24.939 turn 2 first audio
+        24.940 turn 2 is heard
+        24.940 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        26.900 turn 2 done
+        28.030         caller hangs up
+        28.060 packets: 1399 received, 0 lost, 0 foreign, 662 sent
+        28.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn a_question_just_before_the_hold_is_answered_after_it() {
+    let mut scenario = hanging_up(24_000);
+    scenario
+        .caller
+        .splice(1..1, [Planned::at(3_800, Act::Hold(true)), Planned::at(20_000, Act::Hold(false))]);
+    check(
+        world(scenario),
+        r#"
+        0.000 call in slot 0, PCMU
+        0.000 answered
+        0.060 acknowledged
+        0.060 turn 0 sentence 0: "Hello, how can I help?"
+        0.060 turn 0 is heard
+        1.040 turn 0 done
+        2.530         caller says "when are you open" (1200 ms)
+        3.830         caller puts us on hold
+        3.860 hold begins
+        4.080 understood "when are you open"
+        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
+        4.210 turn 1 asked
+        4.590 turn 1 sentence 0: "We open at nine."
+        4.721 turn 1 text complete
+        4.721 turn 1 sentence 1: "We close at five."
+        4.740 turn 1 first audio
+        20.030         caller takes us back
+        20.060 hold ends
+        20.060 turn 1 is heard
+        22.020 turn 1 done
+        24.030         caller hangs up
+        24.060 packets: 1199 received, 0 lost, 0 foreign, 392 sent
+        24.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn a_goodbye_to_a_caller_who_does_not_listen_still_ends() {
+    let mut scenario = hanging_up(60_000);
+    scenario.caller.insert(1, Planned::at(6_100, Act::Hold(true)));
+    check(
+        world(scenario).drain_at(ms(6_000)),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        5.970 turn 2 sentence 0: "Thank you for calling. Goodbye."
+        5.980 turn 2 is heard
+        6.130         caller puts us on hold
+        6.160 hold begins
+        6.160 packets: 305 received, 0 lost, 0 foreign, 307 sent
+        6.160 ended: server_stopping
+        "#,
+    );
+}
+
+#[test]
+fn a_late_offer_is_answered_in_the_ack() {
+    check(
+        world(Scenario { dialling: Dialling::LateOffer, ..hanging_up(7_000) }),
+        r#"
+        0.000 call in slot 0
+        0.000 answered
+        0.060 acknowledged
+        0.060 turn 0 sentence 0: "Hello, how can I help?"
+        0.060 turn 0 is heard
+        1.040 turn 0 done
+        2.530         caller says "when are you open" (1200 ms)
+        4.080 understood "when are you open"
+        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
+        4.210 turn 1 asked
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        6.700 turn 1 done
+        7.030         caller hangs up
+        7.060 packets: 349 received, 0 lost, 0 foreign, 350 sent
+        7.060 ended: caller_hung_up
+    "#,
+    );
+}
+
+#[test]
+fn a_caller_may_change_the_codec() {
+    let mut scenario = hanging_up(12_000);
+    scenario.caller.splice(1..1, [Planned::at(5_000, Act::OtherCodec), say(8_000, "and on sunday", 900)]);
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        5.030         caller changes the codec
+        6.700 turn 1 done
+        8.030         caller says "and on sunday" (900 ms)
+        9.280 understood "and on sunday"
+        9.410 turn 2 ended: "and on sunday" (pause, waited 450 ms)
+        9.410 turn 2 asked
+        9.710 turn 2 first token
+        9.791 turn 2 sentence 0: "We open at nine."
+        9.921 turn 2 text complete
+        9.921 turn 2 sentence 1: "We close at five."
+        9.941 turn 2 first audio
+        9.960 turn 2 is heard
+        9.960 gap 1020 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 81 + tts_first_audio 150 + pacing 19
+        11.920 turn 2 done
+        12.030         caller hangs up
+        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
+        12.060 ended: caller_hung_up
+        "#,
+    );
+}
+
+#[test]
+fn a_stopping_server_says_goodbye() {
+    check(
+        world(hanging_up(25_000)).drain_at(ms(5_500)),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        5.470 turn 2 sentence 0: "Thank you for calling. Goodbye."
+        5.480 turn 2 is heard
+        7.320 turn 2 done
+        7.320 packets: 363 received, 0 lost, 0 foreign, 366 sent
+        7.320 ended: server_stopping
+    "#,
+    );
+}
+
+#[test]
+fn a_stopping_server_refuses_a_call_that_rings() {
+    check(
+        world(hanging_up(8_000)).configure(|call| call.ring_for = ms(5_000)).drain_at(ms(1_000)),
+        r#"
+        0.000 call in slot 0, PCMU
+        0.970 packets: 0 received, 0 lost, 0 foreign, 0 sent
+        0.970 ended: server_stopping, 503
+    "#,
+    );
+}
+
+#[test]
+fn a_call_that_lasts_too_long_is_ended_with_a_goodbye() {
+    check(
+        world(hanging_up(30_000)).configure(|call| call.patience.call = ms(7_000)),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        6.700 turn 1 done
+        7.000 turn 2 sentence 0: "Thank you for calling. Goodbye."
+        7.020 turn 2 is heard
+        8.860 turn 2 done
+        8.860 packets: 440 received, 0 lost, 0 foreign, 443 sent
+        8.860 ended: max_duration
+    "#,
+    );
+}
+
+#[test]
+fn a_caller_without_a_codec_of_ours_is_refused() {
+    check(
+        world(Scenario { dialling: Dialling::StrangeCodec, ..hanging_up(8_000) }),
+        r#"
+        0.000 call in slot 0
+        0.000 ended: no_common_codec, 488
+    "#,
+    );
+}
+
+#[test]
+fn over_the_cap_a_caller_is_refused_at_once() {
+    let callers = (0..3).map(|n| (ms(n * 100), Scenario { cap: 2, ..hanging_up(8_000) })).collect();
+    let world = World::with_callers(Instant::now(), 1, agent(), callers).run();
+    let statuses: Vec<_> = (0..3).map(|number| world.status_of(number)).collect();
+    assert_eq!(statuses, [Some(200), Some(200), Some(503)]);
+    let causes: Vec<_> = (0..3).map(|n| world.cdr_of(n).0.and_then(|cdr| cdr.cause.clone())).collect();
+    assert_eq!(
+        causes.iter().map(|c| c.as_deref()).collect::<Vec<_>>(),
+        [Some("caller_hung_up"), Some("caller_hung_up"), Some("ports_full")]
+    );
+}
+
+#[test]
+fn the_model_is_told_what_was_said_and_heard_in_its_order() {
+    let world = world(Scenario::barge_in()).run();
+    let last = world.requests().last().expect("the model was asked");
+    let told: Vec<String> = last.messages.iter().map(in_words).collect();
+    let heard = "agent, cut short: We open at nine in the";
+    assert_eq!(
+        told,
+        ["agent: Hello, how can I help?", "caller: when are you open", heard, "caller: never mind"]
+    );
+}
+
+fn in_words(message: &Message) -> String {
+    match message {
+        Message::User { text } => format!("caller: {text}"),
+        Message::Assistant { text, interrupted: false, .. } => format!("agent: {text}"),
+        Message::Assistant { text, .. } => format!("agent, cut short: {text}"),
+        Message::Tool { name, result, .. } => format!("{name}: {result}"),
+    }
+}
+
+#[test]
+fn a_goodbye_under_way_is_not_said_twice() {
+    let bye = Said { tools: vec![tool("end_call", 0)], ..Said::text("Goodbye then.") };
+    check(
+        world(replies(vec![bye])).drain_at(ms(5_000)),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.562 turn 1 sentence 0: "Goodbye then."
+        4.562 turn 1 tool end_call
+        4.562 turn 1 tool end_call answered after 0 ms
+        4.562 turn 1 text complete
+        4.712 turn 1 first audio
+        4.720 turn 1 is heard
+        4.720 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 8
+        5.480 turn 1 done
+        5.480 packets: 271 received, 0 lost, 0 foreign, 274 sent
+        5.480 ended: agent_ended
+    "#,
+    );
+}
+
+#[test]
+fn a_caller_who_was_just_answered_hears_the_goodbye_too() {
+    check(
+        world(hanging_up(8_000)).drain_at(ms(50)),
+        r#"
+        0.000 call in slot 0, PCMU
+        0.000 answered
+        0.060 acknowledged
+        0.060 turn 1 sentence 0: "Thank you for calling. Goodbye."
+        0.060 turn 1 is heard
+        1.900 turn 1 done
+        1.900 packets: 92 received, 0 lost, 0 foreign, 95 sent
+        1.900 ended: server_stopping
+    "#,
+    );
+}
+
+#[test]
+fn a_caller_on_hold_is_not_asked_whether_they_are_there() {
+    let mut scenario = hanging_up(35_000);
+    let hold = [Planned::at(7_000, Act::Hold(true)), Planned::at(22_000, Act::Hold(false))];
+    scenario.caller.splice(1..1, hold);
+    check(
+        world(scenario),
+        r#"
+        [usual]
+        4.510 turn 1 first token
+        4.589 turn 1 sentence 0: "We open at nine."
+        4.720 turn 1 text complete
+        4.720 turn 1 sentence 1: "We close at five."
+        4.739 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        6.700 turn 1 done
+        7.030 caller puts us on hold
+        7.060 hold begins
+        22.030 caller takes us back
+        22.060 hold ends
+        30.040 no input 1
+        30.040 turn 2 sentence 0: "Are you still there?"
+        30.040 turn 2 is heard
+        31.220 turn 2 done
+        35.030 caller hangs up
+        35.060 packets: 1749 received, 0 lost, 0 foreign, 1002 sent
+        35.060 ended: caller_hung_up
+    "#,
+    );
+}
