@@ -88,9 +88,9 @@ impl Outcome {
     }
 }
 
-/// Callers and simulators stand for the outside, which does not slow down when this machine is busy. As much as media
-/// threads are preferred, where it is allowed.
-pub(crate) const NICENESS: i32 = -10;
+/// Callers and simulators stand for the outside, which does not slow down when this machine is busy. They go before
+/// everybody's work but after the server's media threads (-10), where it is allowed.
+pub(crate) const NICENESS: i32 = -5;
 
 /// Places the calls, on a thread of their own, and returns when they are over.
 pub(crate) fn run(

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     };
     eprintln!("The server is {}; a new one is started for each measurement.", program.display());
     eprintln!(
-        "Callers and simulators stand for the outside: they are preferred where this user may do so (nice -10)."
+        "Callers and simulators stand for the outside: they are preferred where this user may do so (nice -5)."
     );
     let addresses =
         Addresses { sip: args.sip, http: args.http, simulators: args.simulators, rtp: args.rtp.clone() };
