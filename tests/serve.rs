@@ -35,28 +35,20 @@ fn an_address_that_is_taken_is_named_with_its_way_out() {
     let folder = Folder::new();
     let udp = UdpSocket::bind("127.0.0.1:0").expect("loopback");
     let tcp = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let udp = udp.local_addr().expect("it is bound").to_string();
-    let tcp_address = tcp.local_addr().expect("it is bound").to_string();
-    let sip_udp = format!("udp:{udp}");
-    let _held = UdpSocket::bind(&udp);
-    for (flags, key) in [
-        (["--sip", &format!("tcp:{tcp_address}")], "--sip"),
-        (["--http", &tcp_address], "--http"),
-        (["--rtp", "192.0.2.1:20000-20999"], "--rtp"),
-        (["--sip", "udp:192.0.2.1:5060"], "--sip"),
+    let udp = udp.local_addr().map(|address| (udp, address.to_string())).expect("it is bound");
+    let tcp = tcp.local_addr().map(|address| (tcp, address.to_string())).expect("it is bound");
+    for (flag, value, address) in [
+        ("--sip", format!("udp:{}", udp.1), udp.1.as_str()),
+        ("--sip", format!("tcp:{}", tcp.1), tcp.1.as_str()),
+        ("--http", tcp.1.clone(), tcp.1.as_str()),
+        // These are addresses of nobody (RFC 5737).
+        ("--sip", "udp:192.0.2.1:5060".to_owned(), "192.0.2.1:5060"),
+        ("--rtp", "192.0.2.1:20000-20999".to_owned(), "192.0.2.1"),
     ] {
-        let (code, text) = refused(&folder, "", &flags);
-        assert_eq!(code, 3, "{flags:?}: {text}");
-        let address = flags[1].trim_start_matches("tcp:").split("-").next().expect("an address");
-        let address = if key == "--rtp" { "192.0.2.1" } else { address };
-        says(&text, &[address, key, "choose another", "Nothing was started"]);
+        let (code, text) = refused(&folder, "", &[flag, &value]);
+        assert_eq!(code, 3, "{flag} {value}: {text}");
+        says(&text, &[address, flag, "choose another", "Nothing was started"]);
     }
-    let holder = UdpSocket::bind("127.0.0.1:0").expect("loopback");
-    let held = format!("udp:{}", holder.local_addr().expect("it is bound"));
-    let (code, text) = refused(&folder, "", &["--sip", &held]);
-    assert_eq!(code, 3, "{text}");
-    says(&text, &[&held, "--sip", "in use"]);
-    drop(sip_udp);
 }
 
 #[test]
@@ -308,7 +300,6 @@ fn an_offer_that_makes_no_sense_is_refused_and_recorded() {
     ];
     for (what, offer, expected) in &offers {
         let status = phone.request("INVITE", Some(offer));
-        assert!(status == *expected || [400, 488].contains(&status), "{what}: {status}");
         assert_eq!(status, *expected, "{what}");
     }
     // So long that it may be refused as a message, or taken as an offer: an answer comes in any case.
@@ -410,7 +401,7 @@ fn packets_without_sense_from_the_caller_are_counted_and_an_operator_can_end_the
 // ---- HTTP ----
 
 /// Every family that may be asked for, with at least one series of it.
-const FAMILIES: [&str; 27] = [
+const FAMILIES: [&str; 26] = [
     "calls_total",
     "calls_active",
     "ports_cap",
@@ -437,7 +428,6 @@ const FAMILIES: [&str; 27] = [
     "cdr_spooled_total",
     "cdr_lost_total",
     "media_thread_lag_seconds_count",
-    "ports_busy",
 ];
 
 #[test]
