@@ -338,7 +338,10 @@ mod tests {
                     told.push(reason);
                     continue;
                 }
-                other => panic!("{other:?}"),
+                ProviderEvent::Stt(_)
+                | ProviderEvent::Llm(..)
+                | ProviderEvent::Tts(..)
+                | ProviderEvent::Tool(..) => panic!("{event:?}"),
             };
             told.push(match event {
                 LlmEvent::Attempt { target, role } => format!("{role} {target}"),
