@@ -1,573 +1,319 @@
-//! What a caller experiences when a provider, the network or a stranger misbehaves, as timelines of whole calls.
+//! Providers that refuse, stall, break off or talk nonsense, against the real program: the call goes on or ends
+//! honestly, the caller hears something every time, and trace and metrics say what happened.
+//! The providers are the simulators of `loadtest`. Waiting is by the call's own patience, made short in the config.
 
-#[path = "simulation/golden.rs"]
-mod golden;
-mod simulation;
+mod live;
 
-use conversation::{LlmRequest, Message};
-use golden::{check, hanging_up, ms, world};
-use sim::{Act, Dialling, Fault, Planned, Said, Scenario, ToolStep, say};
+use live::{
+    ASK, Called, Folder, LISTEN, Live, TROUBLE, WAIT_FOR_THE_END, files_with, patient_questions, questions,
+    run, tandem,
+};
+use loadtest::providers::{Fault, FaultKind, Provider, Simulators, SimulatorsConfig};
+use std::time::Duration;
+use tokio::runtime::Runtime;
 
-/// One question and one answer, with something wrong for the whole call.
-fn with(fault: Fault) -> Scenario {
-    Scenario { faults: vec![fault], ..hanging_up(25_000) }
+/// Keys that must never be seen again.
+const KEYS: [(&str, &str); 3] = [
+    ("TANDEM_TEST_STT_KEY", "stt-key-9f31c7aa"),
+    ("TANDEM_TEST_LLM_KEY", "llm-key-40be22d1"),
+    ("TANDEM_TEST_TTS_KEY", "tts-key-77d05e6c"),
+];
+
+/// Simulators on a port of their own.
+struct Vendors {
+    simulators: Simulators,
+    _runtime: Runtime,
 }
 
-const fn tool(name: &'static str, takes: u64) -> ToolStep {
-    ToolStep { name, takes: ms(takes), result: Ok("{\"open\":9}") }
+impl Vendors {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let config = SimulatorsConfig {
+            stt_final: Duration::from_millis(50),
+            phrases: vec!["What are your opening hours?".into()],
+            llm_first_token: Duration::from_millis(50),
+            llm_token: Duration::from_millis(5),
+            replies: vec![("hours".into(), "We are open from nine to five, thank you for asking.".into())],
+            tts_first_audio: Duration::from_millis(30),
+            ..SimulatorsConfig::default()
+        };
+        let listen = ([127, 0, 0, 1], 0).into();
+        let simulators = runtime.block_on(Simulators::start(listen, config)).expect("a free port");
+        Self { simulators, _runtime: runtime }
+    }
+
+    /// The targets `dg`, `gpt` and `el`, and routes of the test's choice.
+    fn config(&self, stt: &str, llm: &str, tts: &str) -> String {
+        let (ws, http) = (self.simulators.url("ws"), self.simulators.url("http"));
+        format!(
+            r#"
+[timeouts_ms]
+stt_connect = 400
+tts_first_audio = 900
+reply = 4000
+[stt.dg]
+provider = "deepgram"
+api_key = "env:TANDEM_TEST_STT_KEY"
+model = "sim"
+base_url = "{ws}"
+[llm.gpt]
+provider = "openai"
+api_key = "env:TANDEM_TEST_LLM_KEY"
+model = "sim"
+base_url = "{http}/v1"
+[tts.el]
+provider = "elevenlabs"
+api_key = "env:TANDEM_TEST_TTS_KEY"
+model = "sim"
+voice = "sim"
+base_url = "{ws}"
+[routes.stt.default]
+targets = [{stt}]
+[routes.llm.default]
+targets = [{llm}]
+first_speakable_ms = 500
+stall_ms = 400
+rounds = 1
+[routes.tts.default]
+targets = [{tts}]
+"#
+        )
+    }
+
+    /// A server in front of them. Faults come after the start: what is broken at the start is a test of its own.
+    fn server(&self, stt: &str, llm: &str, tts: &str) -> Live {
+        Live::start_in(Folder::new(), &self.config(stt, llm, tts), &KEYS)
+    }
+
+    fn fault(&self, provider: Provider, kind: FaultKind) {
+        self.simulators.fault(Fault::new(provider, kind));
+    }
 }
 
-#[test]
-fn a_model_that_hangs_costs_a_fallback_sentence() {
-    check(
-        world(with(Fault::LlmHangs)),
-        r#"
-        [usual]
-        12.220 turn 1 fallback: llm, nothing for 8010 ms
-        12.220 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        12.240 turn 2 is heard
-        12.240 gap 8500 ms = jitter 20 + end_of_turn 450 + llm_first_token 8010 + pacing 20
-        16.000 turn 2 done
-        24.000 no input 1
-        24.000 turn 3 sentence 0: "Are you still there?"
-        24.000 turn 3 is heard
-        25.030         caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-    "#,
-    );
+/// Runs the cases beside each other: calls spend their time waiting.
+fn each<C: Send>(cases: impl IntoIterator<Item = C>, check: impl Fn(C) + Sync) {
+    std::thread::scope(|scope| {
+        let check = &check;
+        for case in cases {
+            scope.spawn(move || check(case));
+        }
+    });
 }
 
-#[test]
-fn a_model_that_fails_costs_a_fallback_sentence() {
-    check(
-        world(with(Fault::LlmFails)),
-        r#"
-        [usual]
-        4.510 turn 1 fallback: llm, simulated
-        4.510 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        4.520 turn 2 is heard
-        4.520 gap 780 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + pacing 10
-        8.280 turn 2 done
-        16.280 no input 1
-        16.280 turn 3 sentence 0: "Are you still there?"
-        16.280 turn 3 is heard
-        17.460 turn 3 done
-        25.030         caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-    "#,
-    );
-}
-
-#[test]
-fn a_model_that_stops_is_heard_so_far_and_excused() {
-    check(
-        world(with(Fault::LlmStops)),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.739 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        12.620 turn 1 fallback: llm, nothing for 8005 ms
-        12.620 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        16.400 turn 2 done
-        24.400 no input 1
-        24.400 turn 3 sentence 0: "Are you still there?"
-        24.400 turn 3 is heard
-        25.030         caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-    "#,
-    );
-}
-
-#[test]
-fn a_voice_that_hangs_costs_a_fallback_sentence() {
-    check(
-        world(with(Fault::TtsHangs)),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        6.100 turn 1 fallback: tts, no audio for a sentence
-        6.100 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        6.120 turn 2 is heard
-        6.120 gap 2380 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 1511 + pacing 20
-        9.880 turn 2 done
-        17.880 no input 1
-        17.880 turn 3 sentence 0: "Are you still there?"
-        17.880 turn 3 is heard
-        19.060 turn 3 done
-        25.030         caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-    "#,
-    );
-}
-
-#[test]
-fn a_voice_that_fails_costs_a_fallback_sentence() {
-    check(
-        world(with(Fault::TtsFails)),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 fallback: tts, simulated
-        4.739 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        4.740 turn 2 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        8.500 turn 2 done
-        16.500 no input 1
-        16.500 turn 3 sentence 0: "Are you still there?"
-        16.500 turn 3 is heard
-        17.680 turn 3 done
-        25.030         caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-    "#,
-    );
+/// Both questions of `questions(2)` were followed by something to hear.
+fn both_answered(called: &Called) -> bool {
+    called.is_good() && called.answers() == 2
 }
 
 #[test]
-fn a_voice_that_breaks_off_is_heard_so_far_and_excused() {
-    check(
-        world(with(Fault::TtsStops)),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        4.979 turn 1 fallback: tts, simulated
-        5.200 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        8.980 turn 2 done
-        16.980 no input 1
-        16.980 turn 3 sentence 0: "Are you still there?"
-        16.980 turn 3 is heard
-        18.160 turn 3 done
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-    "#,
-    );
+fn a_route_in_the_config_is_all_it_takes_to_put_network_providers_behind_the_demo_agent() {
+    let vendors = Vendors::new();
+    let folder = Folder::new();
+    let config = vendors.config(r#""dg""#, r#""gpt", "flow""#, r#""el""#) + "[log]\nlevel = \"trace\"\n";
+    let file = folder.write_config(&config);
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    std::fs::write(&file, text.replace("file = \"agent.toml\"", "")).expect("it can be written");
+    let live = Live::start_with(folder, &file, &KEYS);
+    let called = live.call(&questions(1));
+    assert!(called.is_good() && called.answers() == 1, "{called:?}");
+    assert!(called.0.to_string().contains("embedded default"), "not the demo agent: {called:?}");
+    let said = called.events("sentence").concat();
+    assert!(said.contains("Book an appointment") && said.contains("open from nine to five"), "{said}");
+    let attempts = called.events("llm_attempt").concat();
+    assert!(attempts.contains("gpt") && !attempts.contains("flow"), "{attempts}");
+    let seen = vendors.simulators.statistics();
+    assert!(seen.stt_streams > 0 && seen.llm_requests > 0 && seen.tts_flushes > 0, "{seen:?}");
+    no_key_is_seen(&live, &called);
+}
+
+/// Searches everything that the server has written or answers.
+fn no_key_is_seen(live: &Live, called: &Called) {
+    let call = live.last_record()["call"].as_str().expect("its name").to_owned();
+    let answers = ["/health", "/metrics", "/calls", &format!("/calls/{call}/trace"), "/nothing"];
+    let answers: String = answers.iter().map(|path| live.get(path).1).collect();
+    for (name, key) in KEYS {
+        assert!(!live.log().contains(key), "{name} is in the log");
+        assert!(!answers.contains(key), "{name} is in an answer");
+        assert!(!called.0.to_string().contains(key), "{name} is in the trace");
+        assert_eq!(files_with(&live.data(), key), Vec::<std::path::PathBuf>::new(), "{name} is on disk");
+    }
 }
 
 #[test]
-fn a_voice_without_a_sound_is_excused() {
-    check(
-        world(with(Fault::TtsMute)),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.880 turn 1 fallback: tts, no sound
-        4.880 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        4.900 turn 2 is heard
-        4.900 gap 1160 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 291 + pacing 20
-        8.660 turn 2 done
-        16.660 no input 1
-        16.660 turn 3 sentence 0: "Are you still there?"
-        16.660 turn 3 is heard
-        17.840 turn 3 done
-        25.030         caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-    "#,
-    );
+fn a_key_is_never_quoted_by_an_error_about_it_or_beside_it() {
+    let vendors = Vendors::new();
+    let folder = Folder::new();
+    let config = vendors.config(r#""dg", "nowhere""#, r#""gpt""#, r#""el""#);
+    let file = folder.write_config(&config).display().to_string();
+    let (code, text) = run(tandem(&["serve", "--config", &file]).envs(KEYS));
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("nowhere"), "{text}");
+    assert!(KEYS.iter().all(|(_, key)| !text.contains(key)), "{text}");
+    let (code, text) = run(tandem(&["serve", "--config", &file]).env(KEYS[0].0, KEYS[0].1));
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("TANDEM_TEST_LLM_KEY") && !text.contains(KEYS[0].1), "{text}");
 }
 
 #[test]
-fn without_a_final_transcript_the_interim_one_counts() {
-    check(
-        world(with(Fault::SttNoFinal)),
-        r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
-        2.530         caller says "when are you open" (1200 ms)
-        5.460 turn 1 ended: "when are you open" (no_final, waited 1700 ms)
-        5.460 turn 1 asked
-        5.760 turn 1 first token
-        5.837 turn 1 sentence 0: "We open at nine."
-        5.966 turn 1 text complete
-        5.966 turn 1 sentence 1: "We close at five."
-        5.987 turn 1 first audio
-        6.000 turn 1 is heard
-        6.000 gap 2260 ms = jitter 20 + end_of_turn 450 + stt_final 1250 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 13
-        7.960 turn 1 done
-        15.960 no input 1
-        15.960 turn 2 sentence 0: "Are you still there?"
-        15.960 turn 2 is heard
-        17.140 turn 2 done
-        25.030         caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-    "#,
-    );
+fn when_the_model_fails_before_its_first_word_the_flow_answers() {
+    let faults =
+        [FaultKind::Http(401), FaultKind::Http(500), FaultKind::Stall, FaultKind::Reset, FaultKind::Garbage];
+    each(faults, |fault| {
+        let vendors = Vendors::new();
+        let live = vendors.server(r#""dg""#, r#""gpt", "flow""#, r#""embedded""#);
+        vendors.fault(Provider::OpenAi, fault);
+        let called = live.call(&questions(2));
+        assert!(both_answered(&called), "{fault:?}: {called:?}");
+        let attempts = called.events("llm_attempt").concat();
+        assert!(attempts.contains("\"fallback\""), "{fault:?}: {attempts}");
+        let failed = called.events("provider_failed").concat();
+        assert!(failed.contains("gpt: ") && failed.contains("flow is asked"), "{fault:?}: {failed}");
+        assert_eq!(called.events("fallback"), Vec::<String>::new(), "{fault:?}: no turn had to be saved");
+        assert!(live.figure("tandem_provider_failures_total{stage=\"llm\"}") >= 2.0);
+        assert!(live.figure("tandem_llm_attempts_total{target=\"flow\",role=\"fallback\"}") >= 2.0);
+        assert_eq!(live.last_record()["end_cause"], "caller_hung_up");
+    });
 }
 
 #[test]
-fn without_ears_the_agent_takes_its_leave() {
-    check(
-        world(with(Fault::SttFails)),
-        r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
-        1.040 stt failed: simulated
-        1.040 turn 1 sentence 0: "Thank you for calling. Goodbye."
-        1.060 turn 1 is heard
-        2.530         caller says "when are you open" (1200 ms)
-        2.900 turn 1 done
-        2.900 packets: 142 received, 0 lost, 0 foreign, 145 sent
-        2.900 ended: stt_failed
-    "#,
-    );
+fn when_no_model_answers_the_prepared_sentence_is_spoken_and_the_call_goes_on() {
+    each([FaultKind::Http(500), FaultKind::Stall, FaultKind::Reset, FaultKind::Garbage], |fault| {
+        let vendors = Vendors::new();
+        let live = vendors.server(r#""dg""#, r#""gpt""#, r#""embedded""#);
+        vendors.fault(Provider::OpenAi, fault);
+        let called = live.call(&questions(2));
+        assert!(both_answered(&called), "{fault:?}: {called:?}");
+        assert_eq!(called.events("fallback").len(), 2, "{fault:?}: {called:?}");
+        assert!(called.events("sentence").concat().contains(TROUBLE), "{called:?}");
+        assert!(live.figure("tandem_fallback_total{stage=\"llm\"}") >= 2.0);
+        assert!(live.figure("tandem_provider_failures_total{stage=\"llm\"}") >= 2.0);
+        // And when the provider is back, so is the agent.
+        vendors.fault(Provider::OpenAi, FaultKind::None);
+        let called = live.call(&questions(1));
+        assert!(called.is_good() && called.events("fallback").is_empty(), "{called:?}");
+    });
 }
 
 #[test]
-fn a_model_that_fails_after_a_tool_is_excused() {
-    let looks = Said { tools: vec![tool("look_up", 500)], ..Said::text("Let me see.") };
-    let mut scenario = Scenario { faulty: (ms(4_700), ms(5_000)), ..with(Fault::LlmFails) };
-    scenario.replies = vec![looks, Said::text("We open at nine.")];
-    check(
-        world(scenario),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "Let me see."
-        4.589 turn 1 tool look_up
-        4.589 turn 1 text complete
-        4.739 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        5.089 turn 1 tool look_up answered after 500 ms
-        5.089 turn 1 asked
-        5.389 turn 1 fallback: llm, simulated
-        5.389 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        9.160 turn 2 done
-        17.160 no input 1
-        17.160 turn 3 sentence 0: "Are you still there?"
-        17.160 turn 3 is heard
-        18.340 turn 3 done
-        25.030         caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-        "#,
-    );
+fn a_reply_that_breaks_off_is_spoken_as_far_as_it_came_and_the_call_goes_on() {
+    each([FaultKind::StallMidway, FaultKind::ResetMidway, FaultKind::ErrorMidway], |fault| {
+        let vendors = Vendors::new();
+        let live = vendors.server(r#""dg""#, r#""gpt""#, r#""embedded""#);
+        vendors.fault(Provider::OpenAi, fault);
+        let called = live.call(&questions(2));
+        assert!(both_answered(&called), "{fault:?}: {called:?}");
+        assert!(called.events("sentence").concat().contains("We are open"), "{fault:?}: {called:?}");
+        let failures = live.figure("tandem_provider_failures_total{stage=\"llm\"}");
+        assert!(failures >= 2.0 && called.events("provider_failed").len() >= 2, "{fault:?}: {called:?}");
+        assert_eq!(live.last_record()["end_cause"], "caller_hung_up");
+    });
 }
 
 #[test]
-fn a_tool_that_hangs_is_given_up_and_told_to_the_model() {
-    let looks = Said { tools: vec![tool("look_up", 500)], ..Said::text("Let me see.") };
-    let mut scenario = with(Fault::ToolHangs);
-    scenario.replies = vec![looks, Said::text("I cannot look that up now.")];
-    scenario.caller[1] = Planned::at(20_000, Act::HangUp);
-    check(
-        world(scenario),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "Let me see."
-        4.589 turn 1 tool look_up
-        4.589 turn 1 text complete
-        4.739 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        12.600 turn 1 tool look_up failed after 8010 ms
-        12.600 turn 1 asked
-        13.058 turn 1 text complete
-        13.058 turn 1 sentence 1: "I cannot look that up now."
-        14.760 turn 1 done
-        20.030         caller hangs up
-        20.060 packets: 999 received, 0 lost, 0 foreign, 1002 sent
-        20.060 ended: caller_hung_up
-        "#,
-    );
+fn when_the_voice_fails_the_one_on_this_machine_goes_on() {
+    let faults = [
+        FaultKind::Http(401),
+        FaultKind::Http(503),
+        FaultKind::Stall,
+        FaultKind::StallMidway,
+        FaultKind::Reset,
+        FaultKind::ErrorMidway,
+    ];
+    each(faults, |fault| {
+        let vendors = Vendors::new();
+        let live = vendors.server(r#""dg""#, r#""gpt""#, r#""el", "embedded""#);
+        vendors.fault(Provider::ElevenLabs, fault);
+        let called = live.call(&patient_questions(2));
+        assert!(both_answered(&called), "{fault:?}: {called:?}");
+        let failed = called.events("provider_failed").concat();
+        assert!(failed.contains("el: ") && failed.contains("embedded takes over"), "{fault:?}: {called:?}");
+        assert_eq!(called.events("fallback"), Vec::<String>::new(), "{fault:?}: {called:?}");
+        assert!(live.figure("tandem_provider_failures_total{stage=\"tts\"}") >= 1.0, "{fault:?}");
+    });
 }
 
 #[test]
-fn without_prepared_sentences_and_without_a_voice_the_call_ends() {
-    check(
-        world(Scenario { clips: false, ..with(Fault::TtsHangs) }),
-        r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        1.560 turn 0 fallback: tts, no audio for a sentence
-        1.560 turn 1 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        2.530         caller says "when are you open" (1200 ms)
-        2.740 turn 1 barge-in (speaking, after 140 ms): heard "", unsaid "Sorry, I am having some trouble here. Could you say that again?"
-        4.080 understood "when are you open"
-        4.210 turn 2 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 2 asked
-        4.510 turn 2 first token
-        4.589 turn 2 sentence 0: "We open at nine."
-        4.720 turn 2 text complete
-        4.720 turn 2 sentence 1: "We close at five."
-        6.100 turn 2 fallback: tts, no audio for a sentence
-        6.100 turn 3 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        7.600 turn 3 fallback: tts, no audio for a sentence
-        7.600 packets: 377 received, 0 lost, 0 foreign, 380 sent
-        7.600 ended: tts_failed
-    "#,
-    );
+fn when_no_voice_answers_the_prepared_sentence_is_spoken_and_the_call_goes_on() {
+    each([FaultKind::Http(503), FaultKind::Stall, FaultKind::StallMidway, FaultKind::Reset], |fault| {
+        let vendors = Vendors::new();
+        let live = vendors.server(r#""dg""#, r#""gpt""#, r#""el""#);
+        vendors.fault(Provider::ElevenLabs, fault);
+        let called = live.call(&patient_questions(2));
+        assert!(both_answered(&called), "{fault:?}: {called:?}");
+        let saved = called.events("fallback").concat();
+        assert!(saved.contains("\"tts\"") && !saved.contains("\"llm\""), "{fault:?}: {called:?}");
+        assert!(live.figure("tandem_fallback_total{stage=\"tts\"}") >= 2.0, "{fault:?}: {called:?}");
+        assert_eq!(live.last_record()["end_cause"], "caller_hung_up", "{fault:?}");
+    });
 }
 
 #[test]
-fn a_caller_who_sends_nothing_any_more_is_let_go() {
-    let mut scenario = hanging_up(90_000);
-    scenario.caller.insert(1, Planned::at(3_900, Act::FallSilent));
-    check(
-        world(scenario).configure(|call| call.patience.media = ms(5_000)),
-        r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
-        2.530         caller says "when are you open" (1200 ms)
-        3.930         caller sends no more packets
-        4.080 understood "when are you open"
-        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 1 asked
-        4.510 turn 1 first token
-        4.586 turn 1 sentence 0: "We open at nine."
-        4.716 turn 1 text complete
-        4.716 turn 1 sentence 1: "We close at five."
-        4.736 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 76 + tts_first_audio 150 + pacing 4
-        6.700 turn 1 done
-        8.940 packets: 194 received, 0 lost, 0 foreign, 447 sent
-        8.940 ended: media_timeout
-        "#,
-    );
+fn a_voice_that_sends_garbage_beside_its_audio_is_understood() {
+    let vendors = Vendors::new();
+    let live = vendors.server(r#""dg""#, r#""gpt""#, r#""el""#);
+    vendors.fault(Provider::ElevenLabs, FaultKind::Garbage);
+    let called = live.call(&questions(2));
+    assert!(both_answered(&called) && called.events("fallback").is_empty(), "{called:?}");
 }
 
 #[test]
-fn a_stranger_is_not_heard() {
-    check(
-        world(Scenario { stranger: true, ..hanging_up(7_000) }),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        6.700 turn 1 done
-        7.030         caller hangs up
-        7.060 packets: 349 received, 0 lost, 349 foreign, 352 sent
-        7.060 ended: caller_hung_up
-    "#,
-    );
+fn when_the_ears_fail_those_on_this_machine_go_on() {
+    each([FaultKind::Http(401), FaultKind::Http(503), FaultKind::Reset], |fault| {
+        let vendors = Vendors::new();
+        let live = vendors.server(r#""dg", "embedded""#, r#""flow""#, r#""embedded""#);
+        vendors.fault(Provider::Deepgram, fault);
+        let called = live.call(&questions(2));
+        assert!(both_answered(&called), "{fault:?}: {called:?}");
+        let failed = called.events("provider_failed").concat();
+        assert!(failed.contains("dg: ") && failed.contains("embedded takes over"), "{fault:?}: {called:?}");
+        assert!(called.events("heard").concat().contains("hours"), "{fault:?}: {called:?}");
+        assert!(live.figure("tandem_provider_failures_total{stage=\"stt\"}") >= 1.0);
+    });
 }
 
 #[test]
-fn a_tool_that_answers_too_late_is_known_in_the_next_turn() {
-    let books = Said { tools: vec![tool("look_up", 9_000)], ..Said::text("Let me see.") };
-    let mut scenario = hanging_up(25_000);
-    scenario.replies = vec![books, Said::text("I cannot look that up now."), Said::text("It is done.")];
-    scenario.caller.insert(1, say(17_000, "is it done", 800));
-    let world = world(scenario).run();
-    let results: Vec<&str> = world.requests().iter().filter_map(last_result).collect();
-    assert_eq!(results, [r#"{"error":"the tool did not answer in time"}"#, r#"{"open":9}"#]);
-}
-
-/// The latest tool result that a question to the model holds.
-fn last_result(request: &LlmRequest) -> Option<&str> {
-    request.messages.iter().rev().find_map(|message| match message {
-        Message::Tool { result, .. } => Some(result.as_str()),
-        Message::User { .. } | Message::Assistant { .. } => None,
-    })
-}
-
-#[test]
-fn of_a_voice_that_was_given_up_nothing_more_is_heard() {
-    // The second sentence's audio comes while the first one's rest still plays.
-    let mut scenario = with(Fault::TtsStops);
-    scenario.timings.llm_per_token = ms(65);
-    check(
-        world(scenario),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.717 turn 1 sentence 0: "We open at nine."
-        4.867 turn 1 first audio
-        4.880 turn 1 is heard
-        4.880 gap 1140 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 207 + tts_first_audio 150 + pacing 13
-        5.055 turn 1 text complete
-        5.055 turn 1 sentence 1: "We close at five."
-        5.107 turn 1 fallback: tts, simulated
-        5.340 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        9.120 turn 2 done
-        17.120 no input 1
-        17.120 turn 3 sentence 0: "Are you still there?"
-        17.120 turn 3 is heard
-        18.300 turn 3 done
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
-    "#,
-    );
+fn when_nobody_can_hear_the_caller_the_agent_says_goodbye_and_hangs_up() {
+    each([FaultKind::Http(401), FaultKind::Http(503), FaultKind::Reset], |fault| {
+        let vendors = Vendors::new();
+        let live = vendors.server(r#""dg""#, r#""flow""#, r#""embedded""#);
+        vendors.fault(Provider::Deepgram, fault);
+        let called = live.call(&format!("{LISTEN}, {ASK}, {WAIT_FOR_THE_END}"));
+        // The phone may have been hung up on before it could say a word: then it has heard the goodbye alone.
+        assert_eq!(called.0["status"], 200, "{fault:?}: {called:?}");
+        assert!(called.0["greeting_ms"].is_number(), "{fault:?}: nothing was heard: {called:?}");
+        assert!(called.events("sentence").concat().contains("Goodbye"), "{fault:?}: {called:?}");
+        assert_eq!(live.last_record()["end_cause"], "stt_failed", "{fault:?}: {called:?}");
+        assert!(live.figure("tandem_calls_total{direction=\"inbound\",end_cause=\"stt_failed\"}") >= 1.0);
+        vendors.fault(Provider::Deepgram, FaultKind::None);
+        let called = live.call(&questions(1));
+        assert!(called.is_good(), "{fault:?}: the next call: {called:?}");
+    });
 }
 
 #[test]
-fn a_key_does_not_keep_a_call_that_is_ending() {
-    let mut scenario = Scenario { clips: false, faulty: (ms(5_900), ms(60_000)), ..with(Fault::TtsHangs) };
-    scenario.caller.insert(1, Planned::at(8_000, Act::Press('1')));
-    check(
-        world(scenario).drain_at(ms(6_000)),
-        r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.210 turn 0 first audio
-        0.220 turn 0 is heard
-        1.520 turn 0 done
-        2.530 caller says "when are you open" (1200 ms)
-        4.080 understood "when are you open"
-        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 1 asked
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        5.970 turn 2 sentence 0: "Thank you for calling. Goodbye."
-        7.480 turn 2 fallback: tts, no audio for a sentence
-        7.480 turn 3 sentence 0: "Thank you for calling. Goodbye."
-        8.030 caller presses 1
-        8.060 key
-        8.980 turn 3 fallback: tts, no audio for a sentence
-        8.980 packets: 446 received, 0 lost, 0 foreign, 449 sent
-        8.980 ended: server_stopping
-    "#,
-    );
+fn ears_that_never_answer_cost_turns_and_never_the_call() {
+    each([FaultKind::Stall, FaultKind::Deaf, FaultKind::Garbage], |fault| {
+        let vendors = Vendors::new();
+        let live = vendors.server(r#""dg""#, r#""flow""#, r#""embedded""#);
+        vendors.fault(Provider::Deepgram, fault);
+        let called = live.call(&questions(2));
+        assert!(both_answered(&called), "{fault:?}: {called:?}");
+        assert_eq!(live.last_record()["end_cause"], "caller_hung_up", "{fault:?}");
+    });
 }
 
 #[test]
-fn a_model_that_calls_tools_for_ever_is_stopped() {
-    let mut scenario = hanging_up(18_000);
-    scenario.replies = vec![Said { tools: vec![tool("look_up", 100)], ..Said::default() }];
-    check(
-        world(scenario),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.510 turn 1 tool look_up
-        4.510 turn 1 text complete
-        4.610 turn 1 tool look_up answered after 100 ms
-        4.610 turn 1 asked
-        4.910 turn 1 tool look_up
-        4.910 turn 1 text complete
-        5.010 turn 1 tool look_up answered after 100 ms
-        5.010 turn 1 asked
-        5.310 turn 1 tool look_up
-        5.310 turn 1 text complete
-        5.410 turn 1 tool look_up answered after 100 ms
-        5.410 turn 1 asked
-        5.710 turn 1 tool look_up
-        5.710 turn 1 text complete
-        5.810 turn 1 tool look_up answered after 100 ms
-        5.810 turn 1 asked
-        6.110 turn 1 tool look_up
-        6.110 turn 1 text complete
-        6.210 turn 1 tool look_up answered after 100 ms
-        6.210 turn 1 asked
-        6.510 turn 1 tool look_up
-        6.510 turn 1 text complete
-        6.610 turn 1 tool look_up answered after 100 ms
-        6.610 turn 1 fallback: llm, still calling tools after 6 rounds
-        6.610 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        6.620 turn 2 is heard
-        6.620 gap 2880 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + tool 2100 + pacing 10
-        10.380 turn 2 done
-        18.030 caller hangs up
-        18.060 packets: 899 received, 0 lost, 0 foreign, 902 sent
-        18.060 ended: caller_hung_up
-    "#,
-    );
-}
-
-#[test]
-fn a_caller_on_hold_need_not_send_anything() {
-    let mut scenario = hanging_up(20_000);
-    scenario.caller.splice(1..1, [Planned::at(7_000, Act::Hold(true)), Planned::at(7_100, Act::FallSilent)]);
-    check(
-        world(scenario).configure(|call| call.patience.media = ms(5_000)),
-        r#"
-        [usual]
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        6.700 turn 1 done
-        7.030 caller puts us on hold
-        7.060 hold begins
-        7.130 caller sends no more packets
-        20.030 caller hangs up
-        20.060 packets: 354 received, 0 lost, 0 foreign, 352 sent
-        20.060 ended: caller_hung_up
-    "#,
-    );
-}
-
-#[test]
-fn a_caller_whose_ack_is_lost_is_greeted_all_the_same() {
-    check(
-        world(Scenario { dialling: Dialling::WithoutAck, ..hanging_up(7_000) }),
-        r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.080 turn 0 sentence 0: "Hello, how can I help?"
-        0.080 turn 0 is heard
-        1.060 turn 0 done
-        2.530 caller says "when are you open" (1200 ms)
-        4.080 understood "when are you open"
-        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 1 asked
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        6.700 turn 1 done
-        7.030 caller hangs up
-        7.060 packets: 349 received, 0 lost, 0 foreign, 352 sent
-        7.060 ended: caller_hung_up
-    "#,
-    );
+fn a_voice_that_is_down_at_the_start_does_not_keep_the_server_from_starting() {
+    each([FaultKind::Http(401), FaultKind::Stall], |fault| {
+        let vendors = Vendors::new();
+        vendors.fault(Provider::ElevenLabs, fault);
+        let live = vendors.server(r#""dg""#, r#""gpt""#, r#""el""#);
+        assert!(live.log().contains("spoken by the embedded one"), "{}", live.log());
+        let called = live.call(&questions(1));
+        assert!(called.is_good() && called.0["greeting_ms"].is_number(), "{fault:?}: {called:?}");
+    });
 }

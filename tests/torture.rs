@@ -1,6 +1,6 @@
 //! RFC 4475 and RFC 5118 over real sockets, mutants of their messages, and noise at RTP ports: the running server
 //! answers as the tables say, and is there afterwards.
-//! Over UDP the topmost Via gets an `rport`, so that replies come back to the port they are awaited at.
+//! The messages get branches and Call-IDs of their own, and over UDP an `rport`, so that each can be followed.
 
 mod served;
 
@@ -13,6 +13,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -33,11 +34,22 @@ fn cases(set: &str) -> Vec<Case> {
         let columns: Vec<&str> = line.split(',').collect();
         let name = columns[0].to_owned();
         let bytes = std::fs::read(folder.join(format!("{name}.dat"))).expect("a message");
-        // Most messages of RFC 5118 share one branch: in one server they would be repetitions of the first.
-        let bytes = replace(&bytes, b"z9hG4bKas3-111", format!("z9hG4bK{name}").as_bytes());
-        Case { name, bytes, allowed: columns[4].split('|').map(str::to_owned).collect() }
+        Case {
+            bytes: distinct(&bytes, &name),
+            name,
+            allowed: columns[4].split('|').map(str::to_owned).collect(),
+        }
     };
     table.lines().skip(1).map(case).collect()
+}
+
+/// A message with its name in branch and Call-ID. Some share both, and to one server they would be one request that was
+/// repeated or came by two ways. A branch that is nothing but the cookie stays what it is.
+fn distinct(bytes: &[u8], name: &str) -> Vec<u8> {
+    let bare = bytes.windows(8).any(|window| window == b"z9hG4bK;" || window == b"z9hG4bK\r");
+    let cookie = format!("z9hG4bK{}", if bare { "" } else { name });
+    let bytes = replace(bytes, b"z9hG4bK", cookie.as_bytes());
+    replace(&bytes, b"Call-ID: ", format!("Call-ID: {name}.").as_bytes())
 }
 
 fn replace(bytes: &[u8], what: &[u8], with: &[u8]) -> Vec<u8> {
@@ -130,7 +142,9 @@ impl Sender {
 
     /// Asks for life and waits for the answer. Asks again as a client would: a flood may have cost the first one.
     fn is_answered(&mut self) -> bool {
-        self.asked += 1;
+        // No two of them the same, whoever sends them: they would be taken for one request that came by two ways.
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        self.asked = NEXT.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         let mine = format!("Call-ID: alive{}\r\n", self.asked);
         while begun.elapsed() < PATIENCE {
@@ -223,15 +237,20 @@ fn over_tcp_broken_framing_ends_the_connection_and_the_rest_is_answered_as_over_
             "ncl" | "mcl01" => Some((&[], true)),
             // 3.1.2.2 and 3.1.2.15, whose file has no empty line at its end: the stream waits for the rest.
             "clerr" | "baddn" => Some((&[], false)),
-            // 3.1.1.8: on a stream these are two messages.
-            "dblreq" => Some((&[405, 400], false)),
+            // 3.1.1.8: on a stream these are two messages, and after the second one's Content-Length comes what is
+            // no third one. The 400 to the second may or may not get out before that ends the connection.
+            "dblreq" => Some((&[405], true)),
             _ => None,
         };
         let answers = match expected {
-            Some((statuses, _)) => statuses.len(),
+            // A close is awaited as an answer is.
+            Some((statuses, closed)) => statuses.len() + if closed { 9 } else { 0 },
             None => usize::from(!case.only_silence_is_right()),
         };
-        let (statuses, closed) = over_tcp(&server, case, answers);
+        let (mut statuses, closed) = over_tcp(&server, case, answers);
+        if case.name == "dblreq" {
+            statuses.truncate(1);
+        }
         match expected {
             Some(expected) if (statuses.as_slice(), closed) != expected => {
                 differences.push(format!("{}: {statuses:?}, closed: {closed}", case.name));

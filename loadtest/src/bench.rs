@@ -34,7 +34,7 @@ pub(crate) struct World {
 }
 
 /// Nothing of the simulators' work takes time.
-const AT_ONCE: [&str; 10] = [
+const AT_ONCE: [&str; 12] = [
     "--jitter",
     "0",
     "--stt-final-ms",
@@ -45,6 +45,8 @@ const AT_ONCE: [&str; 10] = [
     "0",
     "--tts-first-audio-ms",
     "0",
+    "--tts-speed",
+    "100",
 ];
 
 /// Calls that follow each other or overlap.
@@ -75,9 +77,10 @@ impl Bench {
                 let phrases = folder.join("phrases");
                 std::fs::write(&phrases, phrase).map_err(|error| error.to_string())?;
                 let phrases = phrases.display().to_string();
+                let niceness = fleet::NICENESS.to_string();
                 let arguments: Vec<&str> = AT_ONCE
                     .into_iter()
-                    .chain(["--script", &phrases])
+                    .chain(["--script", &phrases, "--niceness", &niceness])
                     .chain(further.iter().copied())
                     .collect();
                 Some(Simulators::start(self.addresses.simulators, &arguments)?)
@@ -105,7 +108,7 @@ impl Bench {
     pub(crate) fn call(
         &self,
         calls: &Calls,
-        script: impl Fn(usize) -> Script,
+        script: impl Fn(usize) -> Script + Send,
     ) -> Result<Vec<Outcome>, String> {
         let uri = self.uri();
         let (_nothing_to_say, news) = mpsc::channel();

@@ -88,8 +88,29 @@ impl Outcome {
     }
 }
 
-/// Places the calls and returns when they are over.
+/// Callers and simulators stand for the outside, which does not slow down when this machine is busy. As much as media
+/// threads are preferred, where it is allowed.
+pub(crate) const NICENESS: i32 = -10;
+
+/// Places the calls, on a thread of their own, and returns when they are over.
 pub(crate) fn run(
+    plan: &Plan<'_>,
+    script: impl Fn(usize) -> Script + Send,
+    news: Receiver<News>,
+    tally: &Tally,
+) -> Result<Vec<Outcome>, String> {
+    let outcomes = std::thread::scope(|scope| {
+        let callers = scope.spawn(move || {
+            // For the kernel this is the thread's own: what this process starts later does not inherit it.
+            let _ = rustix::process::setpriority_process(None, NICENESS);
+            talk(plan, script, news, tally)
+        });
+        callers.join()
+    });
+    outcomes.map_err(|_| "the callers' thread failed".to_owned())?
+}
+
+fn talk(
     plan: &Plan<'_>,
     script: impl Fn(usize) -> Script,
     news: Receiver<News>,

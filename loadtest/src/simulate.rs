@@ -8,6 +8,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 /// Simulates Deepgram, OpenAI and ElevenLabs on one port. Faults are switched on at run time with
 /// `POST /fault {"provider": "openai", "kind": "stall"}`; `GET /statistics` says what came in.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub struct Arguments {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:8090")]
@@ -48,6 +49,9 @@ pub struct Arguments {
     /// The key that is asked for; without it, any key will do.
     #[arg(long)]
     api_key: Option<String>,
+    /// How much they are preferred to other processes, where that is allowed: -20 to 19.
+    #[arg(long, allow_negative_numbers = true)]
+    niceness: Option<i32>,
     /// `PROVIDER:KIND` or `PROVIDER:KIND:COUNT`: a fault from the start. May be given several times.
     #[arg(long = "fault")]
     faults: Vec<Fault>,
@@ -86,8 +90,16 @@ impl Arguments {
 ///
 /// # Errors
 /// When the port cannot be opened or the script cannot be read.
-#[tokio::main]
-pub async fn run(arguments: Arguments) -> std::io::Result<()> {
+pub fn run(arguments: Arguments) -> std::io::Result<()> {
+    if let Some(niceness) = arguments.niceness {
+        // Not allowed to everybody: then they run as everything else does.
+        let _ = rustix::process::setpriority_process(None, niceness);
+    }
+    // After that: its threads inherit what was set.
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(arguments))
+}
+
+async fn serve(arguments: Arguments) -> std::io::Result<()> {
     let simulators = Simulators::start(arguments.listen, arguments.config()?).await?;
     for fault in arguments.faults {
         simulators.fault(fault);

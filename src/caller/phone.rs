@@ -220,6 +220,7 @@ impl Phone {
         if self.over && (self.sip_wake.is_none() || linger.is_some_and(|until| now >= until)) {
             return None;
         }
+        // The endpoint's own timers run for half a minute after a BYE: nobody waits for that.
         let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over), linger];
         Some(wakes.into_iter().flatten().min().unwrap_or(now + Duration::from_secs(1)))
     }

@@ -38,7 +38,8 @@ impl Served {
     pub fn start(calls: u16, config: &str) -> Self {
         let folder = folder();
         std::fs::write(folder.join("tandem.toml"), config).expect("a config file");
-        let rtp = free_ports(calls * 2);
+        // Twice what the cap needs: the ports of a call that is over rest for a while.
+        let rtp = free_ports(calls * 4);
         let mut child = Command::new(env!("CARGO_BIN_EXE_tandem"))
             .current_dir(&folder)
             .args(["serve", "--config", "tandem.toml", "--data-dir", "data", "--http", "127.0.0.1:0"])

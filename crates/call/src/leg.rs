@@ -110,7 +110,7 @@ impl Leg {
 
     /// A datagram on the RTP port: a key the caller pressed, if it was one.
     pub(crate) fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Option<Digit> {
-        if !self.peer.accepts(now, from) {
+        if !self.peer.accepts(now, from, self.receiver.stream_of(datagram)) {
             return None;
         }
         self.last_media = now;

@@ -1,5 +1,5 @@
 //! Whose packets we take and where ours go: learn once after each offer/answer, then lock.
-//! Knows addresses and time. Knows nothing of what the packets carry.
+//! Knows addresses, streams and time. Knows nothing of what the packets carry.
 
 use std::{
     net::SocketAddr,
@@ -8,7 +8,7 @@ use std::{
 
 /// How long after an offer/answer a source other than the one in the SDP may be learnt (a caller behind NAT).
 const LEARNING: Duration = Duration::from_secs(5);
-/// Packets in a row from one stranger before it is taken for the caller.
+/// Packets of one stream in a row from one stranger before it is taken for the caller.
 const STEADY: u32 = 5;
 
 /// The far end of a leg's media.
@@ -16,7 +16,7 @@ const STEADY: u32 = 5;
 pub(crate) struct Peer {
     described: SocketAddr,
     locked: Option<SocketAddr>,
-    candidate: Option<(SocketAddr, u32)>,
+    candidate: Option<(SocketAddr, u32, u32)>,
     learn_until: Instant,
     foreign: u64,
 }
@@ -40,24 +40,26 @@ impl Peer {
         self.locked.unwrap_or(self.described)
     }
 
-    /// Whether a packet from this source belongs to the call. The described source locks at its first packet; another
-    /// one only when it keeps coming within the learning window while the described one is silent.
-    pub(crate) fn accepts(&mut self, now: Instant, from: SocketAddr) -> bool {
-        if let Some(locked) = self.locked {
-            if from != locked {
-                self.foreign += 1;
-            }
-            return from == locked;
+    /// Whether a packet from this source belongs to the call; `stream` is its SSRC, if it is media that was agreed on.
+    /// The described source locks at its first packet, and takes the call back from whoever was learnt before; a
+    /// stranger is learnt only when one stream of its keeps coming within the window while the described one is silent.
+    pub(crate) fn accepts(&mut self, now: Instant, from: SocketAddr, stream: Option<u32>) -> bool {
+        if self.locked == Some(from) {
+            return true;
         }
         if from == self.described {
             self.locked = Some(from);
             return true;
         }
+        let (Some(ssrc), None) = (stream, self.locked) else {
+            self.foreign += 1;
+            return false;
+        };
         let count = match self.candidate {
-            Some((candidate, count)) if candidate == from => count + 1,
+            Some((candidate, stream, count)) if (candidate, stream) == (from, ssrc) => count + 1,
             _ => 1,
         };
-        self.candidate = Some((from, count));
+        self.candidate = Some((from, ssrc, count));
         if now < self.learn_until && count >= STEADY {
             self.locked = Some(from);
             return true;
@@ -77,6 +79,8 @@ impl Peer {
 mod tests {
     use super::*;
 
+    const VOICE: Option<u32> = Some(7);
+
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
@@ -85,8 +89,8 @@ mod tests {
     fn a_stranger_is_ignored_after_the_lock() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        assert!(peer.accepts(now, address(4000)));
-        assert!((0..100).all(|_| !peer.accepts(now, address(5000))));
+        assert!(peer.accepts(now, address(4000), VOICE));
+        assert!((0..100).all(|_| !peer.accepts(now, address(5000), VOICE)));
         assert_eq!((peer.address(), peer.foreign()), (address(4000), 100));
     }
 
@@ -94,16 +98,35 @@ mod tests {
     fn a_caller_behind_nat_is_learnt_when_it_keeps_coming() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        let taken: Vec<bool> = (0..6).map(|_| peer.accepts(now, address(5000))).collect();
+        let taken: Vec<bool> = (0..6).map(|_| peer.accepts(now, address(5000), VOICE)).collect();
         assert_eq!(taken, [false, false, false, false, true, true]);
         assert_eq!(peer.address(), address(5000));
+    }
+
+    #[test]
+    fn noise_is_never_learnt() {
+        let now = Instant::now();
+        let mut peer = Peer::new(now, address(4000));
+        assert!((0..100).all(|_| !peer.accepts(now, address(5000), None)));
+        assert!((0..100).all(|ssrc| !peer.accepts(now, address(5000), Some(ssrc))));
+        assert_eq!((peer.address(), peer.foreign()), (address(4000), 200));
+    }
+
+    #[test]
+    fn who_described_itself_takes_the_call_back_from_a_stranger() {
+        let now = Instant::now();
+        let mut peer = Peer::new(now, address(4000));
+        assert!((0..6).any(|_| peer.accepts(now, address(5000), VOICE)));
+        assert!(peer.accepts(now, address(4000), Some(8)));
+        assert!(!peer.accepts(now, address(5000), VOICE));
+        assert_eq!(peer.address(), address(4000));
     }
 
     #[test]
     fn nobody_is_learnt_after_the_window() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        assert!((0..50).all(|_| !peer.accepts(now + LEARNING, address(5000))));
+        assert!((0..50).all(|_| !peer.accepts(now + LEARNING, address(5000), VOICE)));
         assert_eq!(peer.address(), address(4000));
     }
 
@@ -111,9 +134,9 @@ mod tests {
     fn a_new_description_is_learnt_anew() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        assert!(peer.accepts(now, address(4000)));
+        assert!(peer.accepts(now, address(4000), VOICE));
         peer.redescribe(now, address(4002));
-        assert!(peer.accepts(now, address(4002)));
-        assert!(!peer.accepts(now, address(4000)));
+        assert!(peer.accepts(now, address(4002), VOICE));
+        assert!(!peer.accepts(now, address(4000), VOICE));
     }
 }

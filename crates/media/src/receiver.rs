@@ -135,6 +135,14 @@ impl Receiver {
         self.accept(now, &packet)
     }
 
+    /// The SSRC of a datagram that could belong to this stream: RTP of a payload type that was agreed on.
+    pub fn stream_of(&self, datagram: &[u8]) -> Option<u32> {
+        let packet = RtpPacket::parse(datagram).ok().filter(|_| !is_rtcp(datagram))?;
+        let agreed = [Some(self.config.payload_type), self.config.telephone_event, self.config.comfort_noise];
+        let known = packet.payload_type == COMFORT_NOISE || agreed.contains(&Some(packet.payload_type));
+        known.then_some(packet.ssrc)
+    }
+
     /// Another codec, or other payload types, from now on. What the buffer holds is decoded already; its bounds stay.
     pub fn renegotiate(&mut self, config: ReceiverConfig) {
         self.config = ReceiverConfig { jitter: self.config.jitter, ..config };

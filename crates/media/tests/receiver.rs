@@ -565,3 +565,16 @@ fn a_key_whose_sender_moves_the_timestamp_or_holds_it_for_ever_is_still_one() {
     held.push((8_720, 411, 4_000 + 65_535, 7, EVENT, vec![8, 0x8a, 1, 64]));
     assert_eq!(run(&datagrams(&held), 10, milliseconds(5)).digits, "8");
 }
+
+#[test]
+fn only_rtp_of_an_agreed_payload_type_names_a_stream() {
+    let receiver = Receiver::new(config());
+    let packet =
+        |payload_type: u8| [&[0x80, payload_type, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7][..], &[0xff; 160]].concat();
+    for agreed in [0, EVENT, 13] {
+        assert_eq!(receiver.stream_of(&packet(agreed)), Some(7));
+    }
+    for other in [packet(8), packet(72), vec![0x80; 4], vec![0; 172], Vec::new()] {
+        assert_eq!(receiver.stream_of(&other), None);
+    }
+}

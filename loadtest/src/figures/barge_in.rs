@@ -51,7 +51,7 @@ const STATES: [State; 3] = [
         phrase: "Tell me more.",
         reply: "more=There is a great deal to be said about this, and all of it has been written down already, so that \
             only the voice is still at work while you are listening to me.",
-        further: &[],
+        further: &["--tts-speed", "1.5"],
         holds: |turn| turn.barge_in.as_ref().is_some_and(|cut| cut.state == "speaking"),
     },
 ];

@@ -124,8 +124,11 @@ fn add_cost(group: &'static str, calls: usize, [idle, before, after]: [&Reading;
         ("callers", ms(after.callers, before.callers)),
     ];
     report.values(group, "  the others of the machine, for each call-second", "ms", &others, "");
+    let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
     let busy = after.cores.busy_since(before.cores) * 100.0;
-    report.values(group, "  all cores, everybody's work", "%", &[("busy", busy)], "");
+    let ours = (server + others[0].1 + others[1].1) * calls as f64 / 1_000.0 / cores * 100.0;
+    let shares = [("busy", busy), ("of it not for these calls", (busy - ours).max(0.0))];
+    report.values(group, "  all cores, everybody's work", "%", &shares, "");
     let held = after.server.resident.saturating_sub(idle.server.resident) as f64 / calls as f64;
     report.values(
         group,

@@ -72,8 +72,8 @@ enum Part {
 const WORDS: [&str; 5] = [ASK, INTERRUPT, turns::HELLO, turns::THANKS, turns::HELP];
 /// A question for simulated providers, which hear what they were told to hear.
 const ASK: &str = "When are you open?";
-/// Speech over the agent's voice.
-const INTERRUPT: &str = "No, wait a moment please.";
+/// Speech over the agent's voice, without a pause that would end a turn in the middle of it.
+const INTERRUPT: &str = "Please stop talking for a moment";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), String> {
@@ -84,6 +84,9 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         None => build()?,
     };
     eprintln!("The server is {}; a new one is started for each measurement.", program.display());
+    eprintln!(
+        "Callers and simulators stand for the outside: they are preferred where this user may do so (nice -10)."
+    );
     let addresses =
         Addresses { sip: args.sip, http: args.http, simulators: args.simulators, rtp: args.rtp.clone() };
     let bench = Bench::new(program, addresses, &WORDS)?;

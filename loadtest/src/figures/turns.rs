@@ -24,7 +24,7 @@ pub(super) const HELP: &str = "what are your opening hours?";
 /// Calls at the same time: few enough that nobody waits for anybody.
 const CALLS: usize = 5;
 /// Turns of each.
-const TURNS: usize = 22;
+const TURNS: usize = 21;
 
 pub(super) fn measure_simulated(bench: &Bench, report: &mut Report) -> Result<(), String> {
     eprintln!("{CALLS} calls of {TURNS} turns with simulated providers that take no time ...");

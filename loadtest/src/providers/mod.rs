@@ -172,7 +172,7 @@ impl Shared {
     async fn refuse(&self, provider: Provider) -> Option<Response> {
         let fault = self.faults.take(provider, |kind| kind.at_handshake())?;
         if let Some(delay) = fault.delay() {
-            tokio::time::sleep(delay).await;
+            pause(delay).await;
         }
         let FaultKind::Http(status) = fault.kind else { return None };
         let mut response = match provider {
@@ -199,10 +199,17 @@ impl Jitter {
     }
 }
 
+/// Waits, if there is anything to wait: the runtime's timers round up to a millisecond, and no delay is none.
+async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
 /// Waits until `at`; for ever without one.
 async fn sleep_until(at: Option<Instant>) {
     match at {
-        Some(at) => tokio::time::sleep_until(at).await,
+        Some(at) => pause(at.saturating_duration_since(Instant::now())).await,
         None => std::future::pending().await,
     }
 }

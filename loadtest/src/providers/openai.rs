@@ -1,7 +1,7 @@
 //! OpenAI's chat completions, simulated, streamed and whole: echoes, answers by rule, calls tools.
 //! Plays the dialects of compatible servers as faults.
 
-use super::{Fault, FaultKind, Jitter, Provider, Shared, World, count};
+use super::{Fault, FaultKind, Jitter, Provider, Shared, World, count, pause};
 use axum::{
     Json,
     body::{Body, Bytes},
@@ -215,7 +215,7 @@ fn cut(text: &str, size: usize) -> Vec<String> {
 }
 
 async fn whole(shared: &Shared, reply: &Reply, ordinal: u64, mut jitter: Jitter) -> Response {
-    tokio::time::sleep(jitter.vary(shared.config.llm_first_token)).await;
+    pause(jitter.vary(shared.config.llm_first_token)).await;
     let calls: Vec<_> = reply.calls.iter().enumerate().map(|(n, (name, arguments))| {
         json!({"id": format!("call_{n}"), "type": "function", "function": {"name": name, "arguments": arguments}})
     }).collect();
@@ -297,7 +297,7 @@ impl Writer {
     async fn wait(&mut self, delay: Duration) -> Option<()> {
         let delay = self.jitter.vary(delay) * self.slow;
         tokio::select! {
-            () = tokio::time::sleep(delay) => Some(()),
+            () = pause(delay) => Some(()),
             () = self.pieces.closed() => self.cancelled(),
         }
     }
