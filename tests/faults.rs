@@ -122,7 +122,7 @@ fn a_route_in_the_config_is_all_it_takes_to_put_network_providers_behind_the_dem
     assert!(called.is_good() && called.answers() == 1, "{called:?}");
     assert!(called.0.to_string().contains("embedded default"), "not the demo agent: {called:?}");
     let said = called.events("sentence").concat();
-    assert!(said.contains("Book an appointment") && said.contains("open from nine to five"), "{said}");
+    assert!(said.contains("Tandem demo") && said.contains("open from nine to five"), "{said}");
     let attempts = called.events("llm_attempt").concat();
     assert!(attempts.contains("gpt") && !attempts.contains("flow"), "{attempts}");
     let seen = vendors.simulators.statistics();

@@ -1,5 +1,5 @@
 //! Taking turns on the phone, as timelines of whole calls: what a caller experiences when everything works.
-//! The best documentation of the product's behaviour. What happens when something fails is in `faults.rs`.
+//! The best documentation of the product's behaviour. What happens when something fails is in `rescue.rs`.
 
 #[path = "simulation/golden.rs"]
 mod golden;
