@@ -37,7 +37,10 @@ impl Vendors {
             phrases: vec!["What are your opening hours?".into()],
             llm_first_token: Duration::from_millis(50),
             llm_token: Duration::from_millis(5),
-            replies: vec![("hours".into(), "We are open. Come by from nine to five, thank you for asking us.".into())],
+            replies: vec![(
+                "hours".into(),
+                "We are open. Come by from nine to five, thank you for asking us.".into(),
+            )],
             tts_first_audio: Duration::from_millis(30),
             ..SimulatorsConfig::default()
         };
