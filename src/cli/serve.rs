@@ -7,8 +7,8 @@ use crate::{
     http::{self, HttpState},
     rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
-    services::{self, Records, StartError, Traces, TrunkCalls},
-    store::{CRASHED, Store, StoreConfig},
+    services::{self, Records, StartError, Traces, TrunkCalls, Vocabulary},
+    store::{CRASHED, Reader, Store, StoreConfig, StoreError},
     telemetry::{
         live::LiveEvents,
         logs,
@@ -66,74 +66,87 @@ fn metrics_config(config: &Config) -> MetricsConfig {
 }
 
 async fn serve(config: Arc<Config>, metrics: Metrics) -> Exit {
-    let mut signals = match StopSignals::catch() {
-        Ok(signals) => signals,
-        Err(error) => return fail(Exit::Failed, &format!("SIGTERM cannot be caught: {error}")),
-    };
-    if let Err(error) = RtpSockets::bind(config.rtp.address, 0) {
-        return fail(Exit::Address, &bind_error("RTP", "rtp.address or --rtp", config.rtp.address, &error));
+    match Running::start(&config, &metrics).await {
+        Ok(running) => running.until_stopped(&config, metrics).await,
+        Err(exit) => exit,
     }
-    let store = match Store::open(StoreConfig::new(&config.server.data_dir), metrics.clone()) {
-        Ok(store) => store,
-        Err(error) => return fail(Exit::DataDir, &error.to_string()),
-    };
-    let calls = match services::prepare(Arc::clone(&config), &metrics).await {
-        Ok(calls) => calls,
-        Err(error) => return fail(exit_of(&error), &error.to_string()),
-    };
-    let listener = match TcpListener::bind(config.http.listen).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            let address = config.http.listen;
-            return fail(Exit::Address, &bind_error("HTTP", "http.listen or --http", address, &error));
+}
+
+/// A server that takes calls, and what goes on beside it.
+struct Running {
+    signals: StopSignals,
+    store: Store,
+    reader: Reader,
+    traces: TraceSink,
+    live: LiveEvents,
+    listener: TcpListener,
+    server: Arc<Server>,
+    vocabulary: Vec<Vocabulary>,
+}
+
+impl Running {
+    /// Everything that can fail, in the order in which it is needed.
+    async fn start(config: &Arc<Config>, metrics: &Metrics) -> Result<Self, Exit> {
+        let signals = StopSignals::catch()
+            .map_err(|error| fail(Exit::Failed, &format!("SIGTERM cannot be caught: {error}")))?;
+        let rtp = config.rtp.address;
+        RtpSockets::bind(rtp, 0)
+            .map_err(|error| fail(Exit::Address, &bind_error("RTP", "rtp.address or --rtp", rtp, &error)))?;
+        let data_dir = |error: StoreError| fail(Exit::DataDir, &error.to_string());
+        let store =
+            Store::open(StoreConfig::new(&config.server.data_dir), metrics.clone()).map_err(data_dir)?;
+        let calls = services::prepare(Arc::clone(config), metrics)
+            .await
+            .map_err(|error| fail(exit_of(&error), &error.to_string()))?;
+        let http = config.http.listen;
+        let listener = TcpListener::bind(http).await.map_err(|error| {
+            fail(Exit::Address, &bind_error("HTTP", "http.listen or --http", http, &error))
+        })?;
+        let live = LiveEvents::new();
+        let traces = TraceSink::start(store.clone(), metrics.clone(), live.clone())
+            .map_err(|error| fail(Exit::Failed, &error.to_string()))?;
+        let vocabulary = calls.vocabulary();
+        let server = start(config, calls, &store, &traces, metrics)
+            .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
+        let reader = store.reader().map_err(data_dir)?;
+        Ok(Self { signals, store, reader, traces, live, listener, server: Arc::new(server), vocabulary })
+    }
+
+    /// Serves until a signal comes, then lets the calls end and writes everything down.
+    async fn until_stopped(mut self, config: &Config, metrics: Metrics) -> Exit {
+        let http_address = self.listener.local_addr().unwrap_or(config.http.listen);
+        let operations = Operations::new(&self.server, metrics.clone());
+        let state = HttpState {
+            reader: self.reader,
+            metrics,
+            health: operations.health(),
+            control: operations.control(),
+            live: self.live,
+        };
+        let (stop_http, stopped) = oneshot::channel::<()>();
+        let http = tokio::spawn(http::serve(self.listener, state, async {
+            let _dropped_means_stop_too = stopped.await;
+        }));
+        let publishing = operations.publish();
+        banner::print(config, &self.server, http_address, &self.vocabulary);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %http_address, ports = config.server.ports, "ready");
+        self.signals.wait().await;
+        tracing::info!("told to stop: no new calls, the running ones say goodbye");
+        let drained = self.signals.drain(&self.server, config.server.drain).await;
+        let _nobody_may_be_listening = stop_http.send(());
+        let _ended_either_way = http.await;
+        publishing.abort();
+        let _it_holds_the_server_no_more = publishing.await;
+        drop(operations);
+        if let Ok(server) = Arc::try_unwrap(self.server).map_err(|_| ()) {
+            server.stop().await;
         }
-    };
-    let http_address = listener.local_addr().unwrap_or(config.http.listen);
-    let live = LiveEvents::new();
-    let traces = match TraceSink::start(store.clone(), metrics.clone(), live.clone()) {
-        Ok(traces) => traces,
-        Err(error) => return fail(Exit::Failed, &error.to_string()),
-    };
-    let vocabulary = calls.vocabulary();
-    let server = match start(&config, calls, &store, &traces, &metrics) {
-        Ok(server) => Arc::new(server),
-        Err(error) => return fail(exit_of_start(&error), &start_error(&error)),
-    };
-    let reader = match store.reader() {
-        Ok(reader) => reader,
-        Err(error) => return fail(Exit::DataDir, &error.to_string()),
-    };
-    let operations = Operations::new(&server, metrics.clone());
-    let state = HttpState {
-        reader,
-        metrics: metrics.clone(),
-        health: operations.health(),
-        control: operations.control(),
-        live,
-    };
-    let (stop_http, stopped) = oneshot::channel::<()>();
-    let http = tokio::spawn(http::serve(listener, state, async {
-        let _dropped_means_stop_too = stopped.await;
-    }));
-    let publishing = operations.publish();
-    banner::print(&config, &server, http_address, &vocabulary);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), %http_address, ports = config.server.ports, "ready");
-    signals.wait().await;
-    tracing::info!("told to stop: no new calls, the running ones say goodbye");
-    let drained = signals.drain(&server, config.server.drain).await;
-    let _nobody_may_be_listening = stop_http.send(());
-    let _ended_either_way = http.await;
-    publishing.abort();
-    let _it_holds_the_server_no_more = publishing.await;
-    drop(operations);
-    if let Ok(server) = Arc::try_unwrap(server).map_err(|_| ()) {
-        server.stop().await;
+        self.traces.flush();
+        self.store.close();
+        // A log line, not a message of our own: standard error may be a pipe that nobody reads any more.
+        tracing::info!(calls = drained.calls, broken_off = drained.broken_off, "stopped");
+        Exit::Done
     }
-    traces.flush();
-    store.close();
-    // A log line, not a message of our own: standard error may be a pipe that nobody reads any more.
-    tracing::info!(calls = drained.calls, broken_off = drained.broken_off, "stopped");
-    Exit::Done
 }
 
 fn exit_of(error: &StartError) -> Exit {
