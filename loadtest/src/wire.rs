@@ -149,11 +149,8 @@ mod tests {
         assert_eq!((wire.gaps_us.as_slice(), wire.packets), (&[21_000][..], 1));
     }
 
-    #[test]
-    fn the_kernel_says_when_a_datagram_came() {
-        let (here, there) = (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
-        let (here, there) = (here.expect("loopback has ports"), there.expect("loopback has ports"));
-        stamp(&here).expect("the kernel can do this");
+    /// The gap between two datagrams sent 30 ms apart and read together, µs, as the tap has it.
+    fn gap_of_two_read_at_once(here: &UdpSocket, there: &UdpSocket) -> u32 {
         let packets = AtomicU64::new(0);
         let mut tap = Tap::new(1, None, &packets);
         for sequence in 0..2 {
@@ -162,10 +159,20 @@ mod tests {
         }
         let mut buffer = [0; 100];
         for _ in 0..2 {
-            assert_eq!(tap.receive(0, &here, &mut buffer).expect("it has come"), 12);
+            assert_eq!(tap.receive(0, here, &mut buffer).expect("it has come"), 12);
         }
-        assert!(tap.receive(0, &here, &mut buffer).is_err(), "nothing more has come");
-        // Both were read at once; their times are those of their arrival.
-        assert!(tap.finish()[0].gaps_us[0] >= 29_000);
+        assert!(tap.receive(0, here, &mut buffer).is_err(), "nothing more has come");
+        tap.finish()[0].gaps_us[0]
+    }
+
+    #[test]
+    fn the_kernel_says_when_a_datagram_came() {
+        let (here, there) = (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
+        let (here, there) = (here.expect("loopback has ports"), there.expect("loopback has ports"));
+        stamp(&here).expect("the kernel can do this");
+        // The kernel turns stamping on from a work queue: what comes before that has run bears the time of
+        // its reading. So the promise is that stamps soon are those of the arrival, not that the first is.
+        let stamped = (0..50).any(|_| gap_of_two_read_at_once(&here, &there) >= 29_000);
+        assert!(stamped, "50 pairs of datagrams all bore the time at which they were read");
     }
 }
