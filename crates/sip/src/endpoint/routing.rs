@@ -18,7 +18,7 @@ pub(super) fn may_send_to(address: SocketAddr) -> bool {
 /// The flow of a request inside a dialog: the route set or remote target says it where that is an IP address
 /// and the peer is not behind a NAT; everything else follows the flow the peer was last heard on.
 pub(super) fn next_hop(dialog: &Dialog) -> Flow {
-    if dialog.flow.transport == Transport::Tcp || dialog.behind_nat {
+    if dialog.flow.transport.is_reliable() || dialog.behind_nat {
         return dialog.flow;
     }
     let route = dialog.route_set.first().and_then(|first| NameAddr::parse(first)).map(|addr| addr.uri);
@@ -70,7 +70,10 @@ impl Endpoint {
     pub(super) fn contact(&self, flow: &Flow) -> String {
         match flow.transport {
             Transport::Udp => format!("<sip:{}>", self.sent_by(flow)),
-            Transport::Tcp => format!("<sip:{};transport=tcp>", self.sent_by(flow)),
+            // What peers know, though RFC 3261 section 26.2.2 would rather have sips: that asks for TLS on every hop.
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                format!("<sip:{};transport={}>", self.sent_by(flow), flow.transport.param())
+            }
         }
     }
 }
