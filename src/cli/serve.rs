@@ -131,7 +131,8 @@ impl Running {
         banner::print(config, &self.server, http_address, &self.vocabulary);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %http_address, ports = config.server.ports, "ready");
         self.signals.wait().await;
-        tracing::info!("told to stop: no new calls, the running ones say goodbye");
+        let longest = config.server.drain.as_secs();
+        tracing::info!("told to stop: no new calls, the running ones may go on for {longest} s; a second signal ends them");
         let drained = self.signals.drain(&self.server, config.server.drain).await;
         let _nobody_may_be_listening = stop_http.send(());
         let _ended_either_way = http.await;
@@ -205,6 +206,7 @@ fn start(
         },
         external_ip: config.server.external_ip,
         ports: u32::from(config.server.ports),
+        overflow_ports: config.overflow_slots(),
         trunk: "none".to_owned(),
         media_threads: config.media.threads,
         seed: config.server.seed,

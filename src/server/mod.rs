@@ -4,9 +4,11 @@
 mod admission;
 mod agent_calls;
 mod chance;
+mod trunk_loads;
 
 pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
 pub use agent_calls::AgentCalls;
+pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
 
 use crate::{
     call_actor::{ActorCounters, TraceSink},
@@ -19,6 +21,7 @@ use call::{CallId, cdr::Cause};
 use chance::Chance;
 use sip::{EndpointConfig, EndpointStatistics, Transport};
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
@@ -52,6 +55,8 @@ pub struct ServerConfig {
     pub external_ip: Option<IpAddr>,
     /// The cap: calls at once, exactly.
     pub ports: u32,
+    /// Slots beyond the cap, for the overflow of trunks that have one.
+    pub overflow_ports: u32,
     /// The status that refuses calls over the cap.
     pub full_status: u16,
     /// Seconds of the Retry-After of a 503, chosen at random so that those refused do not come back together.
@@ -73,6 +78,7 @@ impl Default for ServerConfig {
             rtp: RtpPortsConfig::default(),
             external_ip: None,
             ports: 100,
+            overflow_ports: 0,
             full_status: 503,
             retry_after: 5..=30,
             trunk: "any".to_owned(),
@@ -114,6 +120,8 @@ pub struct Status {
     pub undelivered: usize,
     /// Commands for media threads that were lost because too many waited.
     pub lost_commands: u64,
+    /// The calls of each trunk that has had any.
+    pub trunks: Arc<BTreeMap<String, TrunkCalls>>,
     /// The RTP ports.
     pub ports: PortsStatistics,
     /// What has passed through the endpoint, up to a second ago.
@@ -197,14 +205,18 @@ impl Server {
         answer.await.unwrap_or(false)
     }
 
-    /// Refuses new calls and lets the running ones say goodbye. Those that have not ended after `deadline` are broken
-    /// off with a BYE. Returns when every call has its record.
-    pub async fn drain(&self, deadline: Duration) -> Drained {
+    /// Refuses new calls and lets the running ones go on for `running`, then say goodbye within `goodbye`. Those that
+    /// have not ended by then are broken off with a BYE. Returns when every call has its record.
+    pub async fn drain(&self, running: Duration, goodbye: Duration) -> Drained {
         let mut status = self.status.clone();
         let (reply, answer) = oneshot::channel();
         self.sip.send(Request::Message(Message::Drain { reply })).await;
         let calls = answer.await.unwrap_or(0); // A task that has ended has no calls.
-        let _ = timeout(deadline, status.wait_for(|status| status.calls == 0)).await;
+        let _ = timeout(running, status.wait_for(|status| status.calls == 0)).await;
+        if status.borrow().calls > 0 {
+            self.sip.send(Request::Message(Message::Goodbye)).await;
+            let _ = timeout(goodbye, status.wait_for(|status| status.calls == 0)).await;
+        }
         let broken_off = status.borrow().calls;
         if broken_off > 0 {
             self.sip.send(Request::Message(Message::BreakOff(Cause::ServerStopping))).await;

@@ -20,6 +20,9 @@ use tokio::{
     time,
 };
 
+/// How long goodbyes may take once calls have had their time: longer than most sentences.
+const GOODBYE: Duration = Duration::from_secs(30);
+
 /// Handles on a running server that do not keep it alive.
 pub(super) struct Operations {
     server: Weak<Server>,
@@ -196,15 +199,15 @@ impl StopSignals {
         }
     }
 
-    /// Lets the calls say goodbye until `deadline`. Whoever signals again does not want to wait: what is left is broken
-    /// off at once, with its records.
-    pub(super) async fn drain(&mut self, server: &Server, deadline: Duration) -> Drained {
+    /// Lets the calls go on for `running`, then say goodbye. Whoever signals again does not want to wait: what is left
+    /// is broken off at once, with its records.
+    pub(super) async fn drain(&mut self, server: &Server, running: Duration) -> Drained {
         let calls = server.status().borrow().calls;
         let drained = tokio::select! {
-            drained = server.drain(deadline) => drained,
+            drained = server.drain(running, GOODBYE) => drained,
             () = self.wait() => {
                 tracing::warn!("told to stop again: the calls that are left are broken off");
-                server.drain(Duration::ZERO).await
+                server.drain(Duration::ZERO, Duration::ZERO).await
             }
         };
         Drained { calls: drained.calls.max(calls), ..drained }
