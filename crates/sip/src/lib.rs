@@ -3,6 +3,7 @@
 
 pub mod builder;
 mod dialog;
+pub mod digest;
 mod endpoint;
 pub mod finding;
 pub mod headers;
