@@ -81,8 +81,26 @@ pub struct Flow {
     pub local: SocketAddr,
     /// The peer's address.
     pub remote: SocketAddr,
-    /// Names one stream. 0 for UDP, and in a command for "the open stream to that remote, or a new one".
+    /// Names one stream in its lower 48 bits. 0 there: UDP, or the open stream to that remote, or a new one. The upper
+    /// 16 bits name whom a TLS stream was opened to (0: the remote's address), so that a stream to one of two domains
+    /// at the same address is never taken for a stream to the other.
     pub connection: u64,
+}
+
+impl Flow {
+    /// The part of `connection` that names one stream.
+    pub const STREAM: u64 = (1 << 48) - 1;
+
+    /// The same way over whichever stream there is, or a new one: for what outlives a connection.
+    #[must_use]
+    pub fn any_stream(self) -> Self {
+        Self { connection: self.connection & !Self::STREAM, ..self }
+    }
+
+    /// Whether no particular stream is meant.
+    pub fn is_any_stream(&self) -> bool {
+        self.transport.is_reliable() && self.connection & Self::STREAM == 0
+    }
 }
 
 /// Our name of a dialog, unique in the process.
