@@ -29,8 +29,9 @@ impl FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, String> {
         let example = "write a transport and an address, such as udp:0.0.0.0:5060";
         let (transport, address) = text.split_once(':').unwrap_or_default();
-        let transport = Transport::named(transport)
-            .ok_or_else(|| format!("`{text}` does not begin with udp:, tcp:, tls:, ws: or wss:; {example}"))?;
+        let transport = Transport::named(transport).ok_or_else(|| {
+            format!("`{text}` does not begin with udp:, tcp:, tls:, ws: or wss:; {example}")
+        })?;
         let address =
             address.parse().map_err(|_| format!("`{address}` is not an IP address and a port; {example}"))?;
         Ok(Self { transport, address })

@@ -3,13 +3,17 @@
 
 pub mod builder;
 mod dialog;
+pub mod digest;
 mod endpoint;
+mod external;
 pub mod finding;
 pub mod headers;
 mod identifiers;
 pub mod message;
 pub mod offer_answer;
 pub mod parser;
+mod policy;
+mod replaces;
 pub mod sdp;
 pub mod stream;
 pub mod transaction;
@@ -19,6 +23,9 @@ pub use endpoint::{
     Address, Command, DialogKey, Endpoint, EndpointConfig, EndpointStatistics, Event, Flow, IncomingInvite,
     Input, OutgoingInvite, Output, Transport,
 };
+pub use external::{ExternalAddress, ExternalAddresses};
 pub use offer_answer::{LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
+pub use policy::{DialogPolicy, Refresher, Reliable, SessionTimer, SessionTimerMode};
+pub use replaces::Replaces;
 pub use sdp::Direction;
 pub use stream::{FrameError, StreamFramer};

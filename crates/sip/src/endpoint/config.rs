@@ -1,6 +1,8 @@
 //! What an endpoint is told at its start: timers, limits, how it presents itself.
 //! Checked values only; reading a file is not its work.
 
+use crate::external::ExternalAddresses;
+use crate::policy::DialogPolicy;
 use crate::transaction::Timers;
 use std::time::Duration;
 
@@ -9,8 +11,10 @@ use std::time::Duration;
 pub struct EndpointConfig {
     /// T1, T2 and T4.
     pub timers: Timers,
-    /// Host (or IP address) in our Via and Contact; `None` = the local address of the flow.
+    /// Host (or IP address) in our Via and Contact; `None` = what `external` says of the flow.
     pub advertised_host: Option<String>,
+    /// Under which addresses others reach us; empty = the local address of each flow.
+    pub external: ExternalAddresses,
     /// Port in our Via and Contact; `None` = the local port of the flow.
     pub advertised_port: Option<u16>,
     /// Server and User-Agent header; empty = none (scanners learn nothing).
@@ -25,6 +29,10 @@ pub struct EndpointConfig {
     pub answer_limit: Duration,
     /// An outgoing INVITE that rings longer is cancelled (like timer C, which is at least 3 minutes).
     pub ring_limit: Duration,
+    /// How the dialogs of incoming calls behave that no trunk claims.
+    pub default_policy: DialogPolicy,
+    /// Whether the user takes calls in the place of others (RFC 3891), so that `replaces` is advertised.
+    pub replaces: bool,
 }
 
 impl Default for EndpointConfig {
@@ -32,6 +40,7 @@ impl Default for EndpointConfig {
         Self {
             timers: Timers::default(),
             advertised_host: None,
+            external: ExternalAddresses::default(),
             advertised_port: None,
             product: String::new(),
             max_transactions: 50_000,
@@ -39,6 +48,8 @@ impl Default for EndpointConfig {
             retry_after_s: 10,
             answer_limit: Duration::from_secs(300),
             ring_limit: Duration::from_secs(200),
+            default_policy: DialogPolicy::default(),
+            replaces: false,
         }
     }
 }
