@@ -2,7 +2,7 @@
 //! Does not look at the machine; `machine.rs` does.
 
 use super::{
-    Config, ConfigError, DEMO, Http, Log, LogFormat, Media, Overrides, Problem, Rtp, Server, Sip,
+    Config, ConfigError, DEMO, Http, Log, LogFormat, Media, Overrides, Problem, Rtp, Server, Sip, Unmatched,
     checker::{Checker, Secrets},
     defaults::*,
     problem::Source,

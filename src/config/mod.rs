@@ -164,6 +164,17 @@ pub struct Sip {
     pub unmatched: Unmatched,
 }
 
+/// What a call gets that no trunk takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmatched {
+    /// Nothing at all.
+    Silent,
+    /// 403: tells a stranger nothing, and an honest carrier that it is our configuration.
+    Forbidden,
+    /// 404, as if there were no such number.
+    NotFound,
+}
+
 /// The callers' media: `[rtp]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rtp {

@@ -453,7 +453,7 @@ fn caller_id_in(text: &str) -> Result<CallerIdIn, String> {
 
 /// A SIP URI, for where something is sent.
 pub(super) fn sip_uri(text: &str) -> Result<String, String> {
-    let known = sip::Uri::parse(text).ok().filter(|_| text.starts_with("sip:") || text.starts_with("sips:"));
+    let known = sip::uri::Uri::parse(text).ok().filter(|_| text.starts_with("sip:") || text.starts_with("sips:"));
     match known {
         Some(_) => Ok(text.to_owned()),
         None => Err(format!("`{text}` is not a SIP address; write one such as \"sip:carrier.example;transport=tls\"")),

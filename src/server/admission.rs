@@ -4,6 +4,7 @@
 use super::{
     ServerConfig, Services, Status,
     chance::Chance,
+    link::OutgoingSink,
     trunk_loads::{AtCap, Limit, Place, TrunkLimits, TrunkLoads},
 };
 use crate::{
@@ -145,6 +146,7 @@ struct Dialog {
 pub(super) struct Admission {
     config: ServerConfig,
     services: Services,
+    outgoing: OutgoingSink,
     threads: Vec<MediaThread>,
     /// Calls on each thread.
     loads: Vec<u32>,
@@ -231,7 +233,7 @@ impl Handler for Admission {
 impl Admission {
     pub(super) fn new(
         config: ServerConfig,
-        services: Services,
+        (services, outgoing): (Services, OutgoingSink),
         threads: Vec<MediaThread>,
         chance: Chance,
         counters: Arc<ActorCounters>,
@@ -250,6 +252,7 @@ impl Admission {
             undelivered: VecDeque::new(),
             config,
             services,
+            outgoing,
             threads,
             chance,
             counters,
@@ -356,7 +359,7 @@ impl Admission {
         }
         let grant = self.overflow.acquire(now).map_err(|_| Denied::Full)?;
         let slot = PortSlot(grant.slot.0 + self.config.ports);
-        Ok((Grant { slot, busy: self.slots.busy() + grant.busy, ..grant }, Place::Overflow))
+        Ok((Grant { slot, concurrency: self.slots.busy() + grant.concurrency }, Place::Overflow))
     }
 
     fn release(&mut self, now: Instant, slot: PortSlot) {

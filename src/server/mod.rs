@@ -4,10 +4,12 @@
 mod admission;
 mod agent_calls;
 mod chance;
+mod link;
 mod trunk_loads;
 
 pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
 pub use agent_calls::AgentCalls;
+pub use link::{OutgoingEvents, SipLink};
 pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
 
 use crate::{
@@ -25,7 +27,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
@@ -144,6 +146,7 @@ pub struct Server {
     threads: MediaThreads,
     status: watch::Receiver<Status>,
     counters: Arc<ActorCounters>,
+    outgoing: Mutex<Option<OutgoingEvents>>,
 }
 
 impl Server {
@@ -161,16 +164,18 @@ impl Server {
         let endpoint = sip::Endpoint::new(config.endpoint.clone(), chance.seed());
         let (publish, status) = watch::channel(Status { cap: config.ports, ..Status::default() });
         let transport = config.transport.clone();
+        let (outgoing, outgoing_events) = link::outgoing();
         let admission = Admission::new(
             config,
-            services,
+            (services, outgoing),
             threads.threads().to_vec(),
             chance,
             Arc::clone(&counters),
             publish,
         );
         let task = sip_transport::run(sockets, endpoint, admission, transport, (sip.clone(), requests));
-        Ok(Self { sip, task, threads, status, counters })
+        let outgoing = Mutex::new(Some(outgoing_events));
+        Ok(Self { sip, task, threads, status, counters, outgoing })
     }
 
     /// Where it listens.
@@ -181,6 +186,16 @@ impl Server {
     /// How it stands, now and whenever it changes.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// A way to the endpoint, for who places calls and registers.
+    pub fn sip_link(&self) -> SipLink {
+        SipLink::new(self.sip.clone())
+    }
+
+    /// What becomes of the calls and requests that we begin. There is one reader: whoever asks first.
+    pub fn outgoing_events(&self) -> Option<OutgoingEvents> {
+        self.outgoing.lock().ok()?.take()
     }
 
     /// What the calls count.
