@@ -456,6 +456,7 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         | sip::Event::Refused { .. }
         | sip::Event::Progress { .. }
         | sip::Event::Answered { .. }
-        | sip::Event::Failed { .. } => return None,
+        | sip::Event::Failed { .. }
+        | sip::Event::Response { .. } => return None,
     })
 }

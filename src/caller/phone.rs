@@ -177,7 +177,10 @@ impl Phone {
     /// A phone that dials at its first step.
     pub fn new(dial: Dial) -> Self {
         Self {
-            endpoint: Endpoint::new(EndpointConfig::default(), dial.seed),
+            endpoint: Endpoint::new(
+                EndpointConfig { large_to_tcp: false, ..EndpointConfig::default() },
+                dial.seed,
+            ),
             player: Player::new(dial.script.clone()),
             dial,
             sip_wake: None,
@@ -240,14 +243,13 @@ impl Phone {
     }
 
     fn invite(&self) -> OutgoingInvite {
-        OutgoingInvite {
-            dialog: self.key(),
-            uri: self.dial.uri.clone(),
-            from: self.dial.from.clone(),
-            flow: self.dial.flow,
-            sdp: sip::make_offer(&self.dial.local),
-            headers: Vec::new(),
-        }
+        OutgoingInvite::new(
+            self.key(),
+            self.dial.uri.clone(),
+            self.dial.from.clone(),
+            self.dial.flow,
+            sip::make_offer(&self.dial.local),
+        )
     }
 
     fn command(&mut self, now: Instant, command: Command, out: &mut Vec<Output>) {

@@ -117,14 +117,13 @@ impl Caller {
                 sip::make_offer(&self.local)
             }
         };
-        let invite = OutgoingInvite {
-            dialog: self.dialog,
-            uri: format!("sip:agent@{}", self.flow.remote),
-            from: format!("<sip:caller@{}>", self.flow.local),
-            flow: self.flow,
+        let invite = OutgoingInvite::new(
+            self.dialog,
+            format!("sip:agent@{}", self.flow.remote),
+            format!("<sip:caller@{}>", self.flow.local),
+            self.flow,
             sdp,
-            headers: Vec::new(),
-        };
+        );
         self.command(now, Command::Invite(invite))
     }
 
