@@ -137,6 +137,7 @@ impl fmt::Debug for Address {
 }
 
 /// What happened.
+#[expect(clippy::large_enum_variant, reason = "an input lives for one step")]
 pub enum Input<'a> {
     /// One datagram, or one message cut from a stream.
     Message {
