@@ -192,6 +192,8 @@ impl Handler for Admission {
             | Event::Answered { .. }
             | Event::Failed { .. }
             | Event::Ended { .. }) => self.route(event),
+            // The answer to a request outside calls.
+            Event::Response { .. } => {}
         }
         self.publish();
     }

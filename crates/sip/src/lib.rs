@@ -21,7 +21,7 @@ pub mod uri;
 
 pub use endpoint::{
     Address, Command, DialogKey, Endpoint, EndpointConfig, EndpointStatistics, Event, Flow, IncomingInvite,
-    Input, OutgoingInvite, Output, Transport,
+    Input, OutgoingInvite, OutgoingRequest, Output, RequestKey, Transport,
 };
 pub use external::{ExternalAddress, ExternalAddresses};
 pub use offer_answer::{LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};

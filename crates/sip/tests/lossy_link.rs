@@ -226,7 +226,8 @@ impl Link {
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }
-            | Event::Refused { .. } => {}
+            | Event::Refused { .. }
+            | Event::Response { .. } => {}
         }
     }
 

@@ -25,6 +25,9 @@ pub struct EndpointConfig {
     pub max_dialogs: usize,
     /// Retry-After of our 503 answers, in seconds.
     pub retry_after_s: u32,
+    /// An INVITE or a request outside dialogs of more than 1,300 bytes goes over TCP instead of UDP, and over UDP
+    /// after all if nobody listens there (RFC 3261 section 18.1.1).
+    pub large_to_tcp: bool,
     /// An incoming INVITE that nobody has answered by then gets 480.
     pub answer_limit: Duration,
     /// An outgoing INVITE that rings longer is cancelled (like timer C, which is at least 3 minutes).
@@ -46,6 +49,7 @@ impl Default for EndpointConfig {
             max_transactions: 50_000,
             max_dialogs: 10_000,
             retry_after_s: 10,
+            large_to_tcp: true,
             answer_limit: Duration::from_secs(300),
             ring_limit: Duration::from_secs(200),
             default_policy: DialogPolicy::default(),

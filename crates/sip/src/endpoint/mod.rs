@@ -2,10 +2,13 @@
 //! Messages, commands and time come in; messages and events go out. Knows no socket and no clock.
 
 mod answers;
+mod authentication;
 mod config;
 mod facts;
 mod in_dialog;
 mod io;
+mod large;
+mod requests;
 mod responses;
 mod routing;
 mod statistics;
@@ -16,7 +19,8 @@ mod uas;
 
 pub use config::EndpointConfig;
 pub use io::{
-    Address, Command, DialogKey, Event, Flow, IncomingInvite, Input, OutgoingInvite, Output, Transport,
+    Address, Command, DialogKey, Event, Flow, IncomingInvite, Input, OutgoingInvite, OutgoingRequest, Output,
+    RequestKey, Transport,
 };
 pub use statistics::EndpointStatistics;
 
@@ -121,7 +125,7 @@ impl Endpoint {
             }
             StartLine::Response { status, .. } => {
                 *self.statistics.responses_in.entry(*status).or_default() += 1;
-                self.handle_response(step, &message);
+                self.handle_response(step, flow, &message);
             }
         }
     }
@@ -133,6 +137,7 @@ impl Endpoint {
                 self.respond(step, dialog, answer);
             }
             Command::Invite(invite) => self.invite(step, invite),
+            Command::Request(request) => self.request(step, request),
             Command::Cancel { dialog } => self.cancel(step, dialog),
             Command::Bye { dialog, reason } => self.hang_up(step, dialog, reason),
             Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
