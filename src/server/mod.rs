@@ -16,7 +16,7 @@ use crate::{
     call_actor::{ActorCounters, TraceSink},
     media_threads::{MediaThread, MediaThreads, Uplink},
     rtp_socket::{PortsStatistics, RtpPortsConfig},
-    sip_transport::{self, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig},
+    sip_transport::{self, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls},
 };
 use admission::{Admission, Message};
 use call::{CallId, cdr::Cause};
@@ -47,6 +47,8 @@ const GOODBYE_DEADLINE: Duration = Duration::from_millis(1_200);
 pub struct ServerConfig {
     /// Where to listen. Port 0 lets the kernel choose.
     pub sip: Vec<(Transport, SocketAddr)>,
+    /// Certificates, for TLS.
+    pub tls: Arc<Tls>,
     /// Limits of the SIP sockets.
     pub transport: SipTransportConfig,
     /// The endpoint's own settings.
@@ -75,6 +77,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             sip: vec![(Transport::Udp, SocketAddr::from(([0, 0, 0, 0], 5060)))],
+            tls: Arc::default(),
             transport: SipTransportConfig::default(),
             endpoint: EndpointConfig::default(),
             rtp: RtpPortsConfig::default(),
@@ -156,7 +159,7 @@ impl Server {
     /// What the kernel says, with the address it is about.
     pub fn start(config: ServerConfig, services: Services) -> io::Result<Self> {
         let mut chance = Chance::new(config.seed)?;
-        let sockets = SipSockets::bind(&config.sip)?;
+        let sockets = SipSockets::bind(&config.sip, Arc::clone(&config.tls))?;
         let (sip, requests) = sip_transport::handle(&sockets);
         let threads = config.media_threads.unwrap_or_else(MediaThreads::default_count);
         let threads = MediaThreads::start(threads, &tokio::runtime::Handle::current(), &uplink(sip.clone()))?;
