@@ -1,6 +1,7 @@
 //! Counters of the endpoint. All of them exist at zero from the start, so that a rate can be taken.
 //! Knows numbers only.
 
+use crate::gate::GateStatistics;
 use std::collections::BTreeMap;
 
 /// The methods that are counted by name; every other one is counted as `other`.
@@ -46,6 +47,8 @@ pub struct EndpointStatistics {
     pub refused_full: u64,
     /// Calls refused while draining.
     pub refused_draining: u64,
+    /// What the gate did; all zero without one.
+    pub gate: GateStatistics,
     /// Transactions that exist now.
     pub transactions: usize,
     /// Dialogs that exist now.
@@ -67,6 +70,7 @@ impl Default for EndpointStatistics {
             commands_ignored: 0,
             refused_full: 0,
             refused_draining: 0,
+            gate: GateStatistics::default(),
             transactions: 0,
             dialogs: 0,
         }
