@@ -7,12 +7,14 @@ pub mod digest;
 mod endpoint;
 mod external;
 pub mod finding;
+pub mod gate;
 pub mod headers;
 mod identifiers;
 pub mod message;
 pub mod offer_answer;
 pub mod parser;
 mod policy;
+mod registrar;
 mod replaces;
 pub mod sdp;
 pub mod stream;
@@ -24,8 +26,13 @@ pub use endpoint::{
     Input, OutgoingInvite, OutgoingRequest, Output, RequestKey, Transport,
 };
 pub use external::{ExternalAddress, ExternalAddresses};
+pub use gate::{
+    BanPolicy, Explained, Facts, Gate, GateConfig, GateReason, GateStatistics, Network, TrunkRules,
+    Unmatched, Verdict,
+};
 pub use offer_answer::{LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
 pub use policy::{DialogPolicy, Refresher, Reliable, SessionTimer, SessionTimerMode};
+pub use registrar::RegistrarLimits;
 pub use replaces::Replaces;
 pub use sdp::Direction;
 pub use stream::{FrameError, StreamFramer};

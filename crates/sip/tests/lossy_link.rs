@@ -226,6 +226,8 @@ impl Link {
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }
+            | Event::Registered { .. }
+            | Event::Unregistered { .. }
             | Event::Refused { .. }
             | Event::Response { .. } => {}
         }

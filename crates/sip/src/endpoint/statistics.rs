@@ -2,6 +2,7 @@
 //! Knows numbers only.
 
 use super::authentication::REFUSALS;
+use crate::gate::GateStatistics;
 use std::collections::BTreeMap;
 
 /// The methods that are counted by name; every other one is counted as `other`.
@@ -53,6 +54,8 @@ pub struct EndpointStatistics {
     pub challenges_refused: BTreeMap<&'static str, u64>,
     /// Large requests that went over UDP because TCP failed.
     pub udp_after_tcp: u64,
+    /// What the gate did; all zero without one.
+    pub gate: GateStatistics,
     /// Transactions that exist now.
     pub transactions: usize,
     /// Dialogs that exist now.
@@ -77,6 +80,7 @@ impl Default for EndpointStatistics {
             challenges_answered: 0,
             challenges_refused: REFUSALS.iter().map(|reason| (*reason, 0)).collect(),
             udp_after_tcp: 0,
+            gate: GateStatistics::default(),
             transactions: 0,
             dialogs: 0,
         }
