@@ -86,7 +86,8 @@ fn answer(config: &Config, args: &Args) -> Result<(String, bool), String> {
     let (verdict, taken) = match gate.decide(&facts) {
         Decision::Admit { trunk } => (takes(config, named(trunk), ""), true),
         Decision::Digest { trunks } => {
-            let lines = trunks.iter().map(|number| takes(config, named(*number), " once its digest is right"));
+            let lines =
+                trunks.iter().map(|number| takes(config, named(*number), " once its digest is right"));
             (lines.collect::<Vec<_>>().join("\n"), true)
         }
         Decision::Unmatched { reason } => {

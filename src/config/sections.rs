@@ -16,8 +16,7 @@ use toml::Spanned;
 type List = Key<Vec<Spanned<String>>>;
 
 /// The SRTP suites there are (RFC 4568 section 6.2, RFC 7714 section 14.2).
-const SRTP_SUITES: [&str; 3] =
-    ["AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"];
+const SRTP_SUITES: [&str; 3] = ["AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"];
 
 macro_rules! section {
     ($name:ident, $header:literal, { $($key:ident: $kind:ty,)* }) => {
@@ -319,9 +318,10 @@ impl Checker<'_> {
         timer.refresher = self.word(&raw.refresher, word(timer.refresher, &REFRESHER), &REFRESHER);
         timer.expires_s = self.number(&raw.session_expires_seconds, timer.expires_s, 90..=86_400);
         timer.min_se_s = self.number(&raw.min_se_seconds, timer.min_se_s, 90..=86_400);
-        if let (Some(key), true) =
-            (raw.min_se_seconds.as_ref().or(raw.session_expires_seconds.as_ref()), timer.expires_s < timer.min_se_s)
-        {
+        if let (Some(key), true) = (
+            raw.min_se_seconds.as_ref().or(raw.session_expires_seconds.as_ref()),
+            timer.expires_s < timer.min_se_s,
+        ) {
             self.error(key, "min_se_seconds is above session_expires_seconds", "make it smaller");
         }
         policy.reliable = self.word(&raw.reliable, word(policy.reliable, &RELIABLE), &RELIABLE);
@@ -370,7 +370,11 @@ impl Checker<'_> {
             [] => None,
             [low, high] if low <= high => Some(low..=high),
             _ => {
-                self.error(bounds, "this needs two numbers, the lower one first", "write [5, 15], or [] for none");
+                self.error(
+                    bounds,
+                    "this needs two numbers, the lower one first",
+                    "write [5, 15], or [] for none",
+                );
                 None
             }
         }
@@ -385,7 +389,12 @@ impl Checker<'_> {
     }
 
     /// A list that replaces another when it is written.
-    fn list<T: Clone>(&mut self, base: &[T], key: &List, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+    fn list<T: Clone>(
+        &mut self,
+        base: &[T],
+        key: &List,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
         if key.is_some() { self.each(key, &[], parse) } else { base.to_vec() }
     }
 
@@ -453,21 +462,33 @@ fn caller_id_in(text: &str) -> Result<CallerIdIn, String> {
 
 /// A SIP URI, for where something is sent.
 pub(super) fn sip_uri(text: &str) -> Result<String, String> {
-    let known = sip::uri::Uri::parse(text).ok().filter(|_| text.starts_with("sip:") || text.starts_with("sips:"));
+    let known =
+        sip::uri::Uri::parse(text).ok().filter(|_| text.starts_with("sip:") || text.starts_with("sips:"));
     match known {
         Some(_) => Ok(text.to_owned()),
-        None => Err(format!("`{text}` is not a SIP address; write one such as \"sip:carrier.example;transport=tls\"")),
+        None => Err(format!(
+            "`{text}` is not a SIP address; write one such as \"sip:carrier.example;transport=tls\""
+        )),
     }
 }
 
 /// What can stand before a number.
 fn digits(text: &str) -> Result<String, String> {
     let dialable = text.chars().all(|c| c.is_ascii_alphanumeric() || "+*#-_.".contains(c));
-    if dialable { Ok(text.to_owned()) } else { Err(format!("`{text}` is not part of a number; write digits")) }
+    if dialable {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not part of a number; write digits"))
+    }
 }
 
 /// A user or host that needs no escaping in a URI.
 fn uri_part(text: &str) -> Result<String, String> {
-    let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-_.~*[]:".contains(c));
-    if plain { Ok(text.to_owned()) } else { Err(format!("`{text}` cannot stand in a SIP address; write it plainly")) }
+    let plain =
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-_.~*[]:".contains(c));
+    if plain {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` cannot stand in a SIP address; write it plainly"))
+    }
 }

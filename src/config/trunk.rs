@@ -159,7 +159,12 @@ impl Checker<'_> {
     }
 
     /// A name and its password: both or neither.
-    fn login(&mut self, username: &Key<String>, password: &Key<String>, realm: &Key<String>) -> Option<Login> {
+    fn login(
+        &mut self,
+        username: &Key<String>,
+        password: &Key<String>,
+        realm: &Key<String>,
+    ) -> Option<Login> {
         match (username, password) {
             (Some(username), Some(password)) => {
                 let realm = realm.as_ref().map(|key| key.get_ref().clone());
@@ -259,13 +264,21 @@ impl Checker<'_> {
         let Profile { auth, signalling, media, at_cap, .. } = &*trunk.profile;
         let raw = at.get_ref();
         if auth.register && trunk.registrars().is_empty() {
-            self.error(at, "there is nowhere to register", "write registrars or outbound, such as [\"sip:pbx.example\"]");
+            self.error(
+                at,
+                "there is nowhere to register",
+                "write registrars or outbound, such as [\"sip:pbx.example\"]",
+            );
         }
         if auth.register && raw.auth.username.is_none() {
             self.error(at, "registering needs a login", "write username and password below [trunk.auth]");
         }
         if auth.registrar && trunk.users.is_empty() {
-            self.error(at, "anybody could register", "write users = [{ username, password }] below [trunk.auth]");
+            self.error(
+                at,
+                "anybody could register",
+                "write users = [{ username, password }] below [trunk.auth]",
+            );
         }
         if auth.register && auth.registrar {
             self.warn(at, "both sides register with each other", "set register or registrar to false");
@@ -273,22 +286,40 @@ impl Checker<'_> {
         if auth.trust_sources && trunk.sources.is_empty() && trunk.incoming {
             self.warn(at, "trust_sources trusts every address", "name sources, or remove it");
         }
-        if media.srtp == Srtp::Required && signalling.transport.iter().any(|transport| !transport.is_secure()) {
-            let message = "SRTP keys may travel unencrypted: srtp is required, and the signalling need not be TLS";
+        if media.srtp == Srtp::Required && signalling.transport.iter().any(|transport| !transport.is_secure())
+        {
+            let message =
+                "SRTP keys may travel unencrypted: srtp is required, and the signalling need not be TLS";
             self.warn(at, message, "write transport = [\"tls\"] below [trunk.signalling]");
         }
         if (at_cap.overflow_slots > 0) != trunk.overflow_agent.is_some() {
-            self.error(at, "overflow needs both slots and an agent", "write overflow_agent, and overflow_slots below [trunk.at_cap]");
+            self.error(
+                at,
+                "overflow needs both slots and an agent",
+                "write overflow_agent, and overflow_slots below [trunk.at_cap]",
+            );
         }
         if !trunk.incoming {
-            self.warn(at, "this trunk takes no calls: nothing says which ones are its own", "name sources, hosts or users if it should");
+            self.warn(
+                at,
+                "this trunk takes no calls: nothing says which ones are its own",
+                "name sources, hosts or users if it should",
+            );
         } else if trunk.is_open_to_strangers() {
-            self.warn(at, "anybody may call over this trunk", "name sources or users, unless it is in a closed network");
+            self.warn(
+                at,
+                "anybody may call over this trunk",
+                "name sources or users, unless it is in a closed network",
+            );
         }
     }
 
     /// Groups of trunks that outgoing calls may name instead of one.
-    pub(super) fn trunk_groups(&mut self, raw: &RawConfig, trunks: &[Trunk]) -> BTreeMap<String, Vec<String>> {
+    pub(super) fn trunk_groups(
+        &mut self,
+        raw: &RawConfig,
+        trunks: &[Trunk],
+    ) -> BTreeMap<String, Vec<String>> {
         let mut groups = BTreeMap::new();
         for (name, list) in &raw.trunk_groups {
             let known: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
@@ -328,7 +359,8 @@ impl Trunk {
         if hosts.is_empty() {
             return;
         }
-        let addresses: Vec<Network> = hosts.iter().filter_map(|host| host.trim_matches(['[', ']']).parse().ok()).collect();
+        let addresses: Vec<Network> =
+            hosts.iter().filter_map(|host| host.trim_matches(['[', ']']).parse().ok()).collect();
         if addresses.len() == hosts.len() {
             self.sources = addresses;
         } else if let (true, Some(login)) = (self.profile.auth.register, &self.login) {

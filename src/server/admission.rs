@@ -5,6 +5,7 @@ use super::{
     ServerConfig, Services, Status,
     chance::Chance,
     link::OutgoingSink,
+    refusal_log::RefusalLog,
     trunk_loads::{AtCap, Limit, Place, TrunkLimits, TrunkLoads},
 };
 use crate::{
@@ -147,6 +148,7 @@ pub(super) struct Admission {
     config: ServerConfig,
     services: Services,
     outgoing: OutgoingSink,
+    refusals: RefusalLog,
     threads: Vec<MediaThread>,
     /// Calls on each thread.
     loads: Vec<u32>,
@@ -167,20 +169,30 @@ impl Handler for Admission {
     type Message = Message;
 
     fn event(&mut self, now: Instant, event: Event, commands: &mut Vec<sip::Command>) {
+        if event.dialog().is_some_and(DialogKey::is_outgoing) {
+            return self.outgoing.tell(event);
+        }
         match event {
             Event::Invite(invite) => self.invite(now, &invite, commands),
-            Event::Refused { sip_call_id, from, user, status, .. } => {
+            Event::Refused { flow, sip_call_id, from, user, status, reason, .. } => {
                 let arrival = self.arrival(sip_call_id, &from, user);
-                // The endpoint refuses by itself only when it drains or has no memory to give.
-                let cause = if self.status.draining { Cause::Draining } else { Cause::PortsFull };
+                let cause = match reason {
+                    "draining" => Cause::Draining,
+                    "full" => Cause::PortsFull,
+                    _ => {
+                        self.refusals.log(now, flow.remote.ip(), status, reason);
+                        Cause::NoTrunk
+                    }
+                };
                 self.count_refused(arrival, Refusal { status, cause }, Duration::ZERO);
             }
             // Whom a call is passed on to is not for the caller to say.
             Event::Refer { dialog, .. } => {
                 commands.push(sip::Command::RespondRefer { dialog, status: 603 });
             }
-            // Whom the registrar knows is kept by the endpoint, which is asked when a call goes there.
-            Event::Registered { .. } | Event::Unregistered { .. } => {}
+            event @ (Event::Registered { .. } | Event::Unregistered { .. } | Event::Response { .. }) => {
+                self.outgoing.tell(event);
+            }
             event @ (Event::Cancelled { .. }
             | Event::Acked { .. }
             | Event::AckTimeout { .. }
@@ -194,8 +206,6 @@ impl Handler for Admission {
             | Event::Answered { .. }
             | Event::Failed { .. }
             | Event::Ended { .. }) => self.route(event),
-            // The answer to a request outside calls.
-            Event::Response { .. } => {}
         }
         self.publish();
     }
@@ -257,6 +267,7 @@ impl Admission {
             config,
             services,
             outgoing,
+            refusals: RefusalLog::default(),
             threads,
             chance,
             counters,

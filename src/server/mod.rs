@@ -5,6 +5,7 @@ mod admission;
 mod agent_calls;
 mod chance;
 mod link;
+mod refusal_log;
 mod trunk_loads;
 
 pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};

@@ -225,8 +225,12 @@ impl TrunkState {
     /// Takes over where requests go now. What is known of addresses that stay is kept.
     pub(super) fn retarget(&mut self, addresses: &[String]) {
         let known = |address: &String| self.targets.iter().find(|target| target.address == *address).cloned();
-        let unknown =
-            |address: &String| TargetState { address: address.clone(), reachable: None, rtt_ms: None, misses: 0 };
+        let unknown = |address: &String| TargetState {
+            address: address.clone(),
+            reachable: None,
+            rtt_ms: None,
+            misses: 0,
+        };
         let targets = addresses.iter().map(|address| known(address).unwrap_or_else(|| unknown(address)));
         self.targets = targets.collect();
         self.weigh();

@@ -5,6 +5,7 @@ use crate::{
     http::{CallControl, Health, HealthReport, Slots, Status as HttpStatus},
     server::{Drained, Server, Status},
     telemetry::metrics::{Metrics, Way},
+    trunks::TrunkStates,
 };
 use call::CallId;
 use sip::EndpointStatistics;
@@ -45,7 +46,7 @@ impl Operations {
     }
 
     /// Puts what the server counts into the metrics, once a second.
-    pub(super) fn publish(&self) -> JoinHandle<()> {
+    pub(super) fn publish(&self, trunks: TrunkStates) -> JoinHandle<()> {
         let (server, status, metrics) = (self.server.clone(), self.status.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let mut seen = Seen::default();
@@ -54,6 +55,7 @@ impl Operations {
                 second.tick().await;
                 let Some(server) = server.upgrade() else { return };
                 let status = status.borrow().clone();
+                trunks.count(&status.trunks);
                 seen.publish(&server, &status, &metrics);
             }
         })

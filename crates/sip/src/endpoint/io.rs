@@ -118,6 +118,11 @@ impl DialogKey {
     pub fn outgoing(number: u64) -> Self {
         Self(number | Self::OUTGOING)
     }
+
+    /// Whether it is the key of an outgoing call.
+    pub fn is_outgoing(self) -> bool {
+        self.0 & Self::OUTGOING != 0
+    }
 }
 
 /// A From or To value.
