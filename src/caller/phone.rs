@@ -243,13 +243,8 @@ impl Phone {
     }
 
     fn invite(&self) -> OutgoingInvite {
-        OutgoingInvite::new(
-            self.key(),
-            self.dial.uri.clone(),
-            self.dial.from.clone(),
-            self.dial.flow,
-            sip::make_offer(&self.dial.local),
-        )
+        let Dial { uri, from, flow, local, .. } = &self.dial;
+        OutgoingInvite::new(self.key(), uri, from, *flow, sip::make_offer(local))
     }
 
     fn command(&mut self, now: Instant, command: Command, out: &mut Vec<Output>) {

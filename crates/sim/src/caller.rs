@@ -117,13 +117,9 @@ impl Caller {
                 sip::make_offer(&self.local)
             }
         };
-        let invite = OutgoingInvite::new(
-            self.dialog,
-            format!("sip:agent@{}", self.flow.remote),
-            format!("<sip:caller@{}>", self.flow.local),
-            self.flow,
-            sdp,
-        );
+        let uri = format!("sip:agent@{}", self.flow.remote);
+        let from = format!("<sip:caller@{}>", self.flow.local);
+        let invite = OutgoingInvite::new(self.dialog, uri, from, self.flow, sdp);
         self.command(now, Command::Invite(invite))
     }
 

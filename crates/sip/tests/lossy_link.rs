@@ -101,9 +101,9 @@ impl Link {
             let invite = OutgoingInvite::new(
                 dialog,
                 format!("sip:{number}@192.0.2.2"),
-                "sip:agent@192.0.2.1".into(),
+                "sip:agent@192.0.2.1",
                 flow(CALLER),
-                OFFER.into(),
+                OFFER,
             );
             let start = number * 700 + self.chance.below(500);
             self.after(start, Happening::Command(CALLER, Command::Invite(invite)));
@@ -219,6 +219,10 @@ impl Link {
             | Event::AckTimeout { .. }
             | Event::Bye { .. }
             | Event::Info { .. }
+            | Event::Refer { .. }
+            | Event::Referred { .. }
+            | Event::Notify { .. }
+            | Event::SessionExpired { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }

@@ -17,10 +17,10 @@ fn place(bench: &mut Bench, flow: Flow) -> Message {
         headers: vec![("P-Asserted-Identity".into(), "<sip:agent@example.org>".into())],
         ..OutgoingInvite::new(
             DialogKey::outgoing(5),
-            "sip:bob@192.0.2.7".into(),
-            "\"Agent\" <sip:agent@example.org>".into(),
+            "sip:bob@192.0.2.7",
+            "\"Agent\" <sip:agent@example.org>",
             flow,
-            OFFER.into(),
+            OFFER,
         )
     }));
     bench.take_sent().pop().expect("the INVITE")
@@ -288,13 +288,7 @@ fn an_open_reinvite_does_not_outlive_the_call() {
 fn a_call_to_nowhere_fails_at_once() {
     let mut bench = Bench::new(udp());
     for uri in ["not a uri", "http://example.org", "sip:"] {
-        bench.command(Command::Invite(OutgoingInvite::new(
-            KEY,
-            uri.into(),
-            "sip:agent@example.org".into(),
-            udp(),
-            OFFER.into(),
-        )));
+        bench.command(Command::Invite(OutgoingInvite::new(KEY, uri, "sip:agent@example.org", udp(), OFFER)));
         assert!(
             matches!(bench.take_events()[..], [Event::Failed { status: 400, .. }, Event::Ended { .. }]),
             "{uri}"

@@ -232,10 +232,10 @@ fn draining_refuses_each_new_call_once_and_lets_the_old_ones_live() {
     assert_eq!(bench.take_sent_kinds(), "200");
     bench.command(Command::Invite(OutgoingInvite::new(
         DialogKey::outgoing(1),
-        "sip:bob@192.0.2.7".into(),
-        "sip:us@192.0.2.1".into(),
+        "sip:bob@192.0.2.7",
+        "sip:us@192.0.2.1",
         udp(),
-        kit::OFFER.into(),
+        kit::OFFER,
     )));
     assert_eq!(bench.take_sent_kinds(), "", "draining refuses outbound too");
     assert_eq!(bench.take_event_names(), "Bye Ended Failed Ended");

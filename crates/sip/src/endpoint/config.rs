@@ -2,6 +2,7 @@
 //! Checked values only; reading a file is not its work.
 
 use crate::external::ExternalAddresses;
+use crate::policy::DialogPolicy;
 use crate::transaction::Timers;
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ pub struct EndpointConfig {
     pub answer_limit: Duration,
     /// An outgoing INVITE that rings longer is cancelled (like timer C, which is at least 3 minutes).
     pub ring_limit: Duration,
+    /// How the dialogs of incoming calls behave that no trunk claims.
+    pub default_policy: DialogPolicy,
+    /// Whether the user takes calls in the place of others (RFC 3891), so that `replaces` is advertised.
+    pub replaces: bool,
 }
 
 impl Default for EndpointConfig {
@@ -47,6 +52,8 @@ impl Default for EndpointConfig {
             large_to_tcp: true,
             answer_limit: Duration::from_secs(300),
             ring_limit: Duration::from_secs(200),
+            default_policy: DialogPolicy::default(),
+            replaces: false,
         }
     }
 }
