@@ -39,13 +39,7 @@ fn proxy(nonce: &str) -> String {
 fn outgoing(flow: Flow) -> OutgoingInvite {
     OutgoingInvite {
         credentials: Some(credentials(Some("trunk"))),
-        ..OutgoingInvite::new(
-            KEY,
-            "sip:bob@192.0.2.7".into(),
-            "sip:us@example.org".into(),
-            flow,
-            OFFER.into(),
-        )
+        ..OutgoingInvite::new(KEY, "sip:bob@192.0.2.7", "sip:us@example.org", flow, OFFER)
     }
 }
 
@@ -68,8 +62,8 @@ fn proven(message: &Message, header: &str) -> (String, u32) {
 }
 
 fn options(bench: &mut Bench, credentials: Option<Credentials>) -> Message {
-    let uri = "sip:192.0.2.7".to_owned();
-    let request = OutgoingRequest::new(RequestKey(3), "OPTIONS", uri, "sip:us@example.org".into(), udp());
+    let request =
+        OutgoingRequest::new(RequestKey(3), "OPTIONS", "sip:192.0.2.7", "sip:us@example.org", udp());
     bench.command(Command::Request(OutgoingRequest { credentials, ..request }));
     bench.take_sent().pop().expect("the request")
 }
@@ -295,8 +289,7 @@ fn silence_a_lost_stream_and_nonsense_each_give_one_response() {
     options(&mut bench, None);
     bench.pass(Duration::from_secs(33));
     assert_eq!(status_of(&mut bench), 408);
-    let request =
-        OutgoingRequest::new(RequestKey(1), "OPTIONS", "sip:192.0.2.7".into(), "sip:us@x".into(), tcp());
+    let request = OutgoingRequest::new(RequestKey(1), "OPTIONS", "sip:192.0.2.7", "sip:us@x", tcp());
     bench.command(Command::Request(request.clone()));
     bench.step(Input::FlowClosed { flow: tcp() });
     assert_eq!(status_of(&mut bench), 503);
@@ -318,13 +311,7 @@ fn register(flow: Flow) -> OutgoingRequest {
         credentials: Some(credentials(None)),
         call_id: Some("reg".into()),
         cseq: Some(7),
-        ..OutgoingRequest::new(
-            RequestKey(1),
-            "REGISTER",
-            "sip:pbx.example".into(),
-            "sip:tandem@pbx.example".into(),
-            flow,
-        )
+        ..OutgoingRequest::new(RequestKey(1), "REGISTER", "sip:pbx.example", "sip:tandem@pbx.example", flow)
     }
 }
 

@@ -240,6 +240,7 @@ impl OutgoingInvite {
             credentials: None,
             route: Vec::new(),
             to: None,
+            policy: DialogPolicy::default(),
         }
     }
 }
@@ -282,13 +283,20 @@ impl OutgoingRequest {
     pub const CSEQ_STRIDE: u32 = 3;
 
     /// A request with nothing unusual about it.
-    pub fn new(request: RequestKey, method: &'static str, uri: String, from: String, flow: Flow) -> Self {
+    pub fn new(
+        request: RequestKey,
+        method: &'static str,
+        uri: impl Into<String>,
+        from: impl Into<String>,
+        flow: Flow,
+    ) -> Self {
+        let uri = uri.into();
         Self {
             request,
             method,
             to: uri.clone(),
             uri,
-            from,
+            from: from.into(),
             flow,
             headers: Vec::new(),
             body: None,
