@@ -240,7 +240,6 @@ impl OutgoingInvite {
             credentials: None,
             route: Vec::new(),
             to: None,
-            policy: DialogPolicy::default(),
         }
     }
 }
