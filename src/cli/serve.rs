@@ -15,7 +15,7 @@ use crate::{
         metrics::{Metrics, MetricsConfig},
         traces::TraceSink,
     },
-    trunks::{TrunkMetrics, TrunkStates, rules},
+    trunks::{TrunkMetrics, TrunkStates, Trunks, rules},
 };
 use ::call::cdr::Cause;
 use sip::EndpointConfig;
@@ -130,7 +130,11 @@ impl Running {
         let http = tokio::spawn(http::serve(self.listener, state, async {
             let _dropped_means_stop_too = stopped.await;
         }));
-        let publishing = operations.publish(trunks);
+        let publishing = operations.publish(trunks.clone());
+        let mut runtime = self
+            .server
+            .outgoing_events()
+            .map(|events| Trunks::start(Arc::clone(config), self.server.sip_link(), events, trunks));
         banner::print(config, &self.server, http_address, &self.vocabulary);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %http_address, ports = config.server.ports, "ready");
         self.signals.wait().await;
@@ -138,12 +142,15 @@ impl Running {
         tracing::info!(
             "told to stop: no new calls, the running ones may go on for {longest} s; a second signal ends them"
         );
+        if let Some(trunks) = &mut runtime {
+            trunks.stop().await;
+        }
         let drained = self.signals.drain(&self.server, config.server.drain).await;
         let _nobody_may_be_listening = stop_http.send(());
         let _ended_either_way = http.await;
         publishing.abort();
         let _it_holds_the_server_no_more = publishing.await;
-        drop(operations);
+        drop((operations, runtime));
         if let Ok(server) = Arc::try_unwrap(self.server).map_err(|_| ()) {
             server.stop().await;
         }

@@ -202,6 +202,7 @@ impl Handler for Admission {
             | Event::Referred { .. }
             | Event::Notify { .. }
             | Event::SessionExpired { .. }
+            | Event::Trying { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }

@@ -224,6 +224,7 @@ impl Link {
             | Event::Referred { .. }
             | Event::Notify { .. }
             | Event::SessionExpired { .. }
+            | Event::Trying { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }

@@ -99,6 +99,8 @@ impl Endpoint {
         self.store.wake_dialog(key);
         if send_cancel {
             self.send_cancel(step, id);
+        } else if status == 100 && initial && !cancelled {
+            step.event(Event::Trying { dialog: key });
         } else if status > 100 && initial && !cancelled {
             step.event(Event::Progress { dialog: key, status, sdp: sdp_body(message) });
         }
