@@ -11,7 +11,6 @@ use std::{
 use tandem::config::{
     Config, ConfigError, LogFormat, Overrides, Problem, Secrets, TEMPLATE,
     target::{LlmTarget, SttTarget},
-    trunk::NoTrunk,
 };
 
 /// A folder of its own, removed at the end.
@@ -170,11 +169,10 @@ fn nothing_that_can_be_in_a_file_makes_the_reader_panic() {
 #[test]
 fn the_defaults_take_every_call_with_the_demo_agent_and_the_embedded_engines() {
     let config = defaults();
-    let trunk = config.trunk_for(ip("198.51.100.9"), "anything").expect("open");
-    assert_eq!(
-        (trunk.name.as_str(), trunk.profile.codecs[0], trunk.profile.at_cap.status),
-        ("open", "PCMU", 503)
-    );
+    assert_eq!(decided(&config, "198.51.100.9", "anything"), Ok("open".to_owned()));
+    let trunk = &config.trunks[0];
+    assert_eq!((trunk.profile.media.codecs[0], trunk.profile.at_cap.status), ("PCMU", 503));
+    assert_eq!(trunk.profile.at_cap.retry_after_seconds, None, "a carrier takes its next route at once");
     assert!(config.agents.contains_key(&trunk.agent));
     assert!(matches!(
         config.stt[&config.routes.stt["default"].targets[0]],
@@ -192,23 +190,32 @@ fn with_a_trunk_strangers_are_refused_and_unknown_numbers_too() {
         "[[trunk]]\nname = \"a\"\nsources = [\"192.0.2.0/24\"]\ncalled = [\"+49\"]\n[[trunk]]\nname = \"b\"\nsources = [\"192.0.2.7\"]\n",
     )
     .expect("valid");
-    let name = |source, called| config.trunk_for(ip(source), called).map(|trunk| trunk.name.as_str());
-    assert_eq!(name("192.0.2.1", "+4930123"), Ok("a"));
-    assert_eq!(name("192.0.2.1", "+1800"), Err(NoTrunk::UnknownNumber));
-    assert_eq!(name("192.0.2.7", "+1800"), Ok("b"));
-    assert_eq!(name("198.51.100.1", "+4930123"), Err(NoTrunk::UnknownSource));
-    assert_eq!((NoTrunk::UnknownSource.status(), NoTrunk::UnknownNumber.status()), (403, 404));
+    let name = |source, called| decided(&config, source, called);
+    assert_eq!(name("192.0.2.1", "+4930123"), Ok("a".to_owned()));
+    assert_eq!(name("192.0.2.1", "+1800"), Err("unknown_number".to_owned()));
+    assert_eq!(name("192.0.2.7", "+1800"), Ok("b".to_owned()));
+    assert_eq!(name("198.51.100.1", "+4930123"), Err("unknown_source".to_owned()));
 }
 
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
+/// The trunk that the gate finds for a call, or its reason to find none.
+fn decided(config: &Config, source: &str, called: &str) -> Result<String, String> {
+    let gate = sip::Gate::new(tandem::trunks::rules::gate(config), [0; 32]);
+    let uri = format!("sip:{called}@tandem.example");
+    let source: IpAddr = source.parse().unwrap();
+    let facts = sip::Facts::new((source, 5060).into(), sip::Transport::Udp, "INVITE", &uri);
+    match gate.decide(&facts) {
+        sip::gate::Decision::Admit { trunk } => Ok(gate.config().trunks[trunk].name.to_string()),
+        sip::gate::Decision::Digest { trunks } => Err(format!("digest of {trunks:?}")),
+        sip::gate::Decision::Unmatched { reason } => Err(reason.name().to_owned()),
+    }
 }
 
 #[test]
 fn a_trunk_behind_one_that_takes_everything_is_pointed_out() {
     let found = problems("[[trunk]]\nname = \"all\"\n[[trunk]]\nname = \"late\"\n");
-    assert_eq!(found.len(), 1);
-    assert!(found[0].starts_with("3:1: warning: no call reaches this trunk: `all` above"), "{found:?}");
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("1:1: warning: anybody may call over this trunk"), "{found:?}");
+    assert!(found[1].starts_with("3:1: warning: no call reaches this trunk: `all` above"), "{found:?}");
 }
 
 #[test]
