@@ -349,6 +349,12 @@ fn the_template_repeats_every_default_truthfully() {
     text = text
         .replace("threads = 2\n", "")
         .replace("Tandem/VERSION", concat!("Tandem/", env!("CARGO_PKG_VERSION")));
+    let of_trunk = ["outbound = ", "from_user = ", "max_channels = ", "max_cps = ", "overflow_"];
+    let text: String = text
+        .lines()
+        .filter(|line| !of_trunk.iter().any(|key| line.starts_with(key)))
+        .map(|line| format!("{}\n", line.replace("[\"my-carrier\"]", "[]")))
+        .collect();
     let file = folder.write("t.toml", &text);
     let written = Config::load_with(Some(&file), &Overrides::default(), Secrets::Noted).expect("valid");
     let mut default = defaults();
@@ -449,4 +455,108 @@ fn check_exits_with_what_it_found() {
     let checked = tandem(&["check", "absent.toml"], &folder);
     assert_eq!(code(&checked), Some(2), "{checked:?}");
     assert_eq!(code(&tandem(&["chekc"], &folder)), Some(2));
+}
+
+// ---- trunks ----
+
+/// A config with one trunk, which says this.
+fn trunk(text: &str) -> Config {
+    load(&format!("[[trunk]]\nname = \"t\"\n{text}")).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+#[test]
+fn every_profile_is_understood_and_gives_its_reasons() {
+    for (name, text) in tandem::config::profile::BUILT_IN {
+        let config = format!("[[trunk]]\nname = \"t\"\nprofile = \"{name}\"\nsources = [\"192.0.2.1\"]\n");
+        let register = "[trunk.signalling]\noutbound = [\"sip:pbx.example\"]\n[trunk.auth]\nusername = \"u\"\npassword = \"env:PATH\"\n";
+        let config = load(&(config + register)).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+        assert_eq!(config.trunks[0].profile.name, name);
+        let told: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+        assert!(told.is_empty(), "{name}: {told:?}");
+        let mut reasoned = true;
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let is_value = line.contains(" = ") && !line.starts_with(['#', ' ']);
+            let follows = [
+                "registrar = ",
+                "prepend = ",
+                "min_se",
+                "refresher",
+                "options_misses",
+                "#from_host",
+                "srtp_suites",
+            ];
+            let shares = follows.iter().any(|key| line.starts_with(key));
+            let is_known = name == "generic" || line.starts_with("name") || line.starts_with("notes");
+            assert!(!is_value || reasoned || shares || is_known, "{name}: `{line}` has no reason above it");
+            reasoned = line.starts_with('#') || (reasoned && is_value);
+        }
+    }
+}
+
+#[test]
+fn a_trunk_overrides_any_value_of_its_profile_and_keeps_the_others() {
+    let config = trunk(
+        "profile = \"telnyx\"\n[trunk.media]\nsrtp = \"required\"\n[trunk.signalling]\ntransport = [\"tls\"]\n\
+         [trunk.timers]\nsession_timer = \"require\"\n[trunk.at_cap]\nretry_after_seconds = [5, 15]\n",
+    );
+    let profile = &config.trunks[0].profile;
+    assert_eq!(profile.media.srtp, tandem::config::profile::Srtp::Required);
+    assert_eq!(profile.signalling.outbound, ["sip:sip.telnyx.com"]);
+    assert_eq!(profile.signalling.failover_codes, [408, 480, 503, 504]);
+    assert_eq!(profile.timers.policy.session_timer.mode, sip::SessionTimerMode::Require);
+    assert_eq!(profile.at_cap.retry_after_seconds, Some(5..=15));
+    assert_eq!(config.trunks[0].sources.len(), 8, "the profile's own");
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn contradictions_of_a_trunk_are_told() {
+    for (text, expected) in [
+        ("[trunk.auth]\nregister = true\n", "there is nowhere to register"),
+        (
+            "[trunk.signalling]\noutbound = [\"sip:x\"]\n[trunk.auth]\nregister = true\n",
+            "registering needs a login",
+        ),
+        ("[trunk.auth]\nregistrar = true\n", "anybody could register"),
+        ("[trunk.auth]\nusername = \"u\"\n", "this login has no password"),
+        ("[trunk.auth]\npassword = \"env:PATH\"\n", "this login has no username"),
+        ("[trunk.auth]\nusername = \"u\"\npassword = \"verysecret\"\n", "a secret is written as env:NAME"),
+        ("[trunk.auth]\nusernme = \"u\"\n", "unknown key `usernme`; did you mean `username`?"),
+        ("[trunk.media]\nsrtp = \"required\"\n", "SRTP keys may travel unencrypted"),
+        ("[trunk.at_cap]\nstatus = 302\n", "a redirection needs an address"),
+        ("[trunk.at_cap]\noverflow_slots = 3\n", "overflow needs both slots and an agent"),
+        ("[trunk.signalling]\noutbound = [\"carrier.example\"]\n", "`carrier.example` is not a SIP address"),
+        ("[trunk.signalling]\noutbound = [\"sip:carrier.example\"]\n", "this trunk takes no calls"),
+        ("[trunk.identity]\nheaders = { \"X Y\" = \"z\" }\n", "`X Y` is not a header"),
+        ("[trunk_groups]\nall = [\"tt\"]\n", "there is no trunk `tt`; did you mean `t`?"),
+    ] {
+        let found = problems(&format!("[[trunk]]\nname = \"t\"\n{text}"));
+        assert!(found.iter().any(|line| line.contains(expected)), "{expected}\nis not in\n{found:?}");
+        assert!(!found.iter().any(|line| line.contains("verysecret")), "{found:?}");
+    }
+    let folder = Folder::new();
+    folder.write("p.toml", "[auth]\nusername = \"u\"\n");
+    let file = folder.write("t.toml", "[[trunk]]\nname = \"t\"\nprofile = \"p.toml\"\n");
+    let Err(ConfigError::Wrong(found)) = Config::load(Some(&file), &Overrides::default()) else { panic!() };
+    assert!(
+        found.iter().any(|problem| problem.to_string().contains("a login belongs to a trunk")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_trunk_for_our_own_calls_does_not_let_strangers_in() {
+    let config = trunk("[trunk.signalling]\noutbound = [\"sip:192.0.2.7:5070\"]\n");
+    assert_eq!(
+        decided(&config, "192.0.2.7", "1"),
+        Ok("t".to_owned()),
+        "where our calls go, theirs come from"
+    );
+    assert_eq!(decided(&config, "192.0.2.8", "1"), Err("unknown_source".to_owned()));
+    let config = trunk("[trunk.signalling]\noutbound = [\"sip:carrier.example\"]\n");
+    assert!(!config.trunks[0].incoming && decided(&config, "192.0.2.7", "1").is_err());
+    let login = "[trunk.auth]\nregister = true\nusername = \"u1\"\npassword = \"env:PATH\"\n";
+    let config = trunk(&format!("[trunk.signalling]\noutbound = [\"sip:pbx.example\"]\n{login}"));
+    assert_eq!(decided(&config, "192.0.2.7", "u1"), Ok("t".to_owned()), "the name that we registered");
+    assert!(decided(&config, "192.0.2.7", "100").is_err());
 }

@@ -71,11 +71,16 @@ fn a_server_registers_with_another_calls_it_by_digest_and_leaves_it() {
     let config = branch.folder.0.join("tandem.toml").display().to_string();
     let script = branch.folder.write("script.toml", &format!("steps = [{LISTEN}, {{ hang_up = true }}]"));
     let script = script.display().to_string();
-    let arguments = ["call", "100", "--trunk", "pbx", "--config", &config, "--script", &script, "--limit", "60"];
+    let arguments =
+        ["call", "100", "--trunk", "pbx", "--config", &config, "--script", &script, "--limit", "60"];
     let (code, text) = run(tandem(&arguments).env(PASSWORD.0, PASSWORD.1));
     assert_eq!(code, 0, "{text}");
     let record = pbx.last_record();
-    assert_eq!((&record["trunk"], &record["end_cause"]), (&"office".into(), &"caller_hung_up".into()), "{record}");
+    assert_eq!(
+        (&record["trunk"], &record["end_cause"]),
+        (&"office".into(), &"caller_hung_up".into()),
+        "{record}"
+    );
     let (code, text) = run(tandem(&arguments).env(WRONG.0, WRONG.1));
     assert_ne!(code, 0);
     assert!(text.contains("pbx by udp:") && !text.contains("horse"), "{text}");
@@ -115,9 +120,11 @@ fn refuser(status: Option<u16>) -> u16 {
             let (Some(status), true) = (status, text.starts_with("INVITE ")) else { continue };
             let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
             let lines = text.lines().filter(|line| copied.iter().any(|name| line.starts_with(name)));
-            let tagged = |line: &str| if line.starts_with("To:") { format!("{line};tag=r") } else { line.to_owned() };
+            let tagged =
+                |line: &str| if line.starts_with("To:") { format!("{line};tag=r") } else { line.to_owned() };
             let head = format!("SIP/2.0 {status} No\r\n");
-            let answer = lines.fold(head, |text, line| text + &tagged(line) + "\r\n") + "Content-Length: 0\r\n\r\n";
+            let answer =
+                lines.fold(head, |text, line| text + &tagged(line) + "\r\n") + "Content-Length: 0\r\n\r\n";
             let _nobody_may_listen = socket.send_to(answer.as_bytes(), peer);
         }
     });
@@ -202,7 +209,10 @@ fn route_test_says_which_trunk_and_agent_and_which_rule_decided() {
     let (code, text) = ask(&["--to", "+4930123", "--source", "54.172.60.1"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("The trunk `carrier` takes it; the agent `agent.toml`"), "{text}");
-    assert!(text.contains("54.172.60.0/30") && text.lines().any(|line| line.starts_with("  office: ")), "{text}");
+    assert!(
+        text.contains("54.172.60.0/30") && text.lines().any(|line| line.starts_with("  office: ")),
+        "{text}"
+    );
     let (code, text) = ask(&["--to", "100", "--source", "198.51.100.9:5070", "--host", "pbx.example"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("The trunk `office` takes it once its digest is right"), "{text}");

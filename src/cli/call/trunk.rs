@@ -24,9 +24,13 @@ pub(super) fn call(args: &Args, name: &str, said: &Said) -> Result<Outcome, Stri
     let config = Config::load_with(Some(&args.config), &Overrides::default(), Secrets::Noted)
         .map_err(|error| error.to_string())?;
     let trunks = trunks_of(&config, name).map_err(|error| error.to_string())?;
-    let missing = |trunk: &&Trunk| trunk.login.as_ref().is_some_and(|login| login.password.expose().is_empty());
+    let missing =
+        |trunk: &&Trunk| trunk.login.as_ref().is_some_and(|login| login.password.expose().is_empty());
     if let Some(trunk) = trunks.iter().copied().find(missing) {
-        return Err(format!("the password of the trunk `{}` is not there: tandem check says why", trunk.name));
+        return Err(format!(
+            "the password of the trunk `{}` is not there: tandem check says why",
+            trunk.name
+        ));
     }
     let mut failures = Vec::new();
     for trunk in trunks {
