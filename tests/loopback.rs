@@ -8,7 +8,7 @@ use call::{
 };
 use conversation::{Agent, LlmRequest, ToolCall, TurnId};
 use media::{Codec, Frame, RtpPacket, SampleRate};
-use sip::{LocalMedia, Transport};
+use sip::{CodecSpec, LocalMedia, Transport};
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
@@ -222,14 +222,7 @@ fn providers(fake: &Arc<Fake>) -> Providers {
 }
 
 fn local_media(media: SocketAddr) -> LocalMedia {
-    LocalMedia {
-        address: media.ip(),
-        port: media.port(),
-        codecs: vec!["PCMU"],
-        telephone_event: true,
-        session_id: 1,
-        version: 1,
-    }
+    LocalMedia { codecs: vec![CodecSpec::PCMU], ..LocalMedia::new(media.ip(), media.port()) }
 }
 
 // ---- the server under test ----

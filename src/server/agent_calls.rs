@@ -7,7 +7,7 @@ use call::{Call, CallConfig, CallSetup, Clips};
 use conversation::Agent;
 use jiff::{Timestamp, tz::TimeZone};
 use media::SampleRate;
-use sip::LocalMedia;
+use sip::{CodecSpec, LocalMedia};
 use std::{sync::Arc, time::Instant};
 
 /// The agent that answers every call.
@@ -32,12 +32,9 @@ impl AgentCalls {
         let started =
             i64::try_from(new.started_at_us).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
         let local = LocalMedia {
-            address: new.media.ip(),
-            port: new.media.port(),
-            codecs: self.codecs.clone(),
-            telephone_event: true,
+            codecs: self.codecs.iter().filter_map(|name| CodecSpec::named(name)).collect(),
             session_id: new.seed >> 1, // Fits the 63 bits that some peers read it into.
-            version: 1,
+            ..LocalMedia::new(new.media.ip(), new.media.port())
         };
         let setup = CallSetup {
             id: new.call,

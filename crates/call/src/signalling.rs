@@ -198,14 +198,7 @@ mod tests {
                          persona = \"You answer.\"";
 
     fn local(port: u16) -> LocalMedia {
-        LocalMedia {
-            address: [10, 0, 0, 1].into(),
-            port,
-            codecs: vec!["PCMU"],
-            telephone_event: true,
-            session_id: 1,
-            version: 1,
-        }
+        LocalMedia { codecs: vec![sip::CodecSpec::PCMU], ..LocalMedia::new([10, 0, 0, 1].into(), port) }
     }
 
     /// A call that stands, and its instant.

@@ -19,6 +19,9 @@ pub use endpoint::{
     Address, Command, DialogKey, Endpoint, EndpointConfig, EndpointStatistics, Event, Flow, IncomingInvite,
     Input, OutgoingInvite, Output, Transport,
 };
-pub use offer_answer::{LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
+pub use offer_answer::{
+    CodecSpec, LocalMedia, MasterKey, MediaSession, Negotiated, OfferError, SrtpKeys, SrtpMode, SrtpSeed,
+    SrtpSuite, accept_answer, make_answer, make_offer,
+};
 pub use sdp::Direction;
 pub use stream::{FrameError, StreamFramer};

@@ -2,17 +2,10 @@
 //! Knows SDP text only.
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
-use sip::{Direction, LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
+use sip::{CodecSpec, Direction, LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
 
 fn local() -> LocalMedia {
-    LocalMedia {
-        address: "192.0.2.1".parse().unwrap(),
-        port: 20_000,
-        codecs: vec!["PCMU", "PCMA"],
-        telephone_event: true,
-        session_id: 77,
-        version: 3,
-    }
+    LocalMedia { session_id: 77, version: 3, ..LocalMedia::new("192.0.2.1".parse().unwrap(), 20_000) }
 }
 
 /// An offer from 198.51.100.9 with these lines after the time line.
@@ -56,12 +49,16 @@ fn a_usual_trunk_offer_is_answered_with_one_codec_and_its_event_number() {
         Negotiated {
             remote: "198.51.100.9:4000".parse().unwrap(),
             remote_rtcp: "198.51.100.9:4001".parse().unwrap(),
+            rtcp_mux: false,
             codec: "PCMA".into(),
             payload_type: 8,
+            clock: 8_000,
+            fmtp: None,
             telephone_event: Some(96),
             comfort_noise: None,
             ptime_ms: 20,
             direction: Direction::SendRecv,
+            srtp: None,
         }
     );
 }
@@ -169,7 +166,7 @@ fn what_cannot_be_agreed_on_has_its_status() {
     assert_eq!(refused(&["m=audio 4000 RTP/AVP 18 9"]), OfferError::NoCodec);
     assert_eq!(refused(&["m=video 4000 RTP/AVP 31"]), OfferError::NoAudio);
     assert_eq!(refused(&["m=audio 0 RTP/AVP 0"]), OfferError::NoAudio);
-    assert_eq!(refused(&["m=audio 4000 RTP/SAVP 0"]), OfferError::NoAudio);
+    assert_eq!(refused(&["m=audio 4000 RTP/SAVP 0"]), OfferError::Encryption);
     assert_eq!(refused(&["m=audio 4000 RTP/AVP 0", "c=IN IP4 media.example.org"]), OfferError::Address);
     assert_eq!(refused(&["m=audio 4000 RTP/AVP 0", "c=IN IP4 224.2.1.1/127"]), OfferError::Address);
     assert_eq!(make_answer("hello", &local()), Err(OfferError::Unreadable));
@@ -203,8 +200,12 @@ fn sloppy_descriptions_are_read() {
 
 #[test]
 fn our_offer_is_answered_by_our_own_answer() {
-    let peer =
-        LocalMedia { address: "192.0.2.2".parse().unwrap(), port: 30_000, codecs: vec!["PCMA"], ..local() };
+    let peer = LocalMedia {
+        address: "192.0.2.2".parse().unwrap(),
+        port: 30_000,
+        codecs: vec![CodecSpec::PCMA],
+        ..local()
+    };
     let offer = make_offer(&local());
     assert_eq!(
         offer,

@@ -13,7 +13,7 @@ use crate::caller::{
 use clap::Args as ClapArgs;
 use follow::Follower;
 use report::{Outcome, Screen};
-use sip::{LocalMedia, Transport};
+use sip::{CodecSpec, LocalMedia, Transport};
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs as _},
@@ -132,9 +132,9 @@ fn dial(
     files: BTreeMap<PathBuf, Vec<i16>>,
 ) -> Result<Dial, String> {
     let codecs = match args.codec.to_ascii_lowercase().as_str() {
-        "both" => vec!["PCMU", "PCMA"],
-        "pcmu" => vec!["PCMU"],
-        "pcma" => vec!["PCMA"],
+        "both" => vec![CodecSpec::PCMU, CodecSpec::PCMA],
+        "pcmu" => vec![CodecSpec::PCMU],
+        "pcma" => vec![CodecSpec::PCMA],
         other => return Err(format!("--codec {other}: use pcmu, pcma or both")),
     };
     let seed = seed();
@@ -143,12 +143,9 @@ fn dial(
         from: format!("<sip:{}@{}>", args.from, sockets.flow.local),
         flow: sockets.flow,
         local: LocalMedia {
-            address: sockets.flow.local.ip(),
-            port: sockets.rtp_port,
             codecs,
-            telephone_event: true,
             session_id: u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], 0, 0]),
-            version: 1,
+            ..LocalMedia::new(sockets.flow.local.ip(), sockets.rtp_port)
         },
         seed,
         speech,
