@@ -240,14 +240,8 @@ impl Phone {
     }
 
     fn invite(&self) -> OutgoingInvite {
-        OutgoingInvite {
-            dialog: self.key(),
-            uri: self.dial.uri.clone(),
-            from: self.dial.from.clone(),
-            flow: self.dial.flow,
-            sdp: sip::make_offer(&self.dial.local),
-            headers: Vec::new(),
-        }
+        let Dial { uri, from, flow, local, .. } = &self.dial;
+        OutgoingInvite::new(self.key(), uri, from, *flow, sip::make_offer(local))
     }
 
     fn command(&mut self, now: Instant, command: Command, out: &mut Vec<Output>) {

@@ -148,12 +148,19 @@ impl Handler for Admission {
                 let cause = if self.status.draining { Cause::Draining } else { Cause::PortsFull };
                 self.count_refused(arrival, Refusal { status, cause }, Duration::ZERO);
             }
+            // Whom a call is passed on to is not for the caller to say.
+            Event::Refer { dialog, .. } => {
+                commands.push(sip::Command::RespondRefer { dialog, status: 603 });
+            }
             event @ (Event::Cancelled { .. }
             | Event::Acked { .. }
             | Event::AckTimeout { .. }
             | Event::Bye { .. }
             | Event::Reinvite { .. }
             | Event::Info { .. }
+            | Event::Referred { .. }
+            | Event::Notify { .. }
+            | Event::SessionExpired { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }

@@ -10,6 +10,8 @@ mod identifiers;
 pub mod message;
 pub mod offer_answer;
 pub mod parser;
+mod policy;
+mod replaces;
 pub mod sdp;
 pub mod stream;
 pub mod transaction;
@@ -23,5 +25,7 @@ pub use offer_answer::{
     CodecSpec, LocalMedia, MasterKey, MediaSession, Negotiated, OfferError, SrtpKeys, SrtpMode, SrtpSeed,
     SrtpSuite, accept_answer, make_answer, make_offer,
 };
+pub use policy::{DialogPolicy, Refresher, Reliable, SessionTimer, SessionTimerMode};
+pub use replaces::Replaces;
 pub use sdp::Direction;
 pub use stream::{FrameError, StreamFramer};

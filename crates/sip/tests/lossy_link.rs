@@ -98,14 +98,13 @@ impl Link {
     fn place_calls(&mut self, calls: u64) {
         for number in 0..calls {
             let dialog = DialogKey::outgoing(number);
-            let invite = OutgoingInvite {
+            let invite = OutgoingInvite::new(
                 dialog,
-                uri: format!("sip:{number}@192.0.2.2"),
-                from: "sip:agent@192.0.2.1".into(),
-                flow: flow(CALLER),
-                sdp: OFFER.into(),
-                headers: vec![],
-            };
+                format!("sip:{number}@192.0.2.2"),
+                "sip:agent@192.0.2.1",
+                flow(CALLER),
+                OFFER,
+            );
             let start = number * 700 + self.chance.below(500);
             self.after(start, Happening::Command(CALLER, Command::Invite(invite)));
             if self.chance.percent(25) {
@@ -220,6 +219,10 @@ impl Link {
             | Event::AckTimeout { .. }
             | Event::Bye { .. }
             | Event::Info { .. }
+            | Event::Refer { .. }
+            | Event::Referred { .. }
+            | Event::Notify { .. }
+            | Event::SessionExpired { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }

@@ -230,14 +230,13 @@ fn draining_refuses_each_new_call_once_and_lets_the_old_ones_live() {
     assert!(matches!(&events[0], Event::Refused { status: 503, user, .. } if user == "+15550100"));
     bench.receive(&in_dialog("BYE", 2, "z9hG4bKbye", &tag));
     assert_eq!(bench.take_sent_kinds(), "200");
-    bench.command(Command::Invite(OutgoingInvite {
-        dialog: DialogKey::outgoing(1),
-        uri: "sip:bob@192.0.2.7".into(),
-        from: "sip:us@192.0.2.1".into(),
-        flow: udp(),
-        sdp: kit::OFFER.into(),
-        headers: vec![],
-    }));
+    bench.command(Command::Invite(OutgoingInvite::new(
+        DialogKey::outgoing(1),
+        "sip:bob@192.0.2.7",
+        "sip:us@192.0.2.1",
+        udp(),
+        kit::OFFER,
+    )));
     assert_eq!(bench.take_sent_kinds(), "", "draining refuses outbound too");
     assert_eq!(bench.take_event_names(), "Bye Ended Failed Ended");
 }

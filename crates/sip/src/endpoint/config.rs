@@ -1,6 +1,7 @@
 //! What an endpoint is told at its start: timers, limits, how it presents itself.
 //! Checked values only; reading a file is not its work.
 
+use crate::policy::DialogPolicy;
 use crate::transaction::Timers;
 use std::time::Duration;
 
@@ -25,6 +26,10 @@ pub struct EndpointConfig {
     pub answer_limit: Duration,
     /// An outgoing INVITE that rings longer is cancelled (like timer C, which is at least 3 minutes).
     pub ring_limit: Duration,
+    /// How the dialogs of incoming calls behave that no trunk claims.
+    pub default_policy: DialogPolicy,
+    /// Whether the user takes calls in the place of others (RFC 3891), so that `replaces` is advertised.
+    pub replaces: bool,
 }
 
 impl Default for EndpointConfig {
@@ -39,6 +44,8 @@ impl Default for EndpointConfig {
             retry_after_s: 10,
             answer_limit: Duration::from_secs(300),
             ring_limit: Duration::from_secs(200),
+            default_policy: DialogPolicy::default(),
+            replaces: false,
         }
     }
 }

@@ -5,6 +5,7 @@ use super::io::{Address, DialogKey, Event, IncomingInvite};
 use super::uas::Request;
 use crate::headers::{CSeq, NameAddr, Via, split_list};
 use crate::message::{HeaderName, Message};
+use crate::replaces::Replaces;
 use crate::uri::Uri;
 
 /// The key that finds the transaction of a request (RFC 3261 section 17.2.3).
@@ -78,6 +79,7 @@ pub(super) fn invite_event(dialog: DialogKey, request: &Request<'_>) -> Event {
             .map(|header| (header.name.text().to_owned(), header.value.clone()))
             .collect(),
         offer: sdp_body(message),
+        replaces: message.value(&HeaderName::Replaces).and_then(Replaces::parse),
     })
 }
 

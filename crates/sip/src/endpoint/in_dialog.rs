@@ -42,7 +42,13 @@ impl Endpoint {
             Method::Invite => self.handle_reinvite(step, request, key),
             Method::Info => self.handle_info(step, request, key),
             Method::Options => self.answer_options(step, request),
-            Method::Ack | Method::Cancel | Method::Other(_) => {
+            Method::Ack
+            | Method::Cancel
+            | Method::Prack
+            | Method::Update
+            | Method::Refer
+            | Method::Notify
+            | Method::Other(_) => {
                 self.refuse(step, request, Refusal::new(481));
             }
         }

@@ -2,6 +2,8 @@
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 //! `Debug` shows no numbers, names or bodies: those are the caller's.
 
+use crate::policy::DialogPolicy;
+use crate::replaces::Replaces;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -139,6 +141,29 @@ pub struct OutgoingInvite {
     pub sdp: String,
     /// More header fields.
     pub headers: Vec<(String, String)>,
+    /// How the dialog is to behave.
+    pub policy: DialogPolicy,
+}
+
+impl OutgoingInvite {
+    /// A call without anything special.
+    pub fn new(
+        dialog: DialogKey,
+        uri: impl Into<String>,
+        from: impl Into<String>,
+        flow: Flow,
+        sdp: impl Into<String>,
+    ) -> Self {
+        Self {
+            dialog,
+            uri: uri.into(),
+            from: from.into(),
+            flow,
+            sdp: sdp.into(),
+            headers: Vec::new(),
+            policy: DialogPolicy::default(),
+        }
+    }
 }
 
 /// What the user wants.
@@ -187,6 +212,42 @@ pub enum Command {
         /// The body.
         body: String,
     },
+    /// Sends an UPDATE (RFC 3311), in a dialog that may be early; [`Event::Failed`] with 405 if the peer has none.
+    Update {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The offer; without one it only refreshes the session.
+        sdp: Option<String>,
+    },
+    /// Sends a REFER (RFC 3515): [`Event::Referred`] says what became of it, [`Event::Notify`] what of the call.
+    Refer {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// A name-addr or URI.
+        refer_to: String,
+        /// Value of the Referred-By header (RFC 3892).
+        referred_by: Option<String>,
+    },
+    /// Answers a REFER: 202 opens its subscription (the first NOTIFY, 100 Trying, goes out by itself).
+    RespondRefer {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// 200 to 699.
+        status: u16,
+    },
+    /// Sends a NOTIFY in the subscription of a REFER that was accepted.
+    Notify {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The event package: `refer`.
+        event: String,
+        /// Value of Subscription-State; `terminated…` ends the subscription.
+        state: String,
+        /// Type of the body: `message/sipfrag;version=2.0`.
+        content_type: String,
+        /// The body.
+        body: String,
+    },
     /// While true, OPTIONS and new INVITEs get 503 and no call can be placed.
     Drain(bool),
 }
@@ -212,6 +273,8 @@ pub struct IncomingInvite {
     pub headers: Vec<(String, String)>,
     /// The SDP offer; absent in a late offer.
     pub offer: Option<String>,
+    /// The dialog that this call is to take the place of (RFC 3891).
+    pub replaces: Option<Replaces>,
 }
 
 /// What happened to a dialog. Every dialog that was announced by [`Event::Invite`] or begun by
@@ -261,7 +324,7 @@ pub enum Event {
         /// Value of the Reason header.
         reason: Option<String>,
     },
-    /// A re-INVITE that waits for [`Command::Respond`].
+    /// A re-INVITE, or an UPDATE or PRACK with an offer, that waits for [`Command::Respond`].
     Reinvite {
         /// Which dialog.
         dialog: DialogKey,
@@ -276,6 +339,42 @@ pub enum Event {
         content_type: String,
         /// The body.
         body: String,
+    },
+    /// A REFER that waits for [`Command::RespondRefer`]; after 5 s without it is declined with 603.
+    Refer {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The URI to call, without brackets.
+        refer_to: String,
+        /// Value of the Referred-By header.
+        referred_by: Option<String>,
+        /// The dialog that the new call is to take the place of.
+        replaces: Option<Replaces>,
+    },
+    /// The final response to our REFER; 408 when there was none, 503 when the transport failed.
+    Referred {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The status; 2xx: NOTIFYs will come.
+        status: u16,
+    },
+    /// A NOTIFY in the subscription of our REFER; 200 has been sent.
+    Notify {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The event package, with its parameters.
+        event: String,
+        /// Value of Subscription-State.
+        state: String,
+        /// Type of the body.
+        content_type: String,
+        /// The body.
+        body: String,
+    },
+    /// Nobody refreshed the session in time (RFC 4028): the peer is gone. BYE has been sent, `Ended` follows.
+    SessionExpired {
+        /// Which dialog.
+        dialog: DialogKey,
     },
     /// A provisional response (101–199) to our INVITE.
     Progress {
@@ -321,6 +420,10 @@ impl Event {
             | Self::Bye { dialog, .. }
             | Self::Reinvite { dialog, .. }
             | Self::Info { dialog, .. }
+            | Self::Refer { dialog, .. }
+            | Self::Referred { dialog, .. }
+            | Self::Notify { dialog, .. }
+            | Self::SessionExpired { dialog }
             | Self::Progress { dialog, .. }
             | Self::Answered { dialog, .. }
             | Self::Failed { dialog, .. }
@@ -339,6 +442,10 @@ impl Event {
             Self::Bye { .. } => "Bye",
             Self::Reinvite { .. } => "Reinvite",
             Self::Info { .. } => "Info",
+            Self::Refer { .. } => "Refer",
+            Self::Referred { .. } => "Referred",
+            Self::Notify { .. } => "Notify",
+            Self::SessionExpired { .. } => "SessionExpired",
             Self::Progress { .. } => "Progress",
             Self::Answered { .. } => "Answered",
             Self::Failed { .. } => "Failed",
@@ -354,9 +461,10 @@ impl fmt::Debug for Event {
             write!(f, "({})", dialog.0)?;
         }
         match self {
-            Self::Refused { status, .. } | Self::Progress { status, .. } | Self::Failed { status, .. } => {
-                write!(f, " {status}")
-            }
+            Self::Refused { status, .. }
+            | Self::Referred { status, .. }
+            | Self::Progress { status, .. }
+            | Self::Failed { status, .. } => write!(f, " {status}"),
             Self::Invite(_)
             | Self::Cancelled { .. }
             | Self::Acked { .. }
@@ -364,6 +472,9 @@ impl fmt::Debug for Event {
             | Self::Bye { .. }
             | Self::Reinvite { .. }
             | Self::Info { .. }
+            | Self::Refer { .. }
+            | Self::Notify { .. }
+            | Self::SessionExpired { .. }
             | Self::Answered { .. }
             | Self::Ended { .. } => Ok(()),
         }
@@ -391,6 +502,10 @@ impl fmt::Debug for Command {
             Self::Bye { dialog, .. } => write!(f, "Bye({})", dialog.0),
             Self::Reinvite { dialog, .. } => write!(f, "Reinvite({})", dialog.0),
             Self::Info { dialog, .. } => write!(f, "Info({})", dialog.0),
+            Self::Update { dialog, .. } => write!(f, "Update({})", dialog.0),
+            Self::Refer { dialog, .. } => write!(f, "Refer({})", dialog.0),
+            Self::RespondRefer { dialog, status } => write!(f, "RespondRefer({}) {status}", dialog.0),
+            Self::Notify { dialog, .. } => write!(f, "Notify({})", dialog.0),
             Self::Drain(on) => write!(f, "Drain({on})"),
         }
     }

@@ -137,6 +137,10 @@ impl Endpoint {
             Command::Bye { dialog, reason } => self.hang_up(step, dialog, reason),
             Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
             Command::Info { dialog, content_type, body } => self.info(step, dialog, &content_type, &body),
+            Command::Update { .. }
+            | Command::Refer { .. }
+            | Command::RespondRefer { .. }
+            | Command::Notify { .. } => self.statistics.commands_ignored += 1,
             Command::Drain(draining) => self.draining = draining,
         }
     }

@@ -117,7 +117,15 @@ impl Endpoint {
         match request.method {
             Method::Options => self.answer_options(step, request),
             Method::Invite => self.accept_invite(step, request),
-            Method::Ack | Method::Bye | Method::Cancel | Method::Info | Method::Other(_) => {
+            Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Info
+            | Method::Prack
+            | Method::Update
+            | Method::Refer
+            | Method::Notify
+            | Method::Other(_) => {
                 self.refuse(step, request, Refusal::new(481));
             }
         }
