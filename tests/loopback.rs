@@ -25,6 +25,7 @@ use tandem::{
     rtp_socket::RtpPortsConfig,
     server::{
         AgentCalls, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal, Server, ServerConfig, Services,
+        SrtpPolicy,
     },
 };
 use tokio::{runtime::Runtime, sync::mpsc};
@@ -445,6 +446,7 @@ fn a_caller_asks_and_hears_an_answer() {
             config: CallConfig::default(),
             providers: providers(&fake),
             codecs: vec!["PCMU", "PCMA"],
+            srtp: SrtpPolicy::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         })
     });

@@ -6,7 +6,7 @@ mod agent_calls;
 mod chance;
 
 pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
-pub use agent_calls::AgentCalls;
+pub use agent_calls::{AgentCalls, SrtpPolicy};
 
 use crate::{
     call_actor::{ActorCounters, TraceSink},

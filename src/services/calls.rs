@@ -7,7 +7,7 @@ use crate::{
     call_actor::{Models, Providers, Tools},
     config::{Config, trunk::Trunk},
     providers::{CallInfo, Events, Request},
-    server::{AgentCalls, ArrivalTrunk, BuiltCall, CallBuilder, NewCall, Refusal},
+    server::{AgentCalls, ArrivalTrunk, BuiltCall, CallBuilder, NewCall, Refusal, SrtpPolicy},
     telemetry::{metrics::Metrics, pii::Pii},
     tools::{SqlTool, ToolContext, ToolRunner},
 };
@@ -111,6 +111,7 @@ impl AgentServices {
             providers,
             // Each call takes those of its trunk.
             codecs: Vec::new(),
+            srtp: SrtpPolicy::default(),
             time_zone: config.time_zone.clone(),
         };
         Ok(Self { calls, vocabulary, gateway, tools })
