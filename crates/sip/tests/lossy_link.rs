@@ -29,6 +29,7 @@ impl Chance {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 enum Happening {
     Arrival(usize, Vec<u8>),
     Command(usize, Command),
@@ -226,7 +227,10 @@ impl Link {
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }
-            | Event::Refused { .. } => {}
+            | Event::Registered { .. }
+            | Event::Unregistered { .. }
+            | Event::Refused { .. }
+            | Event::Response { .. } => {}
         }
     }
 
