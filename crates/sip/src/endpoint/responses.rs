@@ -270,12 +270,23 @@ impl Endpoint {
                     return;
                 }
             }
-            Purpose::Invite if status == 422 => {
-                if self.raise_interval(key, Some(message)) && self.invite_again(step, id, key) {
-                    return;
-                }
+            Purpose::Invite
+                if status == 422
+                    && self.raise_interval(key, Some(message))
+                    && self.invite_again(step, id, key) =>
+            {
+                return;
             }
-            _ => {}
+            Purpose::Invite
+            | Purpose::Reinvite(_)
+            | Purpose::Bye
+            | Purpose::Info
+            | Purpose::Update(_)
+            | Purpose::RefreshUpdate
+            | Purpose::Prack
+            | Purpose::Refer
+            | Purpose::Notify
+            | Purpose::Silent => {}
         }
         self.invite_failed(step, key, (status, reason), purpose);
     }

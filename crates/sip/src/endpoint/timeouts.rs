@@ -91,7 +91,14 @@ impl Endpoint {
                 // The BYE was not heard: once more, on a new connection.
                 self.send_bye(step, key, None);
             }
-            purpose => self.request_completed(step, key, (why.0, None), purpose),
+            purpose @ (Purpose::Bye
+            | Purpose::Info
+            | Purpose::Update(_)
+            | Purpose::RefreshUpdate
+            | Purpose::Prack
+            | Purpose::Refer
+            | Purpose::Notify
+            | Purpose::Silent) => self.request_completed(step, key, (why.0, None), purpose),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::headers::{NameAddr, Via, accepts_sdp, media_type, split_list};
 use crate::message::{HeaderName, Message, Method, StartLine};
 use crate::multipart::{MultipartError, is_multipart, session_description};
 use crate::pending::Abilities;
+use crate::replaces::Replaces;
 use crate::session::Said;
 use crate::transaction::{InviteServer, InviteServerState, NonInviteServer};
 use crate::uri::Uri;
@@ -116,6 +117,9 @@ impl Endpoint {
             return Some(refusal);
         }
         let describes = matches!(request.method, Method::Invite | Method::Update | Method::Prack);
+        if *request.method == Method::Invite && !replaces_ok(request.message) {
+            return Some(Refusal::because(400, "Bad Replaces"));
+        }
         let content = describes.then(|| content_refusal(request.message)).flatten();
         content.or_else(|| self.requirement_refusal(request))
     }
@@ -342,6 +346,12 @@ impl Endpoint {
             self.reject_incoming(step, key, 487);
         }
     }
+}
+
+/// At most one Replaces, and a readable one (RFC 3891 section 3).
+fn replaces_ok(message: &Message) -> bool {
+    let mut fields = message.all(&HeaderName::Replaces);
+    fields.next().is_none_or(|field| Replaces::parse(&field.value).is_some()) && fields.next().is_none()
 }
 
 /// Only SDP can be a session description here (sections 8.2.3 and 13.3.1).
