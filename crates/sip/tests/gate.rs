@@ -565,3 +565,28 @@ fn a_stream_of_an_ignored_stranger_is_closed() {
     bench.endpoint.step(bench.now, sip::Input::Message { flow: tcp(), bytes: text.as_bytes() }, &mut out);
     assert!(matches!(out[..], [sip::Output::Event(_), sip::Output::CloseFlow { .. }]), "{out:?}");
 }
+
+#[test]
+fn a_hundred_thousand_strangers_leave_no_transaction_and_a_bounded_table() {
+    for unmatched in [Unmatched::Silent, Unmatched::Forbidden] {
+        let mut bench = bench(config(trunks(), unmatched));
+        let text = invite("a", "z9hG4bKx").replace("sip:+15550100@192.0.2.1 SIP", "sip:00@192.0.2.1 SIP");
+        let (before, after) = text.split_once("z9hG4bKx").unwrap();
+        let (mut out, mut reports) = (Vec::new(), 0);
+        for number in 0..100_000_u32 {
+            let remote = (std::net::Ipv4Addr::from_bits(0x0a00_0000 + number), 5060).into();
+            let bytes = format!("{before}z9hG4bK{number}{after}");
+            let input = sip::Input::Message { flow: Flow { remote, ..udp() }, bytes: bytes.as_bytes() };
+            bench.now += std::time::Duration::from_micros(100);
+            let wake = bench.endpoint.step(bench.now, input, &mut out);
+            assert_eq!(wake, None, "nothing waits for anything");
+            reports += out.drain(..).filter(|output| matches!(output, sip::Output::Event(_))).count();
+            let statistics = bench.endpoint.statistics();
+            assert_eq!(statistics.transactions, 0);
+            assert!(statistics.gate.suspects <= 10_000);
+        }
+        let statistics = &bench.endpoint.statistics().gate;
+        assert_eq!((statistics.reasons["unknown_number"], statistics.suspects_evicted), (100_000, 90_000));
+        assert_eq!((reports, statistics.unreported), (100, 99_900), "ten in each of the ten seconds");
+    }
+}
