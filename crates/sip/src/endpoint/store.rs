@@ -4,7 +4,9 @@
 use super::io::{DialogKey, Flow};
 use crate::builder::ResponseTemplate;
 use crate::dialog::Dialog;
-use crate::transaction::{InviteClient, InviteServer, NonInviteClient, NonInviteServer};
+use crate::transaction::{
+    InviteClient, InviteClientState, InviteServer, NonInviteClient, NonInviteClientState, NonInviteServer,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -37,6 +39,18 @@ pub(super) enum ClientMachine {
     Other(NonInviteClient),
 }
 
+impl ClientMachine {
+    /// Whether its final response is still to come.
+    pub(super) fn waits(&self) -> bool {
+        match self {
+            Self::Invite(machine) => {
+                matches!(machine.state(), InviteClientState::Calling | InviteClientState::Proceeding)
+            }
+            Self::Other(machine) => machine.state() != NonInviteClientState::Completed,
+        }
+    }
+}
+
 /// Why a request was sent, which decides what its response means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -45,6 +59,14 @@ pub(super) enum Purpose {
     Reinvite(String),
     Bye,
     Info,
+    /// With its offer, because it is sent again after a 491.
+    Update(Option<String>),
+    /// An UPDATE or re-INVITE of the session timer's.
+    RefreshUpdate,
+    RefreshInvite,
+    Prack,
+    Refer,
+    Notify,
     /// CANCEL, or the BYE of a fork: nobody waits for the response.
     Silent,
 }
