@@ -2,6 +2,7 @@
 //! Knows RFC 3261 and its family. Knows nothing of audio, AI or calls.
 
 pub mod builder;
+pub mod caller_id;
 mod dialog;
 pub mod digest;
 mod endpoint;
