@@ -184,16 +184,13 @@ impl CallerIdPolicy {
             return Some(digits.to_owned());
         }
         if let Some(country) = &self.country {
-            let non_empty = |prefix: &String| (!prefix.is_empty()).then(|| prefix.clone());
-            if let Some(abroad) = non_empty(&country.international_prefix) {
-                if let Some(digits) = digits.strip_prefix(&abroad) {
-                    return Some(digits.to_owned());
-                }
+            let without =
+                |prefix: &String| digits.strip_prefix(prefix.as_str()).filter(|_| !prefix.is_empty());
+            if let Some(digits) = without(&country.international_prefix) {
+                return Some(digits.to_owned());
             }
-            if let Some(home) = non_empty(&country.trunk_prefix) {
-                if let Some(digits) = digits.strip_prefix(&home) {
-                    return Some(format!("{}{digits}", country.code));
-                }
+            if let Some(digits) = without(&country.trunk_prefix) {
+                return Some(format!("{}{digits}", country.code));
             }
         }
         (digits.len() >= MIN_INTERNATIONAL && !digits.starts_with('0')).then(|| digits.to_owned())
