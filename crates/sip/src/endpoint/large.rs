@@ -95,14 +95,10 @@ impl Endpoint {
 
     /// A response names the connection that a request with connection 0 got.
     pub(super) fn learn_connection(&mut self, id: u64, flow: Flow) {
-        let Some(client) = self.store.clients.get_mut(&id) else { return };
-        if client.flow == flow || !same_stream(&client.flow, &flow) {
-            return;
-        }
-        let asked = std::mem::replace(&mut client.flow, flow);
-        let dialog = client.dialog.and_then(|key| self.store.dialogs.get_mut(&key));
-        if let Some(dialog) = dialog.filter(|dialog| dialog.flow == asked) {
-            dialog.flow = flow;
+        if let Some(client) = self.store.clients.get_mut(&id)
+            && same_stream(&client.flow, &flow)
+        {
+            client.flow = flow;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The SIP endpoint: one machine for all calls, with its transactions and dialogs (RFC 3261 as UAS and UAC).
 //! Messages, commands and time come in; messages and events go out. Knows no socket and no clock.
 
+mod abilities;
 mod answers;
 mod authentication;
 mod config;
@@ -8,14 +9,18 @@ mod facts;
 mod in_dialog;
 mod io;
 mod large;
+mod refer;
+mod reliable;
 mod requests;
 mod responses;
 mod routing;
 mod statistics;
 mod store;
 mod timeouts;
+mod timer;
 mod uac;
 mod uas;
+mod update;
 
 pub use config::EndpointConfig;
 pub use io::{
@@ -27,12 +32,10 @@ pub use statistics::EndpointStatistics;
 use crate::identifiers::Identifiers;
 use crate::message::StartLine;
 use crate::parser::{ParseError, parse};
+use crate::pending::Answer;
 use std::collections::VecDeque;
 use std::time::Instant;
 use store::Store;
-
-/// Our methods, as the Allow header says them.
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
 
 /// The machine.
 pub struct Endpoint {
@@ -46,6 +49,8 @@ pub struct Endpoint {
     last_dialog: u64,
     /// Transaction keys of INVITEs refused statelessly a short while ago: each is reported once.
     refused: VecDeque<String>,
+    /// Subscriptions of REFERs whose dialogs have ended.
+    lingering: VecDeque<refer::Lingering>,
 }
 
 /// One step: its time and where its outputs go.
@@ -74,6 +79,7 @@ impl Endpoint {
             draining: false,
             last_dialog: 0,
             refused: VecDeque::new(),
+            lingering: VecDeque::new(),
         }
     }
 
@@ -133,7 +139,7 @@ impl Endpoint {
     fn handle_command(&mut self, step: &mut Step<'_>, command: Command) {
         match command {
             Command::Respond { dialog, status, reason, sdp, headers } => {
-                let answer = answers::Answer { status, reason, sdp, headers };
+                let answer = Answer { status, reason, sdp, headers };
                 self.respond(step, dialog, answer);
             }
             Command::Invite(invite) => self.invite(step, invite),
@@ -142,10 +148,14 @@ impl Endpoint {
             Command::Bye { dialog, reason } => self.hang_up(step, dialog, reason),
             Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
             Command::Info { dialog, content_type, body } => self.info(step, dialog, &content_type, &body),
-            Command::Update { .. }
-            | Command::Refer { .. }
-            | Command::RespondRefer { .. }
-            | Command::Notify { .. } => self.statistics.commands_ignored += 1,
+            Command::Update { dialog, sdp } => self.update(step, dialog, sdp),
+            Command::Refer { dialog, refer_to, referred_by } => {
+                self.refer(step, dialog, (refer_to, referred_by));
+            }
+            Command::RespondRefer { dialog, status } => self.respond_refer(step, dialog, status),
+            Command::Notify { dialog, event, state, content_type, body } => {
+                self.notify(step, dialog, (&event, &state), (&content_type, &body));
+            }
             Command::Drain(draining) => self.draining = draining,
         }
     }

@@ -5,7 +5,10 @@ use super::authentication::REFUSALS;
 use std::collections::BTreeMap;
 
 /// The methods that are counted by name; every other one is counted as `other`.
-const METHODS: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "REGISTER", "other"];
+const METHODS: &[&str] = &[
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "PRACK", "UPDATE", "REFER", "NOTIFY", "REGISTER",
+    "other",
+];
 
 /// Why messages got no answer.
 const DROP_REASONS: &[&str] = &[

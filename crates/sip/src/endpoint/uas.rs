@@ -1,15 +1,20 @@
 //! The server side: what a request gets, in the order of RFC 3261 section 8.2, and the user's answers to INVITEs.
 //! Knows requests outside dialogs; what happens inside one is in `in_dialog`.
 
-use super::facts::{cseq_number, from_tag, invite_event, merge_key, refused_event, to_tag, transaction_key};
+use super::facts::{
+    cseq_number, from_tag, invite_event, merge_key, refused_event, sdp_body, to_tag, transaction_key,
+};
 use super::io::{DialogKey, Event, Flow};
 use super::store::{ServerMachine, ServerTransaction};
-use super::{ALLOW, Endpoint, Step};
+use super::{Endpoint, Step};
 use crate::builder::{ResponseTemplate, Writer, reason_phrase, same_host};
 use crate::dialog::{Dialog, Incoming, contact_uri, record_routes};
 use crate::finding::check_request;
 use crate::headers::{NameAddr, Via, accepts_sdp, media_type, split_list};
 use crate::message::{HeaderName, Message, Method, StartLine};
+use crate::multipart::{MultipartError, is_multipart, session_description};
+use crate::pending::Abilities;
+use crate::session::Said;
 use crate::transaction::{InviteServer, InviteServerState, NonInviteServer};
 use crate::uri::Uri;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -40,6 +45,10 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new(status: u16) -> Self {
         Self { status, reason: None, header: None }
+    }
+
+    pub(super) fn because(status: u16, reason: impl Into<String>) -> Self {
+        Self { status, reason: Some(reason.into()), header: None }
     }
 
     pub(super) fn with(status: u16, name: &'static str, value: impl Into<String>) -> Self {
@@ -78,6 +87,7 @@ impl Endpoint {
     /// A request that came again: its transaction answers as before.
     fn repeat_response(&mut self, step: &mut Step<'_>, flow: Flow, id: u64) {
         self.statistics.retransmissions_in += 1;
+        self.follow_flow(flow, id);
         let response = self.store.servers.get(&id).and_then(|transaction| match &transaction.machine {
             ServerMachine::Invite(machine) => machine.handle_retransmission(),
             ServerMachine::Other(machine) => machine.handle_retransmission(),
@@ -93,7 +103,7 @@ impl Endpoint {
             return Some(Refusal { status: finding.status(), reason: Some(finding.reason()), header: None });
         }
         if matches!(request.method, Method::Other(_)) {
-            return Some(Refusal::with(405, "Allow", ALLOW));
+            return Some(Refusal::with(405, "Allow", self.allow()));
         }
         if !Uri::parse(request.uri).is_ok_and(|uri| uri.scheme_supported()) {
             return Some(Refusal::new(416));
@@ -102,12 +112,12 @@ impl Endpoint {
         if !in_dialog && merge_key(request.message).is_some_and(|key| self.store.is_merged(&key)) {
             return Some(Refusal { status: 482, reason: Some("Merged Request".into()), header: None });
         }
-        let required: Vec<&str> =
-            request.message.all(&HeaderName::Require).flat_map(|field| split_list(&field.value)).collect();
-        if !required.is_empty() {
-            return Some(Refusal::with(420, "Unsupported", required.join(", ")));
+        if let Some(refusal) = self.extension_refusal(request) {
+            return Some(refusal);
         }
-        if *request.method == Method::Invite { content_refusal(request.message) } else { None }
+        let describes = matches!(request.method, Method::Invite | Method::Update | Method::Prack);
+        let content = describes.then(|| content_refusal(request.message)).flatten();
+        content.or_else(|| self.requirement_refusal(request))
     }
 
     fn accept_request(&mut self, step: &mut Step<'_>, request: Request<'_>) {
@@ -117,13 +127,14 @@ impl Endpoint {
         match request.method {
             Method::Options => self.answer_options(step, request),
             Method::Invite => self.accept_invite(step, request),
+            // Only who is in a call with us may ask us to call somebody.
+            Method::Refer => self.refuse(step, request, Refusal::new(403)),
             Method::Ack
             | Method::Bye
             | Method::Cancel
             | Method::Info
             | Method::Prack
             | Method::Update
-            | Method::Refer
             | Method::Notify
             | Method::Other(_) => {
                 self.refuse(step, request, Refusal::new(481));
@@ -138,9 +149,10 @@ impl Endpoint {
         }
         let tag = self.identifiers.tag();
         let mut writer = self.response(&request.template, 200, None, &tag);
-        writer.header("Allow", ALLOW).header("Accept", "application/sdp");
-        // We support no extension, and say so (RFC 3261 section 11.2).
-        writer.header("Accept-Encoding", "identity").header("Supported", "");
+        writer.header("Allow", self.allow()).header("Accept", "application/sdp");
+        // Without any extension the field is empty (RFC 3261 section 11.2).
+        let supported = self.supported(self.policy_of_new(&request));
+        writer.header("Accept-Encoding", "identity").header("Supported", supported);
         self.complete(step, request, tag, writer.finish(None, b""));
     }
 
@@ -248,12 +260,16 @@ impl Endpoint {
         let key = DialogKey(self.last_dialog);
         let tag = self.identifiers.tag();
         let event = invite_event(key, &request);
+        let policy = self.policy_of_new(&request).clone();
         let (message, flow) = (request.message, request.flow);
         let transaction = self.begin_invite(step, request, tag.clone(), key);
         let mut dialog = uas_dialog(key, message, flow, tag);
         dialog.local_cseq = self.identifiers.cseq();
         dialog.incoming = Some(self.incoming(step, message, transaction, true));
+        dialog.peer = Abilities::read(message);
+        dialog.set_policy(policy);
         self.store.add_dialog(dialog);
+        self.note_their_sdp(key, sdp_body(message).as_deref());
         step.event(event);
     }
 
@@ -287,6 +303,10 @@ impl Endpoint {
             initial,
             ends: step.now + self.config.answer_limit,
             refresh: step.now + PROVISIONAL_REFRESH,
+            offer: sdp_body(message).is_some(),
+            settled: false,
+            pracked_answer: None,
+            said: Said::read(message),
         }
     }
 
@@ -327,6 +347,11 @@ impl Endpoint {
 /// Only SDP can be a session description here (sections 8.2.3 and 13.3.1).
 fn content_refusal(message: &Message) -> Option<Refusal> {
     let is_sdp = match message.value(&HeaderName::ContentType) {
+        Some(kind) if is_multipart(kind) => match session_description(kind, &message.body) {
+            Ok(_) => true,
+            Err(MultipartError::Boundary) => return Some(Refusal::because(400, "Bad Multipart Body")),
+            Err(MultipartError::Encoding) => false,
+        },
         Some(kind) => media_type(kind).eq_ignore_ascii_case("application/sdp"),
         None => message.body.starts_with(b"v=0"),
     };
