@@ -12,19 +12,15 @@ use crate::{
     call_actor::{ActorCounters, TraceSink},
     media_threads::{MediaThread, MediaThreads, Uplink},
     rtp_socket::{PortsStatistics, RtpPortsConfig},
-    sip_transport::{self, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls},
+    sip_transport::{
+        self, Ladders, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls,
+    },
 };
 use admission::{Admission, Message};
 use call::{CallId, cdr::Cause};
 use chance::Chance;
 use sip::{EndpointConfig, EndpointStatistics, Transport};
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -50,8 +46,6 @@ pub struct ServerConfig {
     pub endpoint: EndpointConfig,
     /// Where RTP is received.
     pub rtp: RtpPortsConfig,
-    /// The address that peers reach our RTP at, where it is not the one we see ourselves.
-    pub external_ip: Option<IpAddr>,
     /// The cap: calls at once, exactly.
     pub ports: u32,
     /// The status that refuses calls over the cap.
@@ -74,7 +68,6 @@ impl Default for ServerConfig {
             transport: SipTransportConfig::default(),
             endpoint: EndpointConfig::default(),
             rtp: RtpPortsConfig::default(),
-            external_ip: None,
             ports: 100,
             full_status: 503,
             retry_after: 5..=30,
@@ -181,6 +174,11 @@ impl Server {
     /// What the calls count.
     pub fn actor_counters(&self) -> &ActorCounters {
         &self.counters
+    }
+
+    /// The SIP messages of calls.
+    pub fn ladders(&self) -> &Ladders {
+        self.sip.ladders()
     }
 
     /// What the SIP sockets count.
