@@ -217,7 +217,8 @@ impl Endpoint {
             .store
             .dialogs
             .values()
-            .filter(|dialog| same_stream(&dialog.flow, &flow))
+            // Where no particular stream is meant, the next request opens another.
+            .filter(|dialog| dialog.flow == flow && !flow.is_any_stream())
             .map(|dialog| dialog.key)
             .collect();
         for key in affected {
