@@ -467,6 +467,7 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         | sip::Event::Notify { .. }
         | sip::Event::Progress { .. }
         | sip::Event::Answered { .. }
-        | sip::Event::Failed { .. } => return None,
+        | sip::Event::Failed { .. }
+        | sip::Event::Response { .. } => return None,
     })
 }

@@ -117,6 +117,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// The address, and how many of its bits are common.
+    pub fn prefix(&self) -> (IpAddr, u8) {
+        (self.address, self.prefix)
+    }
+
     /// Whether an address belongs to it. An IPv4 address in IPv6 clothes counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

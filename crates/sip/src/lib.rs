@@ -2,14 +2,17 @@
 //! Knows RFC 3261 and its family. Knows nothing of audio, AI or calls.
 
 pub mod builder;
+pub mod caller_id;
 mod dialog;
 pub mod digest;
 mod endpoint;
 mod external;
+pub mod failover;
 pub mod finding;
 pub mod gate;
 pub mod headers;
 mod identifiers;
+pub mod locate;
 pub mod message;
 mod multipart;
 pub mod offer_answer;
@@ -17,6 +20,7 @@ pub mod parser;
 mod pending;
 mod policy;
 mod registrar;
+pub mod registration;
 mod replaces;
 pub mod sdp;
 mod session;
@@ -26,7 +30,7 @@ pub mod uri;
 
 pub use endpoint::{
     Address, Command, DialogKey, Endpoint, EndpointConfig, EndpointStatistics, Event, Flow, IncomingInvite,
-    Input, OutgoingInvite, Output, Transport,
+    Input, OutgoingInvite, OutgoingRequest, Output, RequestKey, Transport,
 };
 pub use external::{ExternalAddress, ExternalAddresses};
 pub use gate::{

@@ -29,6 +29,7 @@ impl Chance {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 enum Happening {
     Arrival(usize, Vec<u8>),
     Command(usize, Command),
@@ -228,7 +229,8 @@ impl Link {
             | Event::Failed { .. }
             | Event::Registered { .. }
             | Event::Unregistered { .. }
-            | Event::Refused { .. } => {}
+            | Event::Refused { .. }
+            | Event::Response { .. } => {}
         }
     }
 

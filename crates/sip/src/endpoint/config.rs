@@ -30,6 +30,9 @@ pub struct EndpointConfig {
     pub retry_after_s: RangeInclusive<u32>,
     /// Who may send us requests outside a dialog; `None` = everybody.
     pub gate: Option<GateConfig>,
+    /// An INVITE or a request outside dialogs of more than 1,300 bytes goes over TCP instead of UDP, and over UDP
+    /// after all if nobody listens there (RFC 3261 section 18.1.1).
+    pub large_to_tcp: bool,
     /// An incoming INVITE that nobody has answered by then gets 480.
     pub answer_limit: Duration,
     /// An outgoing INVITE that rings longer is cancelled (like timer C, which is at least 3 minutes).
@@ -52,6 +55,7 @@ impl Default for EndpointConfig {
             max_dialogs: 10_000,
             retry_after_s: 5..=30,
             gate: None,
+            large_to_tcp: true,
             answer_limit: Duration::from_secs(300),
             ring_limit: Duration::from_secs(200),
             default_policy: DialogPolicy::default(),

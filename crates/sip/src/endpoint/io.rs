@@ -2,6 +2,7 @@
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 //! `Debug` shows no numbers, names or bodies: those are the caller's.
 
+use crate::digest::Credentials;
 use crate::policy::DialogPolicy;
 use crate::replaces::Replaces;
 use std::fmt;
@@ -139,6 +140,7 @@ impl fmt::Debug for Address {
 }
 
 /// What happened.
+#[expect(clippy::large_enum_variant, reason = "an input lives for one step")]
 pub enum Input<'a> {
     /// One datagram, or one message cut from a stream.
     Message {
@@ -203,12 +205,18 @@ pub struct OutgoingInvite {
     pub sdp: String,
     /// More header fields.
     pub headers: Vec<(String, String)>,
+    /// Answers challenges to this INVITE and to what follows in its dialog; `None` = a challenge is a failure.
+    pub credentials: Option<Credentials>,
+    /// Route values to start with: an outbound proxy (RFC 3261 section 8.1.2).
+    pub route: Vec<String>,
+    /// The To URI or name-addr, where it is not the Request-URI.
+    pub to: Option<String>,
     /// How the dialog is to behave.
     pub policy: DialogPolicy,
 }
 
 impl OutgoingInvite {
-    /// A call without anything special.
+    /// A call with nothing unusual about it.
     pub fn new(
         dialog: DialogKey,
         uri: impl Into<String>,
@@ -223,7 +231,73 @@ impl OutgoingInvite {
             flow,
             sdp: sdp.into(),
             headers: Vec::new(),
+            credentials: None,
+            route: Vec::new(),
+            to: None,
             policy: DialogPolicy::default(),
+        }
+    }
+}
+
+/// The user's name of a request outside dialogs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKey(pub u64);
+
+/// A request outside dialogs: OPTIONS or REGISTER.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OutgoingRequest {
+    /// Comes back in [`Event::Response`].
+    pub request: RequestKey,
+    /// `OPTIONS`, `REGISTER` or another method that neither makes a dialog nor needs one.
+    pub method: &'static str,
+    /// The Request-URI.
+    pub uri: String,
+    /// A name-addr or a URI, without tag.
+    pub from: String,
+    /// The same; for REGISTER the address of record.
+    pub to: String,
+    /// Where to send it.
+    pub flow: Flow,
+    /// More header fields. Without a Contact among them one is written: with the user of `to` for REGISTER.
+    pub headers: Vec<(String, String)>,
+    /// Content-Type and body.
+    pub body: Option<(String, String)>,
+    /// Answers challenges; `None` = a challenge is the response.
+    pub credentials: Option<Credentials>,
+    /// The Call-ID, which all REGISTERs to one registrar share (RFC 3261 section 10.2); `None` = a new one.
+    pub call_id: Option<String>,
+    /// The CSeq number; each round of authentication uses one more. `None` = any.
+    pub cseq: Option<u32>,
+    /// The From tag; `None` = a new one.
+    pub local_tag: Option<String>,
+}
+
+impl OutgoingRequest {
+    /// The most CSeq numbers that one request uses: itself and two rounds of authentication.
+    pub const CSEQ_STRIDE: u32 = 3;
+
+    /// A request with nothing unusual about it.
+    pub fn new(
+        request: RequestKey,
+        method: &'static str,
+        uri: impl Into<String>,
+        from: impl Into<String>,
+        flow: Flow,
+    ) -> Self {
+        let uri = uri.into();
+        Self {
+            request,
+            method,
+            to: uri.clone(),
+            uri,
+            from: from.into(),
+            flow,
+            headers: Vec::new(),
+            body: None,
+            credentials: None,
+            call_id: None,
+            cseq: None,
+            local_tag: None,
         }
     }
 }
@@ -246,6 +320,8 @@ pub enum Command {
     },
     /// Places a call.
     Invite(OutgoingInvite),
+    /// Sends a request outside dialogs; exactly one [`Event::Response`] follows.
+    Request(OutgoingRequest),
     /// Gives an outgoing call up before its final response.
     Cancel {
         /// Which dialog.
@@ -493,6 +569,20 @@ pub enum Event {
         /// Which dialog.
         dialog: DialogKey,
     },
+    /// The final response to a [`Command::Request`].
+    Response {
+        /// Which.
+        request: RequestKey,
+        /// 200 to 699; 408 when nobody answered, 503 when the transport failed or we are full, 400 when it could not
+        /// be sent as it was, 401 or 407 when the challenge was not for us or the credentials were refused.
+        status: u16,
+        /// The reason phrase.
+        reason: String,
+        /// All header fields as received, but of a REGISTER's bindings only our own Contact. Empty when nobody answered.
+        headers: Vec<(String, String)>,
+        /// The way it came.
+        flow: Flow,
+    },
 }
 
 impl Event {
@@ -500,7 +590,10 @@ impl Event {
     pub fn dialog(&self) -> Option<DialogKey> {
         match self {
             Self::Invite(invite) => Some(invite.dialog),
-            Self::Refused { .. } | Self::Registered { .. } | Self::Unregistered { .. } => None,
+            Self::Refused { .. }
+            | Self::Registered { .. }
+            | Self::Unregistered { .. }
+            | Self::Response { .. } => None,
             Self::Cancelled { dialog }
             | Self::Acked { dialog, .. }
             | Self::AckTimeout { dialog }
@@ -539,6 +632,7 @@ impl Event {
             Self::Answered { .. } => "Answered",
             Self::Failed { .. } => "Failed",
             Self::Ended { .. } => "Ended",
+            Self::Response { .. } => "Response",
         }
     }
 }
@@ -553,7 +647,8 @@ impl fmt::Debug for Event {
             Self::Refused { status, .. }
             | Self::Referred { status, .. }
             | Self::Progress { status, .. }
-            | Self::Failed { status, .. } => write!(f, " {status}"),
+            | Self::Failed { status, .. }
+            | Self::Response { status, .. } => write!(f, " {status}"),
             Self::Invite(_)
             | Self::Registered { .. }
             | Self::Unregistered { .. }
@@ -584,11 +679,18 @@ impl fmt::Debug for OutgoingInvite {
     }
 }
 
+impl fmt::Debug for OutgoingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OutgoingRequest({} {})", self.request.0, self.method)
+    }
+}
+
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Respond { dialog, status, .. } => write!(f, "Respond({}) {status}", dialog.0),
             Self::Invite(invite) => write!(f, "Invite({})", invite.dialog.0),
+            Self::Request(request) => request.fmt(f),
             Self::Cancel { dialog } => write!(f, "Cancel({})", dialog.0),
             Self::Bye { dialog, .. } => write!(f, "Bye({})", dialog.0),
             Self::Reinvite { dialog, .. } => write!(f, "Reinvite({})", dialog.0),

@@ -4,14 +4,17 @@
 mod abilities;
 mod admission;
 mod answers;
+mod authentication;
 mod config;
 mod facts;
 mod in_dialog;
 mod io;
+mod large;
 mod refer;
 mod registrations;
 mod reliable;
 mod reports;
+mod requests;
 mod responses;
 mod routing;
 mod statistics;
@@ -24,7 +27,8 @@ mod update;
 
 pub use config::EndpointConfig;
 pub use io::{
-    Address, Command, DialogKey, Event, Flow, IncomingInvite, Input, OutgoingInvite, Output, Transport,
+    Address, Command, DialogKey, Event, Flow, IncomingInvite, Input, OutgoingInvite, OutgoingRequest, Output,
+    RequestKey, Transport,
 };
 pub use statistics::EndpointStatistics;
 
@@ -163,6 +167,7 @@ impl Endpoint {
                 self.respond(step, dialog, answer);
             }
             Command::Invite(invite) => self.invite(step, invite),
+            Command::Request(request) => self.request(step, request),
             Command::Cancel { dialog } => self.cancel(step, dialog),
             Command::Bye { dialog, reason } => self.hang_up(step, dialog, reason),
             Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
