@@ -460,11 +460,14 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         sip::Event::Ended { dialog } => (dialog, SipInput::Bye { reason: None }),
         sip::Event::Invite(_)
         | sip::Event::Refused { .. }
+        | sip::Event::Registered { .. }
+        | sip::Event::Unregistered { .. }
         | sip::Event::Refer { .. }
         | sip::Event::Referred { .. }
         | sip::Event::Notify { .. }
         | sip::Event::Progress { .. }
         | sip::Event::Answered { .. }
-        | sip::Event::Failed { .. } => return None,
+        | sip::Event::Failed { .. }
+        | sip::Event::Response { .. } => return None,
     })
 }

@@ -177,7 +177,10 @@ impl Phone {
     /// A phone that dials at its first step.
     pub fn new(dial: Dial) -> Self {
         Self {
-            endpoint: Endpoint::new(EndpointConfig::default(), dial.seed),
+            endpoint: Endpoint::new(
+                EndpointConfig { large_to_tcp: false, ..EndpointConfig::default() },
+                dial.seed,
+            ),
             player: Player::new(dial.script.clone()),
             dial,
             sip_wake: None,

@@ -115,17 +115,7 @@ impl Checker<'_> {
             data_dir: self.folder.join(raw.data_dir.as_ref().map_or(DATA_DIR, |key| key.get_ref())),
             ports: self.number(&raw.ports, PORTS, PORTS_RANGE),
             seed: raw.seed.is_some().then(|| self.number(&raw.seed, 0, 0..=i64::MAX)),
-            external_ip: raw.external_ip.as_ref().and_then(|key| {
-                let ip = key.get_ref().parse().ok();
-                if ip.is_none() {
-                    self.error(
-                        key,
-                        format!("`{}` is not an IP address", key.get_ref()),
-                        "write one, such as 203.0.113.9",
-                    );
-                }
-                ip
-            }),
+            external: self.external(raw),
             drain: self.seconds(&raw.drain_seconds, DRAIN, 0..=3600),
         }
     }
@@ -139,7 +129,8 @@ impl Checker<'_> {
         if let (Some(key), true) = (&raw.user_agent, user_agent.chars().any(char::is_control)) {
             self.error(key, "a header cannot hold control characters", "write one line of plain text");
         }
-        Sip { listen, user_agent: user_agent.to_owned() }
+        let tls = self.tls(raw, &listen);
+        Sip { listen, user_agent: user_agent.to_owned(), transport: self.transport(raw), tls }
     }
 
     fn rtp(&mut self, raw: &RawRtp) -> Rtp {

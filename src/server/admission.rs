@@ -152,6 +152,8 @@ impl Handler for Admission {
             Event::Refer { dialog, .. } => {
                 commands.push(sip::Command::RespondRefer { dialog, status: 603 });
             }
+            // Whom the registrar knows is kept by the endpoint, which is asked when a call goes there.
+            Event::Registered { .. } | Event::Unregistered { .. } => {}
             event @ (Event::Cancelled { .. }
             | Event::Acked { .. }
             | Event::AckTimeout { .. }
@@ -165,6 +167,8 @@ impl Handler for Admission {
             | Event::Answered { .. }
             | Event::Failed { .. }
             | Event::Ended { .. }) => self.route(event),
+            // The answer to a request outside calls.
+            Event::Response { .. } => {}
         }
         self.publish();
     }
@@ -421,14 +425,15 @@ impl Admission {
         loads.min_by_key(|(_, load)| **load).map_or(0, |(thread, _)| thread)
     }
 
-    /// What our SDP says: as configured, as bound, as SIP was addressed, or as routed.
+    /// What our SDP says: as bound, as SIP was addressed, or as routed; and of that what the peer sees.
     fn media_address(&self, flow: &Flow) -> IpAddr {
         let bound = self.config.rtp.address;
         let specific = |ip: &IpAddr| !ip.is_unspecified();
         let addressed = flow.local.ip();
-        let configured = self.config.external_ip.or(Some(bound).filter(specific));
+        let peer = flow.remote.ip();
         let seen = Some(addressed).filter(|ip| specific(ip) && ip.is_ipv4() == bound.is_ipv4());
-        configured.or(seen).or_else(|| local_address_towards(flow.remote.ip()).ok()).unwrap_or(addressed)
+        let local = Some(bound).filter(specific).or(seen).or_else(|| local_address_towards(peer).ok());
+        self.config.endpoint.external.address(local.unwrap_or(addressed), peer)
     }
 
     fn publish(&mut self) {

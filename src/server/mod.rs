@@ -12,19 +12,15 @@ use crate::{
     call_actor::{ActorCounters, TraceSink},
     media_threads::{MediaThread, MediaThreads, Uplink},
     rtp_socket::{PortsStatistics, RtpPortsConfig},
-    sip_transport::{self, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig},
+    sip_transport::{
+        self, Ladders, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls,
+    },
 };
 use admission::{Admission, Message};
 use call::{CallId, cdr::Cause};
 use chance::Chance;
 use sip::{EndpointConfig, EndpointStatistics, Transport};
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -42,14 +38,14 @@ const GOODBYE_DEADLINE: Duration = Duration::from_millis(1_200);
 pub struct ServerConfig {
     /// Where to listen. Port 0 lets the kernel choose.
     pub sip: Vec<(Transport, SocketAddr)>,
+    /// Certificates, for TLS.
+    pub tls: Arc<Tls>,
     /// Limits of the SIP sockets.
     pub transport: SipTransportConfig,
     /// The endpoint's own settings.
     pub endpoint: EndpointConfig,
     /// Where RTP is received.
     pub rtp: RtpPortsConfig,
-    /// The address that peers reach our RTP at, where it is not the one we see ourselves.
-    pub external_ip: Option<IpAddr>,
     /// The cap: calls at once, exactly.
     pub ports: u32,
     /// The status that refuses calls over the cap.
@@ -68,10 +64,10 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             sip: vec![(Transport::Udp, SocketAddr::from(([0, 0, 0, 0], 5060)))],
+            tls: Arc::default(),
             transport: SipTransportConfig::default(),
             endpoint: EndpointConfig::default(),
             rtp: RtpPortsConfig::default(),
-            external_ip: None,
             ports: 100,
             full_status: 503,
             retry_after: 5..=30,
@@ -145,7 +141,7 @@ impl Server {
     /// What the kernel says, with the address it is about.
     pub fn start(config: ServerConfig, services: Services) -> io::Result<Self> {
         let mut chance = Chance::new(config.seed)?;
-        let sockets = SipSockets::bind(&config.sip)?;
+        let sockets = SipSockets::bind(&config.sip, Arc::clone(&config.tls))?;
         let (sip, requests) = sip_transport::handle(&sockets);
         let threads = config.media_threads.unwrap_or_else(MediaThreads::default_count);
         let threads = MediaThreads::start(threads, &tokio::runtime::Handle::current(), &uplink(sip.clone()))?;
@@ -178,6 +174,11 @@ impl Server {
     /// What the calls count.
     pub fn actor_counters(&self) -> &ActorCounters {
         &self.counters
+    }
+
+    /// The SIP messages of calls.
+    pub fn ladders(&self) -> &Ladders {
+        self.sip.ladders()
     }
 
     /// What the SIP sockets count.

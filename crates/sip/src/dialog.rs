@@ -2,6 +2,7 @@
 //! (RFC 3261 sections 12 to 15). Knows no sockets; transactions appear only as numbers.
 
 use crate::builder::Writer;
+use crate::digest::AuthSession;
 use crate::endpoint::{DialogKey, Flow};
 use crate::headers::{NameAddr, param, split_list};
 use crate::message::{HeaderName, Message, StartLine};
@@ -105,6 +106,8 @@ pub(crate) struct Dialog {
     pub(crate) outgoing: Option<Outgoing>,
     /// BYE is wanted, but our 2xx must be acknowledged first (section 15).
     pub(crate) bye_wanted: Option<Option<String>>,
+    /// Answers challenges to our requests. Never of an incoming call: its peer is not the one the credentials are for.
+    pub(crate) auth: Option<AuthSession>,
     /// A re-INVITE that met a 491 and is sent again later (section 14.1).
     pub(crate) retry: Option<Retry>,
     /// How often it was sent again.
@@ -162,6 +165,7 @@ impl Dialog {
             outgoing: None,
             bye_wanted: None,
             retry: None,
+            auth: None,
             retries: 0,
             policy: DialogPolicy::default(),
             peer: Abilities::default(),

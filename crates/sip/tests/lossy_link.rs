@@ -30,6 +30,7 @@ impl Chance {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 enum Happening {
     Arrival(usize, Vec<u8>),
     Command(usize, Command),
@@ -259,7 +260,10 @@ impl Link {
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }
-            | Event::Refused { .. } => {}
+            | Event::Registered { .. }
+            | Event::Unregistered { .. }
+            | Event::Refused { .. }
+            | Event::Response { .. } => {}
         }
     }
 

@@ -80,7 +80,7 @@ fn a_rejection_is_acknowledged_by_its_transaction_and_told_once() {
 }
 
 #[test]
-fn a_challenge_is_a_failure_for_now() {
+fn a_challenge_without_credentials_is_a_failure() {
     let mut bench = Bench::new(udp());
     let invite = place(&mut bench, udp());
     bench.receive(&response(&invite, 407, "them", "", ""));

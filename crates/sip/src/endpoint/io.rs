@@ -2,10 +2,12 @@
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 //! `Debug` shows no numbers, names or bodies: those are the caller's.
 
+use crate::digest::Credentials;
 use crate::policy::DialogPolicy;
 use crate::replaces::Replaces;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The transport protocol of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,34 +16,95 @@ pub enum Transport {
     Udp,
     /// A stream: nothing is lost until it closes.
     Tcp,
+    /// A stream that nobody on the way can read or change.
+    Tls,
+    /// One message in each frame of a WebSocket (RFC 7118).
+    Ws,
+    /// The same, over TLS.
+    Wss,
 }
 
 impl Transport {
-    /// As in a Via.
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+
+    /// As in a Via (RFC 3261 section 20.42, RFC 7118 section 5.2).
     pub fn name(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
+        }
+    }
+
+    /// As in a URI's transport parameter and in our config: the name in small letters.
+    pub fn param(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+
+    /// The transport of that name, in letters of any size.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|transport| transport.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The port where none is written (RFC 3261 section 19.1.2, RFC 7118 section 5.3).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
         }
     }
 
     /// Whether transactions can rely on it (RFC 3261 section 17).
     pub fn is_reliable(self) -> bool {
-        self == Self::Tcp
+        self != Self::Udp
+    }
+
+    /// Whether nobody on the way can read or change what it carries.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
     }
 }
 
 /// One way between us and a peer: answers go back on the flow that the request came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
-    /// UDP or TCP.
+    /// How.
     pub transport: Transport,
     /// Our address.
     pub local: SocketAddr,
     /// The peer's address.
     pub remote: SocketAddr,
-    /// 0 for UDP; names one stream.
+    /// Names one stream in its lower 48 bits. 0 there: UDP, or the open stream to that remote, or a new one. The upper
+    /// 16 bits name whom a TLS stream was opened to (0: the remote's address), so that a stream to one of two domains
+    /// at the same address is never taken for a stream to the other.
     pub connection: u64,
+}
+
+impl Flow {
+    /// The part of `connection` that names one stream.
+    pub const STREAM: u64 = (1 << 48) - 1;
+
+    /// The same way over whichever stream there is, or a new one: for what outlives a connection.
+    #[must_use]
+    pub fn any_stream(self) -> Self {
+        Self { connection: self.connection & !Self::STREAM, ..self }
+    }
+
+    /// Whether no particular stream is meant.
+    pub fn is_any_stream(&self) -> bool {
+        self.transport.is_reliable() && self.connection & Self::STREAM == 0
+    }
 }
 
 /// Our name of a dialog, unique in the process.
@@ -77,6 +140,7 @@ impl fmt::Debug for Address {
 }
 
 /// What happened.
+#[expect(clippy::large_enum_variant, reason = "an input lives for one step")]
 pub enum Input<'a> {
     /// One datagram, or one message cut from a stream.
     Message {
@@ -141,12 +205,18 @@ pub struct OutgoingInvite {
     pub sdp: String,
     /// More header fields.
     pub headers: Vec<(String, String)>,
+    /// Answers challenges to this INVITE and to what follows in its dialog; `None` = a challenge is a failure.
+    pub credentials: Option<Credentials>,
+    /// Route values to start with: an outbound proxy (RFC 3261 section 8.1.2).
+    pub route: Vec<String>,
+    /// The To URI or name-addr, where it is not the Request-URI.
+    pub to: Option<String>,
     /// How the dialog is to behave.
     pub policy: DialogPolicy,
 }
 
 impl OutgoingInvite {
-    /// A call without anything special.
+    /// A call with nothing unusual about it.
     pub fn new(
         dialog: DialogKey,
         uri: impl Into<String>,
@@ -161,7 +231,73 @@ impl OutgoingInvite {
             flow,
             sdp: sdp.into(),
             headers: Vec::new(),
+            credentials: None,
+            route: Vec::new(),
+            to: None,
             policy: DialogPolicy::default(),
+        }
+    }
+}
+
+/// The user's name of a request outside dialogs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKey(pub u64);
+
+/// A request outside dialogs: OPTIONS or REGISTER.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OutgoingRequest {
+    /// Comes back in [`Event::Response`].
+    pub request: RequestKey,
+    /// `OPTIONS`, `REGISTER` or another method that neither makes a dialog nor needs one.
+    pub method: &'static str,
+    /// The Request-URI.
+    pub uri: String,
+    /// A name-addr or a URI, without tag.
+    pub from: String,
+    /// The same; for REGISTER the address of record.
+    pub to: String,
+    /// Where to send it.
+    pub flow: Flow,
+    /// More header fields. Without a Contact among them one is written: with the user of `to` for REGISTER.
+    pub headers: Vec<(String, String)>,
+    /// Content-Type and body.
+    pub body: Option<(String, String)>,
+    /// Answers challenges; `None` = a challenge is the response.
+    pub credentials: Option<Credentials>,
+    /// The Call-ID, which all REGISTERs to one registrar share (RFC 3261 section 10.2); `None` = a new one.
+    pub call_id: Option<String>,
+    /// The CSeq number; each round of authentication uses one more. `None` = any.
+    pub cseq: Option<u32>,
+    /// The From tag; `None` = a new one.
+    pub local_tag: Option<String>,
+}
+
+impl OutgoingRequest {
+    /// The most CSeq numbers that one request uses: itself and two rounds of authentication.
+    pub const CSEQ_STRIDE: u32 = 3;
+
+    /// A request with nothing unusual about it.
+    pub fn new(
+        request: RequestKey,
+        method: &'static str,
+        uri: impl Into<String>,
+        from: impl Into<String>,
+        flow: Flow,
+    ) -> Self {
+        let uri = uri.into();
+        Self {
+            request,
+            method,
+            to: uri.clone(),
+            uri,
+            from: from.into(),
+            flow,
+            headers: Vec::new(),
+            body: None,
+            credentials: None,
+            call_id: None,
+            cseq: None,
+            local_tag: None,
         }
     }
 }
@@ -184,6 +320,8 @@ pub enum Command {
     },
     /// Places a call.
     Invite(OutgoingInvite),
+    /// Sends a request outside dialogs; exactly one [`Event::Response`] follows.
+    Request(OutgoingRequest),
     /// Gives an outgoing call up before its final response.
     Cancel {
         /// Which dialog.
@@ -257,6 +395,8 @@ pub enum Command {
 pub struct IncomingInvite {
     /// Its dialog.
     pub dialog: DialogKey,
+    /// The trunk that it belongs to; `None` without a gate.
+    pub trunk: Option<Arc<str>>,
     /// The way it came.
     pub flow: Flow,
     /// The Call-ID header.
@@ -283,7 +423,8 @@ pub struct IncomingInvite {
 pub enum Event {
     /// A call comes in; 100 Trying has been sent.
     Invite(IncomingInvite),
-    /// A call was refused by the endpoint itself (draining or full): for the CDR. There is no dialog.
+    /// A call was refused by the endpoint itself (by the gate, draining or full): for the CDR and the log. There is
+    /// no dialog. Copies of one request are reported once, and calls of strangers only so many each second.
     Refused {
         /// The way it came.
         flow: Flow,
@@ -297,8 +438,30 @@ pub enum Event {
         request_uri: String,
         /// Its user part.
         user: String,
-        /// The status that was sent.
+        /// The status that was sent; 0 if nothing was.
         status: u16,
+        /// `draining`, `full`, or the name of the gate's reason.
+        reason: &'static str,
+    },
+    /// A contact was registered, or its registration refreshed.
+    Registered {
+        /// The trunk whose user it is.
+        trunk: Arc<str>,
+        /// The user part of the address of record.
+        aor: String,
+        /// The URI of the contact.
+        contact: String,
+        /// The way it is reached.
+        flow: Flow,
+        /// For how long.
+        expires_s: u32,
+    },
+    /// The last contact of an address of record is gone: removed, run out, or its connection lost.
+    Unregistered {
+        /// The trunk whose user it was.
+        trunk: Arc<str>,
+        /// The user part of the address of record.
+        aor: String,
     },
     /// The caller gave up; 200 to the CANCEL and 487 have been sent.
     Cancelled {
@@ -406,14 +569,31 @@ pub enum Event {
         /// Which dialog.
         dialog: DialogKey,
     },
+    /// The final response to a [`Command::Request`].
+    Response {
+        /// Which.
+        request: RequestKey,
+        /// 200 to 699; 408 when nobody answered, 503 when the transport failed or we are full, 400 when it could not
+        /// be sent as it was, 401 or 407 when the challenge was not for us or the credentials were refused.
+        status: u16,
+        /// The reason phrase.
+        reason: String,
+        /// All header fields as received, but of a REGISTER's bindings only our own Contact. Empty when nobody answered.
+        headers: Vec<(String, String)>,
+        /// The way it came.
+        flow: Flow,
+    },
 }
 
 impl Event {
-    /// The dialog it is about; `None` for a refused call.
+    /// The dialog it is about; `None` for what has none.
     pub fn dialog(&self) -> Option<DialogKey> {
         match self {
             Self::Invite(invite) => Some(invite.dialog),
-            Self::Refused { .. } => None,
+            Self::Refused { .. }
+            | Self::Registered { .. }
+            | Self::Unregistered { .. }
+            | Self::Response { .. } => None,
             Self::Cancelled { dialog }
             | Self::Acked { dialog, .. }
             | Self::AckTimeout { dialog }
@@ -436,6 +616,8 @@ impl Event {
         match self {
             Self::Invite(_) => "Invite",
             Self::Refused { .. } => "Refused",
+            Self::Registered { .. } => "Registered",
+            Self::Unregistered { .. } => "Unregistered",
             Self::Cancelled { .. } => "Cancelled",
             Self::Acked { .. } => "Acked",
             Self::AckTimeout { .. } => "AckTimeout",
@@ -450,6 +632,7 @@ impl Event {
             Self::Answered { .. } => "Answered",
             Self::Failed { .. } => "Failed",
             Self::Ended { .. } => "Ended",
+            Self::Response { .. } => "Response",
         }
     }
 }
@@ -464,8 +647,11 @@ impl fmt::Debug for Event {
             Self::Refused { status, .. }
             | Self::Referred { status, .. }
             | Self::Progress { status, .. }
-            | Self::Failed { status, .. } => write!(f, " {status}"),
+            | Self::Failed { status, .. }
+            | Self::Response { status, .. } => write!(f, " {status}"),
             Self::Invite(_)
+            | Self::Registered { .. }
+            | Self::Unregistered { .. }
             | Self::Cancelled { .. }
             | Self::Acked { .. }
             | Self::AckTimeout { .. }
@@ -493,11 +679,18 @@ impl fmt::Debug for OutgoingInvite {
     }
 }
 
+impl fmt::Debug for OutgoingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OutgoingRequest({} {})", self.request.0, self.method)
+    }
+}
+
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Respond { dialog, status, .. } => write!(f, "Respond({}) {status}", dialog.0),
             Self::Invite(invite) => write!(f, "Invite({})", invite.dialog.0),
+            Self::Request(request) => request.fmt(f),
             Self::Cancel { dialog } => write!(f, "Cancel({})", dialog.0),
             Self::Bye { dialog, .. } => write!(f, "Bye({})", dialog.0),
             Self::Reinvite { dialog, .. } => write!(f, "Reinvite({})", dialog.0),

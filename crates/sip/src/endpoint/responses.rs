@@ -1,6 +1,8 @@
 //! What the responses to our requests mean: progress, answers, forks, failures
-//! (RFC 3261 sections 12.2.1.2, 13.2.2, 14.1, 17.1.1.3). Knows client transactions. A 401 or 407 is a failure.
+//! (RFC 3261 sections 12.2.1.2, 13.2.2, 14.1, 17.1.1.3). Knows client transactions.
+//! What a 401 or 407 asks for is in `authentication`.
 
+use super::authentication::copy_proofs;
 use super::facts::{cseq_number, sdp_body, to_tag};
 use super::io::{DialogKey, Event, Flow};
 use super::reliable::early_answer;
@@ -28,17 +30,25 @@ impl Endpoint {
         };
         let (purpose, dialog) = (client.purpose.clone(), client.dialog);
         self.store.wake_client(id);
+        self.learn_connection(id, flow);
         self.follow_response(dialog, flow);
         match heard {
             Heard::Ignore => {}
             Heard::Acknowledge => self.acknowledge_rejection(step, id, message),
             Heard::PassAndAcknowledge => {
                 self.acknowledge_rejection(step, id, message);
+                if self.answer_challenge(step, id, message) {
+                    return;
+                }
                 if let Some(key) = dialog {
                     self.invite_rejected(step, (key, id), (*status, reason, message), purpose);
                 }
             }
+            Heard::Pass if self.answer_challenge(step, id, message) => {}
             Heard::Pass => match (&purpose, *status) {
+                (Purpose::Request(request), 200..) => {
+                    self.request_answered(step, id, (*request, flow), message);
+                }
                 (Purpose::Invite | Purpose::Reinvite(_) | Purpose::RefreshInvite, ..200) => {
                     self.handle_progress(step, id, message);
                 }
@@ -179,7 +189,11 @@ impl Endpoint {
     fn acknowledge_2xx(&mut self, step: &mut Step<'_>, id: u64, dialog: &Dialog, message: &Message) {
         let flow = routing::next_hop(dialog);
         let branch = self.identifiers.branch();
-        let writer = dialog.request("ACK", cseq_number(message), &self.via(&flow, &branch));
+        let mut writer = dialog.request("ACK", cseq_number(message), &self.via(&flow, &branch));
+        let invite = self.store.clients.get(&id).and_then(|client| parse(client.machine.request()).ok());
+        if let Some(invite) = invite {
+            copy_proofs(&invite, &mut writer);
+        }
         let ack = writer.finish(None, b"");
         if let Some(client) = self.store.clients.get_mut(&id) {
             client.acks.push((to_tag(message).unwrap_or_default().to_owned(), flow, ack.clone()));
@@ -193,6 +207,7 @@ impl Endpoint {
         let ClientMachine::Invite(machine) = &client.machine else { return };
         let Ok(invite) = parse(machine.request()) else { return };
         let is_fork = client.purpose == Purpose::Invite;
+        let auth = client.dialog.and_then(|key| self.store.dialogs.get(&key)?.auth.clone());
         let mut leg = fork_dialog(&invite, message, client.flow);
         self.acknowledge_2xx(step, id, &leg, message);
         if !is_fork {
@@ -203,7 +218,10 @@ impl Endpoint {
         let flow = routing::next_hop(&leg);
         let branch = self.identifiers.branch();
         let bytes = leg.request("BYE", cseq, &self.via(&flow, &branch)).finish(None, b"");
-        self.send_request(step, flow, ("BYE", branch, bytes), (None, Purpose::Silent));
+        let bye = self.send_request(step, flow, ("BYE", branch, bytes), (None, Purpose::Silent));
+        if let Some(client) = self.store.clients.get_mut(&bye) {
+            client.auth = auth;
+        }
     }
 
     /// The ACK of a non-2xx goes where the INVITE went, with its branch (section 17.1.1.3).
@@ -286,6 +304,7 @@ impl Endpoint {
             | Purpose::Prack
             | Purpose::Refer
             | Purpose::Notify
+            | Purpose::Request(_)
             | Purpose::Silent => {}
         }
         self.invite_failed(step, key, (status, reason), purpose);
@@ -316,7 +335,8 @@ impl Endpoint {
             | Purpose::Silent
             | Purpose::Invite
             | Purpose::Reinvite(_)
-            | Purpose::RefreshInvite => {}
+            | Purpose::RefreshInvite
+            | Purpose::Request(_) => {}
         }
     }
 

@@ -1,9 +1,11 @@
 //! Where transactions and dialogs live, with their indexes and one queue of wake-ups.
 //! Keeps the indexes true. Knows nothing of what a message means.
 
-use super::io::{DialogKey, Flow};
+use super::io::{DialogKey, Flow, RequestKey};
+use super::large::SizeChoice;
 use crate::builder::ResponseTemplate;
 use crate::dialog::Dialog;
+use crate::digest::AuthSession;
 use crate::transaction::{
     InviteClient, InviteClientState, InviteServer, NonInviteClient, NonInviteClientState, NonInviteServer,
 };
@@ -40,6 +42,14 @@ pub(super) enum ClientMachine {
 }
 
 impl ClientMachine {
+    /// The request as sent.
+    pub(super) fn request(&self) -> &[u8] {
+        match self {
+            Self::Invite(machine) => machine.request(),
+            Self::Other(machine) => machine.request(),
+        }
+    }
+
     /// Whether its final response is still to come.
     pub(super) fn waits(&self) -> bool {
         match self {
@@ -59,6 +69,8 @@ pub(super) enum Purpose {
     Reinvite(String),
     Bye,
     Info,
+    /// A request outside dialogs.
+    Request(RequestKey),
     /// With its offer, because it is sent again after a 491.
     Update(Option<String>),
     /// An UPDATE or re-INVITE of the session timer's.
@@ -82,6 +94,11 @@ pub(super) struct ClientTransaction {
     pub(super) acks: Vec<(String, Flow, Vec<u8>)>,
     /// ACK to its non-2xx response.
     pub(super) reject_ack: Option<Vec<u8>>,
+    /// How often it has been sent with credentials after a challenge.
+    pub(super) rounds: u8,
+    pub(super) size: SizeChoice,
+    /// The credentials of a request outside dialogs; those of a dialog are its own.
+    pub(super) auth: Option<AuthSession>,
 }
 
 #[derive(Default)]
