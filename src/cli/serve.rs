@@ -127,6 +127,7 @@ impl Running {
             health: operations.health(),
             control: operations.control(),
             live: self.live,
+            ladders: self.server.ladders().clone(),
         };
         let (stop_http, stopped) = oneshot::channel::<()>();
         let http = tokio::spawn(http::serve(self.listener, state, async {

@@ -4,7 +4,9 @@
 mod calls;
 mod error;
 mod follow;
+mod ladder;
 
+use crate::sip_transport::Ladders;
 use crate::store::Reader;
 use crate::telemetry::{LiveEvents, Metrics};
 use axum::{
@@ -85,6 +87,8 @@ pub struct HttpState {
     pub control: Arc<dyn CallControl>,
     /// Their events.
     pub live: LiveEvents,
+    /// Their SIP messages.
+    pub ladders: Ladders,
 }
 
 /// Serves until `stop` is done.
@@ -122,6 +126,7 @@ pub fn router(state: HttpState, loopback: bool) -> Router {
         .route("/calls", get(calls::list))
         .route("/calls/{call}", get(calls::one).delete(calls::hang_up))
         .route("/calls/{call}/trace", get(calls::trace))
+        .route("/calls/{call}/sip", get(ladder::ladder))
         .route("/calls/{call}/events", get(follow::events))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -151,7 +156,7 @@ async fn unknown_path(uri: Uri) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         format!("there is nothing at {}", uri.path()),
-        "/health, /metrics, /calls, /calls/ID, /calls/ID/trace, /calls/ID/events",
+        "/health, /metrics, /calls, /calls/ID, /calls/ID/trace, /calls/ID/events, /calls/ID/sip",
     )
 }
 
