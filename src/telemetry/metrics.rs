@@ -131,10 +131,16 @@ impl Default for Metrics {
 impl Metrics {
     /// All figures, at zero.
     pub fn new(config: MetricsConfig) -> Self {
+        Self::with(config, Vec::new())
+    }
+
+    /// All figures, at zero, and those that others read from their own state at each scrape.
+    pub fn with(config: MetricsConfig, others: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::default();
         let figures = Arc::new(Figures::register(&mut registry, &config));
         registry.register_collector(Box::new(Process));
         registry.register_collector(Box::new(Arc::clone(&figures.ports_busy_max)));
+        others.into_iter().for_each(|other| registry.register_collector(other));
         let metrics = Self { registry: Arc::new(registry), figures };
         metrics.start_at_zero();
         metrics

@@ -139,6 +139,7 @@ impl Call {
             SipInput::Cancelled => self.end(Cause::CallerCancelled, out),
             SipInput::Bye { .. } => self.end(Cause::CallerHungUp, out),
             SipInput::AckTimeout => self.end(Cause::AckTimeout, out),
+            SipInput::SessionExpired => self.end(Cause::SessionExpired, out),
             SipInput::Reoffer { sdp } => self.handle_reoffer(now, sdp.as_deref(), out),
             // The endpoint has answered it; INFO digits come with the trunk work.
             SipInput::Info { .. } => {}

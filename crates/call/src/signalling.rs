@@ -160,7 +160,7 @@ impl Call {
 
 /// Whether the far end still has to be told.
 const fn ends_by_us(cause: Cause) -> bool {
-    !matches!(cause, Cause::CallerHungUp | Cause::CallerCancelled | Cause::AckTimeout)
+    !matches!(cause, Cause::CallerHungUp | Cause::CallerCancelled | Cause::AckTimeout | Cause::SessionExpired)
 }
 
 /// Three independent numbers from one seed (splitmix64).

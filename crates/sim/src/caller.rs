@@ -117,14 +117,9 @@ impl Caller {
                 sip::make_offer(&self.local)
             }
         };
-        let invite = OutgoingInvite {
-            dialog: self.dialog,
-            uri: format!("sip:agent@{}", self.flow.remote),
-            from: format!("<sip:caller@{}>", self.flow.local),
-            flow: self.flow,
-            sdp,
-            headers: Vec::new(),
-        };
+        let uri = format!("sip:agent@{}", self.flow.remote);
+        let from = format!("<sip:caller@{}>", self.flow.local);
+        let invite = OutgoingInvite::new(self.dialog, uri, from, self.flow, sdp);
         self.command(now, Command::Invite(invite))
     }
 

@@ -372,6 +372,7 @@ impl World {
             sip::Event::Cancelled { dialog } => self.tell(dialog, SipInput::Cancelled),
             sip::Event::Bye { dialog, reason } => self.tell(dialog, SipInput::Bye { reason }),
             sip::Event::AckTimeout { dialog } => self.tell(dialog, SipInput::AckTimeout),
+            sip::Event::SessionExpired { dialog } => self.tell(dialog, SipInput::SessionExpired),
             sip::Event::Reinvite { dialog, offer } => self.tell(dialog, SipInput::Reoffer { sdp: offer }),
             _ => {}
         }

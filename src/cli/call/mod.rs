@@ -3,6 +3,7 @@
 
 mod follow;
 mod report;
+mod trunk;
 
 use super::audio;
 use crate::caller::{
@@ -28,8 +29,14 @@ use std::{
 /// Call a SIP address and talk to whoever answers.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Whom to call, for example sip:agent@127.0.0.1:5060 or "sip:agent@host;transport=tcp" (or tls).
+    /// Whom to call, for example sip:agent@127.0.0.1:5060 or "sip:agent@host;transport=tcp" (or tls); with --trunk, a number.
     pub uri: String,
+    /// Call over this trunk, or group of trunks, of the config, with its login, numbers and failover.
+    #[arg(long, value_name = "NAME")]
+    pub trunk: Option<String>,
+    /// The config file that describes the trunk.
+    #[arg(long, value_name = "FILE", default_value = "tandem.toml")]
+    pub config: PathBuf,
     /// Say this (repeatable): each one waits until the agent has finished.
     #[arg(long, value_name = "TEXT")]
     pub say: Vec<String>,
@@ -80,9 +87,12 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn call(args: &Args) -> Result<Outcome, String> {
     let script = script(args)?;
-    let (server, transport) = resolve(&args.uri)?;
     let speech = audio::render(script.spoken())?;
     let files = audio::read_files(script.files())?;
+    if let Some(name) = &args.trunk {
+        return trunk::call(args, name, &Said { script, speech, files });
+    }
+    let (server, transport) = resolve(&args.uri)?;
     let follower = Follower::connect(&args.api);
     if script.needs_words() && follower.is_none() {
         return Err(format!(
@@ -93,8 +103,16 @@ fn call(args: &Args) -> Result<Outcome, String> {
     let trust = (transport == Transport::Tls).then(|| trust(args)).transpose()?;
     let sockets = engine::open_with(server, transport, trust)
         .map_err(|error| format!("cannot reach {server}: {error}"))?;
-    let dial = dial(args, &sockets, script, speech, files)?;
+    let dial = dial(args, &sockets, Said { script, speech, files })?;
     place(args, sockets, dial, follower)
+}
+
+/// What is said in the call.
+#[derive(Clone)]
+struct Said {
+    script: Script,
+    speech: BTreeMap<String, Vec<i16>>,
+    files: BTreeMap<PathBuf, Vec<i16>>,
 }
 
 fn script(args: &Args) -> Result<Script, String> {
@@ -146,13 +164,7 @@ fn trust(args: &Args) -> Result<engine::Trust, String> {
     Ok(engine::Trust { config, name })
 }
 
-fn dial(
-    args: &Args,
-    sockets: &Sockets,
-    script: Script,
-    speech: BTreeMap<String, Vec<i16>>,
-    files: BTreeMap<PathBuf, Vec<i16>>,
-) -> Result<Dial, String> {
+fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
     let codecs = match args.codec.to_ascii_lowercase().as_str() {
         "both" => vec!["PCMU", "PCMA"],
         "pcmu" => vec!["PCMU"],
@@ -173,10 +185,11 @@ fn dial(
             version: 1,
         },
         seed,
-        speech,
-        files,
-        script,
+        speech: said.speech,
+        files: said.files,
+        script: said.script,
         record: args.out.is_some(),
+        extras: Default::default(),
     })
 }
 
@@ -196,7 +209,7 @@ fn place(args: &Args, sockets: Sockets, dial: Dial, follower: Option<Follower>) 
     let (sender, news) = mpsc::channel();
     stop_on_interrupt(&sender);
     let screen = Screen::new(args.json);
-    screen.dialling(&args.uri, follower.is_some());
+    screen.dialling(&dial.uri, follower.is_some() || args.trunk.is_some());
     let now = Instant::now();
     let mut lines = [sockets.line(dial, now)];
     let mut following = false;
