@@ -566,7 +566,9 @@ fn draining_says_goodbye_breaks_off_the_deaf_and_writes_every_record() {
     let mut deaf = bench.caller("deaf", "deaf");
     polite.call();
     deaf.call();
-    let drained = bench.runtime.block_on(async { bench.server.drain(Duration::from_millis(300)).await });
+    let drained = bench
+        .runtime
+        .block_on(async { bench.server.drain(Duration::ZERO, Duration::from_millis(300)).await });
     assert_eq!((drained.calls, drained.broken_off), (2, 1));
     assert_eq!(bench.kept.causes(), ["server_stopping", "server_stopping"]);
     let mut late = bench.caller("late", "echo");

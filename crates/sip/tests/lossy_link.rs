@@ -257,6 +257,7 @@ impl Link {
             | Event::Info { .. }
             | Event::Referred { .. }
             | Event::Notify { .. }
+            | Event::Trying { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }

@@ -42,12 +42,13 @@ impl ClientTransaction {
     }
 }
 
-/// Whether `closed` is the stream of `flow`, which may have been sent with connection 0.
+/// Whether `closed` is the stream of `flow`, which may have been sent without a stream of its own: then to the same
+/// address under the same name.
 pub(super) fn same_stream(flow: &Flow, closed: &Flow) -> bool {
+    let any = closed.any_stream();
     flow == closed
-        || flow.connection == 0
-            && flow.transport.is_reliable()
-            && (flow.transport, flow.remote) == (closed.transport, closed.remote)
+        || flow.is_any_stream()
+            && (flow.transport, flow.remote, flow.connection) == (any.transport, any.remote, any.connection)
 }
 
 impl Endpoint {
