@@ -8,6 +8,7 @@ use crate::{
     rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
     services::{self, Records, StartError, Traces, TrunkCalls, Vocabulary},
+    sip_transport::Tls,
     store::{CRASHED, Reader, Store, StoreConfig, StoreError},
     telemetry::{
         live::LiveEvents,
@@ -108,7 +109,11 @@ impl Running {
         let traces = TraceSink::start(store.clone(), metrics.clone(), live.clone())
             .map_err(|error| fail(Exit::Failed, &error.to_string()))?;
         let vocabulary = calls.vocabulary();
-        let server = start(config, calls, &store, &traces, metrics)
+        let tls = Tls::load(config.sip.tls.clone()).map_err(|error| {
+            let remedy = "name files that this user can read under [sip.tls]";
+            fail(Exit::Usage, &format!("TLS: {error}; {remedy}"))
+        })?;
+        let server = start(config, calls, &store, (&traces, metrics), &tls)
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
         let reader = store.reader().map_err(data_dir)?;
         Ok(Self { signals, store, reader, traces, live, listener, server: Arc::new(server), vocabulary })
@@ -124,6 +129,7 @@ impl Running {
             health: operations.health(),
             control: operations.control(),
             live: self.live,
+            ladders: self.server.ladders().clone(),
             trunks: Some(trunks.clone()),
         };
         let (stop_http, stopped) = oneshot::channel::<()>();
@@ -194,16 +200,21 @@ fn endpoint(config: &Config) -> EndpointConfig {
     let default = EndpointConfig::default();
     // A dialog outlives its call until the answer to its BYE: the cap of calls must be met before this one.
     let max_dialogs = default.max_dialogs.max(2 * usize::from(config.server.ports));
-    let gate = Some(rules::gate(config));
-    EndpointConfig { product: config.sip.user_agent.clone(), max_dialogs, gate, ..default }
+    EndpointConfig {
+        product: config.sip.user_agent.clone(),
+        external: config.server.external.clone(),
+        max_dialogs,
+        gate: Some(rules::gate(config)),
+        ..default
+    }
 }
 
 fn start(
     config: &Config,
     calls: TrunkCalls,
     store: &Store,
-    traces: &TraceSink,
-    metrics: &Metrics,
+    (traces, metrics): (&TraceSink, &Metrics),
+    tls: &Arc<Tls>,
 ) -> io::Result<Server> {
     let transport = |listen: &crate::config::Listen| (listen.transport, listen.address);
     let defaults = ServerConfig::default();
@@ -217,7 +228,8 @@ fn start(
             quiet: config.rtp.cooling,
             longest_cooling: defaults.rtp.longest_cooling,
         },
-        external_ip: config.server.external_ip,
+        tls: Arc::clone(tls),
+        transport: config.sip.transport.clone(),
         ports: u32::from(config.server.ports),
         overflow_ports: config.overflow_slots(),
         trunk: "none".to_owned(),
