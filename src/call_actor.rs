@@ -460,6 +460,8 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         sip::Event::Ended { dialog } => (dialog, SipInput::Bye { reason: None }),
         sip::Event::Invite(_)
         | sip::Event::Refused { .. }
+        | sip::Event::Registered { .. }
+        | sip::Event::Unregistered { .. }
         | sip::Event::Refer { .. }
         | sip::Event::Referred { .. }
         | sip::Event::Notify { .. }

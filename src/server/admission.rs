@@ -152,6 +152,8 @@ impl Handler for Admission {
             Event::Refer { dialog, .. } => {
                 commands.push(sip::Command::RespondRefer { dialog, status: 603 });
             }
+            // Whom the registrar knows is kept by the endpoint, which is asked when a call goes there.
+            Event::Registered { .. } | Event::Unregistered { .. } => {}
             event @ (Event::Cancelled { .. }
             | Event::Acked { .. }
             | Event::AckTimeout { .. }

@@ -9,6 +9,7 @@ mod endpoint;
 mod external;
 pub mod failover;
 pub mod finding;
+pub mod gate;
 pub mod headers;
 mod identifiers;
 pub mod locate;
@@ -18,6 +19,7 @@ pub mod offer_answer;
 pub mod parser;
 mod pending;
 mod policy;
+mod registrar;
 pub mod registration;
 mod replaces;
 pub mod sdp;
@@ -31,8 +33,13 @@ pub use endpoint::{
     Input, OutgoingInvite, OutgoingRequest, Output, RequestKey, Transport,
 };
 pub use external::{ExternalAddress, ExternalAddresses};
+pub use gate::{
+    BanPolicy, Explained, Facts, Gate, GateConfig, GateReason, GateStatistics, Network, TrunkRules,
+    Unmatched, Verdict,
+};
 pub use offer_answer::{LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
 pub use policy::{DialogPolicy, Refresher, Reliable, SessionTimer, SessionTimerMode};
+pub use registrar::RegistrarLimits;
 pub use replaces::Replaces;
 pub use sdp::Direction;
 pub use stream::{FrameError, StreamFramer};

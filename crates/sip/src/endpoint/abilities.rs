@@ -19,13 +19,19 @@ impl Endpoint {
         ALLOW
     }
 
+    /// The value of Allow as the trunk of a request may use us.
+    pub(super) fn allow_for(&self, request: &Request<'_>) -> String {
+        let registrar = self.trunk_of(request).is_some_and(|rules| rules.registrar);
+        if registrar { format!("{ALLOW}, REGISTER") } else { ALLOW.to_owned() }
+    }
+
     /// How a dialog is to behave that this request begins: the place where its trunk says so.
-    pub(super) fn policy_of_new(&self, _request: &Request<'_>) -> &DialogPolicy {
-        &self.config.default_policy
+    pub(super) fn policy_of_new(&self, request: &Request<'_>) -> &DialogPolicy {
+        self.trunk_of(request).map_or(&self.config.default_policy, |rules| &rules.policy)
     }
 
     /// The policy that a request meets: its dialog's, or that of the one it may begin.
-    fn policy_of(&self, request: &Request<'_>) -> &DialogPolicy {
+    pub(super) fn policy_of(&self, request: &Request<'_>) -> &DialogPolicy {
         let dialog = self.dialog_of(request.message).and_then(|key| self.store.dialogs.get(&key));
         dialog.map_or_else(|| self.policy_of_new(request), |dialog| &dialog.policy)
     }

@@ -7,6 +7,7 @@ use crate::policy::DialogPolicy;
 use crate::replaces::Replaces;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The transport protocol of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -394,6 +395,8 @@ pub enum Command {
 pub struct IncomingInvite {
     /// Its dialog.
     pub dialog: DialogKey,
+    /// The trunk that it belongs to; `None` without a gate.
+    pub trunk: Option<Arc<str>>,
     /// The way it came.
     pub flow: Flow,
     /// The Call-ID header.
@@ -420,7 +423,8 @@ pub struct IncomingInvite {
 pub enum Event {
     /// A call comes in; 100 Trying has been sent.
     Invite(IncomingInvite),
-    /// A call was refused by the endpoint itself (draining or full): for the CDR. There is no dialog.
+    /// A call was refused by the endpoint itself (by the gate, draining or full): for the CDR and the log. There is
+    /// no dialog. Copies of one request are reported once, and calls of strangers only so many each second.
     Refused {
         /// The way it came.
         flow: Flow,
@@ -434,8 +438,30 @@ pub enum Event {
         request_uri: String,
         /// Its user part.
         user: String,
-        /// The status that was sent.
+        /// The status that was sent; 0 if nothing was.
         status: u16,
+        /// `draining`, `full`, or the name of the gate's reason.
+        reason: &'static str,
+    },
+    /// A contact was registered, or its registration refreshed.
+    Registered {
+        /// The trunk whose user it is.
+        trunk: Arc<str>,
+        /// The user part of the address of record.
+        aor: String,
+        /// The URI of the contact.
+        contact: String,
+        /// The way it is reached.
+        flow: Flow,
+        /// For how long.
+        expires_s: u32,
+    },
+    /// The last contact of an address of record is gone: removed, run out, or its connection lost.
+    Unregistered {
+        /// The trunk whose user it was.
+        trunk: Arc<str>,
+        /// The user part of the address of record.
+        aor: String,
     },
     /// The caller gave up; 200 to the CANCEL and 487 have been sent.
     Cancelled {
@@ -560,11 +586,14 @@ pub enum Event {
 }
 
 impl Event {
-    /// The dialog it is about; `None` for a refused call.
+    /// The dialog it is about; `None` for what has none.
     pub fn dialog(&self) -> Option<DialogKey> {
         match self {
             Self::Invite(invite) => Some(invite.dialog),
-            Self::Refused { .. } | Self::Response { .. } => None,
+            Self::Refused { .. }
+            | Self::Registered { .. }
+            | Self::Unregistered { .. }
+            | Self::Response { .. } => None,
             Self::Cancelled { dialog }
             | Self::Acked { dialog, .. }
             | Self::AckTimeout { dialog }
@@ -587,6 +616,8 @@ impl Event {
         match self {
             Self::Invite(_) => "Invite",
             Self::Refused { .. } => "Refused",
+            Self::Registered { .. } => "Registered",
+            Self::Unregistered { .. } => "Unregistered",
             Self::Cancelled { .. } => "Cancelled",
             Self::Acked { .. } => "Acked",
             Self::AckTimeout { .. } => "AckTimeout",
@@ -619,6 +650,8 @@ impl fmt::Debug for Event {
             | Self::Failed { status, .. }
             | Self::Response { status, .. } => write!(f, " {status}"),
             Self::Invite(_)
+            | Self::Registered { .. }
+            | Self::Unregistered { .. }
             | Self::Cancelled { .. }
             | Self::Acked { .. }
             | Self::AckTimeout { .. }

@@ -2,6 +2,7 @@
 //! Messages, commands and time come in; messages and events go out. Knows no socket and no clock.
 
 mod abilities;
+mod admission;
 mod answers;
 mod authentication;
 mod config;
@@ -10,7 +11,9 @@ mod in_dialog;
 mod io;
 mod large;
 mod refer;
+mod registrations;
 mod reliable;
+mod reports;
 mod requests;
 mod responses;
 mod routing;
@@ -29,10 +32,13 @@ pub use io::{
 };
 pub use statistics::EndpointStatistics;
 
+use crate::gate::{Explained, Facts, Gate};
 use crate::identifiers::Identifiers;
 use crate::message::StartLine;
 use crate::parser::{ParseError, parse};
 use crate::pending::Answer;
+use crate::registrar::Registrar;
+use reports::Reports;
 use std::collections::VecDeque;
 use std::time::Instant;
 use store::Store;
@@ -47,8 +53,9 @@ pub struct Endpoint {
     statistics: EndpointStatistics,
     draining: bool,
     last_dialog: u64,
-    /// Transaction keys of INVITEs refused statelessly a short while ago: each is reported once.
-    refused: VecDeque<String>,
+    reports: Reports,
+    gate: Option<Gate>,
+    registrar: Registrar,
     /// Subscriptions of REFERs whose dialogs have ended.
     lingering: VecDeque<refer::Lingering>,
 }
@@ -70,6 +77,9 @@ impl Endpoint {
     pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
         let mut identifiers = Identifiers::new(seed);
         let secret = identifiers.secret();
+        let gate = config.gate.clone().map(|rules| Gate::new(rules, identifiers.key()));
+        let limits = config.gate.as_ref().map(|rules| rules.registrar.clone()).unwrap_or_default();
+        let registrar = Registrar::new(limits);
         Self {
             config,
             identifiers,
@@ -78,7 +88,9 @@ impl Endpoint {
             statistics: EndpointStatistics::default(),
             draining: false,
             last_dialog: 0,
-            refused: VecDeque::new(),
+            reports: Reports::default(),
+            gate,
+            registrar,
             lingering: VecDeque::new(),
         }
     }
@@ -88,19 +100,31 @@ impl Endpoint {
         let mut step = Step { now, out };
         match input {
             Input::Message { flow, bytes } => self.handle_message(&mut step, flow, bytes),
-            Input::FlowClosed { flow } => self.handle_flow_closed(&mut step, flow),
+            Input::FlowClosed { flow } => {
+                self.unregister_flow(&mut step, flow);
+                self.handle_flow_closed(&mut step, flow);
+            }
             Input::Command(command) => self.handle_command(&mut step, command),
             Input::Timeout => {}
         }
         self.fire_due(&mut step);
+        self.expire_registrations(&mut step);
         self.statistics.transactions = self.store.transactions();
         self.statistics.dialogs = self.store.dialogs.len();
-        self.store.next_wake()
+        if let Some(gate) = &self.gate {
+            gate.update(&mut self.statistics.gate);
+        }
+        [self.store.next_wake(), self.registrar.next_wake()].into_iter().flatten().min()
     }
 
     /// The Call-ID of a dialog, as long as it exists.
     pub fn sip_call_id(&self, dialog: DialogKey) -> Option<&str> {
         self.store.dialogs.get(&dialog).map(|dialog| dialog.call_id.as_str())
+    }
+
+    /// What each trunk says to a request from outside, in the order of the configuration; nothing without a gate.
+    pub fn explain(&self, facts: &Facts<'_>) -> Vec<Explained> {
+        self.gate.as_ref().map(|gate| gate.explain(facts)).unwrap_or_default()
     }
 
     /// What has passed through.
@@ -127,7 +151,7 @@ impl Endpoint {
         match &message.start {
             StartLine::Request { method, .. } => {
                 self.statistics.request_in(method.name());
-                self.handle_request(step, flow, &message);
+                self.handle_request(step, flow, (&message, bytes.len()));
             }
             StartLine::Response { status, .. } => {
                 *self.statistics.responses_in.entry(*status).or_default() += 1;

@@ -288,12 +288,24 @@ impl Endpoint {
                     return;
                 }
             }
-            Purpose::Invite if status == 422 => {
-                if self.raise_interval(key, Some(message)) && self.invite_again(step, id, key) {
-                    return;
-                }
+            Purpose::Invite
+                if status == 422
+                    && self.raise_interval(key, Some(message))
+                    && self.invite_again(step, id, key) =>
+            {
+                return;
             }
-            _ => {}
+            Purpose::Invite
+            | Purpose::Reinvite(_)
+            | Purpose::Bye
+            | Purpose::Info
+            | Purpose::Update(_)
+            | Purpose::RefreshUpdate
+            | Purpose::Prack
+            | Purpose::Refer
+            | Purpose::Notify
+            | Purpose::Request(_)
+            | Purpose::Silent => {}
         }
         self.invite_failed(step, key, (status, reason), purpose);
     }

@@ -2,6 +2,7 @@
 //! Knows numbers only.
 
 use super::authentication::REFUSALS;
+use crate::gate::GateStatistics;
 use std::collections::BTreeMap;
 
 /// The methods that are counted by name; every other one is counted as `other`.
@@ -50,6 +51,8 @@ pub struct EndpointStatistics {
     pub refused_full: u64,
     /// Calls refused while draining.
     pub refused_draining: u64,
+    /// What the gate did; all zero without one.
+    pub gate: GateStatistics,
     /// Challenges (401, 407) to our requests that were answered with credentials.
     pub challenges_answered: u64,
     /// Challenges that were not, by reason.
@@ -77,6 +80,7 @@ impl Default for EndpointStatistics {
             commands_ignored: 0,
             refused_full: 0,
             refused_draining: 0,
+            gate: GateStatistics::default(),
             challenges_answered: 0,
             challenges_refused: REFUSALS.iter().map(|reason| (*reason, 0)).collect(),
             udp_after_tcp: 0,

@@ -93,7 +93,15 @@ impl Endpoint {
                 // The BYE was not heard: once more, on a new connection.
                 self.send_bye(step, key, None);
             }
-            purpose => self.request_completed(step, key, (why.0, None), purpose),
+            purpose @ (Purpose::Bye
+            | Purpose::Info
+            | Purpose::Update(_)
+            | Purpose::RefreshUpdate
+            | Purpose::Prack
+            | Purpose::Refer
+            | Purpose::Notify
+            | Purpose::Request(_)
+            | Purpose::Silent) => self.request_completed(step, key, (why.0, None), purpose),
         }
     }
 

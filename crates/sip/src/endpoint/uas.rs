@@ -1,9 +1,7 @@
 //! The server side: what a request gets, in the order of RFC 3261 section 8.2, and the user's answers to INVITEs.
 //! Knows requests outside dialogs; what happens inside one is in `in_dialog`.
 
-use super::facts::{
-    cseq_number, from_tag, invite_event, merge_key, refused_event, sdp_body, to_tag, transaction_key,
-};
+use super::facts::{cseq_number, from_tag, invite_event, merge_key, sdp_body, to_tag, transaction_key};
 use super::io::{DialogKey, Event, Flow};
 use super::store::{ServerMachine, ServerTransaction};
 use super::{Endpoint, Step};
@@ -14,14 +12,12 @@ use crate::headers::{NameAddr, Via, accepts_sdp, media_type, split_list};
 use crate::message::{HeaderName, Message, Method, StartLine};
 use crate::multipart::{MultipartError, is_multipart, session_description};
 use crate::pending::Abilities;
+use crate::replaces::Replaces;
 use crate::session::Said;
 use crate::transaction::{InviteServer, InviteServerState, NonInviteServer};
 use crate::uri::Uri;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// How many refused INVITEs are remembered, so that each is reported once.
-const REFUSED_REMEMBERED: usize = 1024;
 /// RFC 3261 section 13.3.1.1: a provisional response every minute keeps proxies waiting.
 pub(super) const PROVISIONAL_REFRESH: Duration = Duration::from_secs(60);
 
@@ -33,6 +29,10 @@ pub(super) struct Request<'a> {
     pub(super) flow: Flow,
     pub(super) key: String,
     pub(super) template: ResponseTemplate,
+    /// How many bytes came.
+    pub(super) size: usize,
+    /// The trunk and its user that the gate admitted it for, by number.
+    pub(super) admitted: Option<(usize, Option<usize>)>,
 }
 
 /// A refusal: status, reason phrase, and the header that says what would have been right.
@@ -57,7 +57,9 @@ impl Refusal {
 }
 
 impl Endpoint {
-    pub(super) fn handle_request(&mut self, step: &mut Step<'_>, flow: Flow, message: &Message) {
+    /// `received` is the message and how many bytes it had.
+    pub(super) fn handle_request(&mut self, step: &mut Step<'_>, flow: Flow, received: (&Message, usize)) {
+        let (message, size) = received;
         let StartLine::Request { method, uri, .. } = &message.start else { return };
         let Some(template) = ResponseTemplate::new(message, flow.remote) else {
             self.statistics.drop("no_via");
@@ -68,13 +70,17 @@ impl Endpoint {
             self.statistics.drop("no_via");
             return;
         };
-        let request = Request { message, method, uri, flow, key, template };
+        let request = Request { message, method, uri, flow, key, template, size, admitted: None };
         if *method == Method::Ack {
-            return self.handle_ack(step, &request);
+            if !self.absorbs(&request) {
+                self.handle_ack(step, &request);
+            }
+            return;
         }
         if let Some(id) = self.store.server_by_key(&request.key) {
             return self.repeat_response(step, flow, id);
         }
+        let Some(request) = self.pass_gate(step, request) else { return };
         if *method == Method::Cancel {
             return self.handle_cancel(step, request);
         }
@@ -102,8 +108,8 @@ impl Endpoint {
         if let Some(finding) = check_request(request.message) {
             return Some(Refusal { status: finding.status(), reason: Some(finding.reason()), header: None });
         }
-        if matches!(request.method, Method::Other(_)) {
-            return Some(Refusal::with(405, "Allow", self.allow()));
+        if matches!(request.method, Method::Other(_)) && !self.serves_register(request) {
+            return Some(Refusal::with(405, "Allow", self.allow_for(request)));
         }
         if !Uri::parse(request.uri).is_ok_and(|uri| uri.scheme_supported()) {
             return Some(Refusal::new(416));
@@ -116,6 +122,9 @@ impl Endpoint {
             return Some(refusal);
         }
         let describes = matches!(request.method, Method::Invite | Method::Update | Method::Prack);
+        if *request.method == Method::Invite && !replaces_ok(request.message) {
+            return Some(Refusal::because(400, "Bad Replaces"));
+        }
         let content = describes.then(|| content_refusal(request.message)).flatten();
         content.or_else(|| self.requirement_refusal(request))
     }
@@ -127,6 +136,7 @@ impl Endpoint {
         match request.method {
             Method::Options => self.answer_options(step, request),
             Method::Invite => self.accept_invite(step, request),
+            Method::Other(_) if self.serves_register(&request) => self.handle_register(step, request),
             // Only who is in a call with us may ask us to call somebody.
             Method::Refer => self.refuse(step, request, Refusal::new(403)),
             Method::Ack
@@ -143,15 +153,11 @@ impl Endpoint {
     }
 
     pub(super) fn answer_options(&mut self, step: &mut Step<'_>, request: Request<'_>) {
-        if self.draining {
-            let retry_after = self.config.retry_after_s.to_string();
-            return self.refuse(step, request, Refusal::with(503, "Retry-After", retry_after));
-        }
         let tag = self.identifiers.tag();
         let mut writer = self.response(&request.template, 200, None, &tag);
-        writer.header("Allow", self.allow()).header("Accept", "application/sdp");
+        writer.header("Allow", self.allow_for(&request)).header("Accept", "application/sdp");
         // Without any extension the field is empty (RFC 3261 section 11.2).
-        let supported = self.supported(self.policy_of_new(&request));
+        let supported = self.supported(self.policy_of(&request));
         writer.header("Accept-Encoding", "identity").header("Supported", supported);
         self.complete(step, request, tag, writer.finish(None, b""));
     }
@@ -192,8 +198,9 @@ impl Endpoint {
         tag: String,
         bytes: Vec<u8>,
     ) {
-        if self.store.transactions() >= self.config.max_transactions {
-            return self.refuse_statelessly(step, &request);
+        if self.store.transactions() >= self.transaction_limit(&request) {
+            // Served all the same; only a copy would be answered as if it were new.
+            return self.send(step, request.flow, bytes);
         }
         let reliable = request.flow.transport.is_reliable();
         let machine = if *request.method == Method::Invite {
@@ -224,42 +231,12 @@ impl Endpoint {
         self.store.add_server(ServerTransaction { machine, flow, key, merge_key, dialog, template, tag })
     }
 
-    /// 503 + Retry-After without any state; every copy of the request gets the same tag (section 8.2.7).
-    fn refuse_statelessly(&mut self, step: &mut Step<'_>, request: &Request<'_>) {
-        self.statistics.refused_full += 1;
-        self.send_503(step, request);
-    }
-
-    fn send_503(&mut self, step: &mut Step<'_>, request: &Request<'_>) {
-        let mut hasher = DefaultHasher::new();
-        (self.secret, &request.key).hash(&mut hasher);
-        let tag = format!("{:016x}", hasher.finish());
-        let mut writer = self.response(&request.template, 503, None, &tag);
-        writer.header("Retry-After", self.config.retry_after_s.to_string());
-        self.send(step, request.flow, writer.finish(None, b""));
-        if *request.method == Method::Invite && !self.refused.contains(&request.key) {
-            if self.refused.len() == REFUSED_REMEMBERED {
-                self.refused.pop_front();
-            }
-            self.refused.push_back(request.key.clone());
-            step.event(refused_event(request, 503));
-        }
-    }
-
     fn accept_invite(&mut self, step: &mut Step<'_>, request: Request<'_>) {
-        if self.draining {
-            self.statistics.refused_draining += 1;
-            return self.send_503(step, &request);
-        }
-        if self.store.dialogs.len() >= self.config.max_dialogs
-            || self.store.transactions() >= self.config.max_transactions
-        {
-            return self.refuse_statelessly(step, &request);
-        }
         self.last_dialog += 1;
         let key = DialogKey(self.last_dialog);
         let tag = self.identifiers.tag();
-        let event = invite_event(key, &request);
+        let trunk = self.trunk_of(&request).map(|rules| rules.name.clone());
+        let event = invite_event(key, trunk, &request);
         let policy = self.policy_of_new(&request).clone();
         let (message, flow) = (request.message, request.flow);
         let transaction = self.begin_invite(step, request, tag.clone(), key);
@@ -342,6 +319,12 @@ impl Endpoint {
             self.reject_incoming(step, key, 487);
         }
     }
+}
+
+/// At most one Replaces, and a readable one (RFC 3891 section 3).
+fn replaces_ok(message: &Message) -> bool {
+    let mut fields = message.all(&HeaderName::Replaces);
+    fields.next().is_none_or(|field| Replaces::parse(&field.value).is_some()) && fields.next().is_none()
 }
 
 /// Only SDP can be a session description here (sections 8.2.3 and 13.3.1).
