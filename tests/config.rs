@@ -123,6 +123,7 @@ format = "jsno"
         "18:12: `carrier.example` is not an address or a network; write",
         "19:11: no called number begins with `all numbers`; write",
         "21:1: this trunk has no name; write",
+        "21:1: warning: anybody may call over this trunk; name sources or users",
         "22:11: unknown profile `genric`; did you mean `generic`?",
         "25:12: there is no target [llm.flaw]; did you mean `flow`?",
         "28:8: the agent file `nowhere.toml` cannot be read: ",
@@ -134,7 +135,7 @@ format = "jsno"
             found.join("\n")
         );
     }
-    assert_eq!(found.len(), 14, "{}", found.join("\n"));
+    assert_eq!(found.len(), 15, "{}", found.join("\n"));
     let line = |problem: &String| problem.split(':').next().and_then(|line| line.parse::<u32>().ok());
     assert!(found.iter().map(line).is_sorted(), "in the order of the file: {}", found.join("\n"));
 }
@@ -222,7 +223,8 @@ fn a_trunk_behind_one_that_takes_everything_is_pointed_out() {
 fn a_profile_may_be_a_file_of_ones_own_and_its_typos_are_told() {
     let folder = Folder::new();
     folder.write("pbx.toml", "[media]\ncodecs = [\"PCMA\"]\n[at_cap]\nstatus = 486\nretry_after = 3\n");
-    let file = folder.write("t.toml", "[[trunk]]\nname = \"pbx\"\nprofile = \"pbx.toml\"\n");
+    let file = folder
+        .write("t.toml", "[[trunk]]\nname = \"pbx\"\nsources = [\"192.0.2.7\"]\nprofile = \"pbx.toml\"\n");
     let Err(ConfigError::Wrong(found)) = Config::load(Some(&file), &Overrides::default()) else {
         panic!("not refused")
     };

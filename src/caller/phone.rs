@@ -8,8 +8,8 @@ use media::{
 };
 use sip::digest::Credentials;
 use sip::{
-    Command, DialogKey, DialogPolicy, Endpoint, EndpointConfig, Event, Flow, LocalMedia, MediaSession, Negotiated,
-    OutgoingInvite,
+    Command, DialogKey, DialogPolicy, Endpoint, EndpointConfig, Event, Flow, LocalMedia, MediaSession,
+    Negotiated, OutgoingInvite,
 };
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -6,6 +6,7 @@ mod report;
 mod trunk;
 
 use super::audio;
+use crate::sip_transport::tls::{self, TlsConfig};
 use crate::{
     caller::{
         engine::{self, News, Sockets},
@@ -14,7 +15,6 @@ use crate::{
     },
     server::SrtpPolicy,
 };
-use crate::sip_transport::tls::{self, TlsConfig};
 use clap::Args as ClapArgs;
 use follow::Follower;
 use report::{Outcome, Screen};
