@@ -7,7 +7,7 @@ use crate::{
     call_actor::{Models, Providers, Tools},
     config::{
         Config,
-        profile::{CallerIdIn, Profile, Srtp},
+        profile::{Profile, Srtp},
         trunk::Trunk,
     },
     providers::{CallInfo, Events, Request},
@@ -20,7 +20,7 @@ use crate::{
 use call::cdr::Cause;
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use sip::{IncomingInvite, SrtpMode, SrtpSuite};
+use sip::{IncomingInvite, SrtpMode, SrtpSuite, caller_id::incoming_caller};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::runtime::Handle;
 
