@@ -7,18 +7,20 @@ use crate::{
     call_actor::{Models, Providers, Tools},
     config::{
         Config,
-        profile::{CallerIdIn, Profile},
+        profile::{CallerIdIn, Profile, Srtp},
         trunk::Trunk,
     },
     providers::{CallInfo, Events, Request},
-    server::{AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, NewCall, Refusal, TrunkLimits},
+    server::{
+        AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, NewCall, Refusal, SrtpPolicy, TrunkLimits,
+    },
     telemetry::{metrics::Metrics, pii::Pii},
     tools::{SqlTool, ToolContext, ToolRunner},
 };
 use call::cdr::Cause;
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use sip::IncomingInvite;
+use sip::{IncomingInvite, SrtpMode, SrtpSuite};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::runtime::Handle;
 
@@ -90,12 +92,24 @@ impl CallBuilder for TrunkCalls {
         let agent = agent.ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
         agent.gateway.warm();
         let caller = Pii::new(new.caller.to_owned());
-        let calls = AgentCalls { codecs: trunk.profile.media.codecs.clone(), ..agent.calls.clone() };
+        let codecs = trunk.profile.media.codecs.clone();
+        let calls = AgentCalls { codecs, srtp: srtp(&trunk.profile), ..agent.calls.clone() };
         let mut built = calls.build(now, new)?;
         let today = today(&self.config.time_zone);
         built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), caller, today });
         Ok(built)
     }
+}
+
+/// The encryption of a trunk's media, as its profile words it.
+fn srtp(profile: &Profile) -> SrtpPolicy {
+    let mode = match profile.media.srtp {
+        Srtp::Off => SrtpMode::Off,
+        Srtp::Optional => SrtpMode::Optional,
+        Srtp::Required => SrtpMode::Required,
+    };
+    let suites = profile.media.srtp_suites.iter().filter_map(|name| SrtpSuite::named(name)).collect();
+    SrtpPolicy { mode, suites }
 }
 
 /// Who calls, by the first of these headers that the carrier sent; `None`: as From says.
@@ -161,6 +175,7 @@ impl AgentServices {
             providers,
             // Each call takes those of its trunk.
             codecs: Vec::new(),
+            srtp: SrtpPolicy::default(),
             time_zone: config.time_zone.clone(),
         };
         Ok(Self { calls, vocabulary, gateway, tools })

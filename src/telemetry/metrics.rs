@@ -109,6 +109,8 @@ struct Figures {
     rtp_concealed: Counter,
     rtp_foreign: Counter,
     rtp_malformed: Counter,
+    srtp_auth_failed: Counter,
+    srtp_replayed: Counter,
     queue_dropped: Counters<1>,
     provider_failures: Counters<1>,
     fallback: Counters<1>,
@@ -210,7 +212,18 @@ impl Metrics {
             Event::ProviderFailed { stage, .. } => {
                 all.provider_failures.get_or_create(&[("stage", listed(stage, &STAGES))]).inc();
             }
-            Event::Quality { received, lost, late, concealed, sent, foreign, malformed, .. } => {
+            Event::Quality {
+                received,
+                lost,
+                late,
+                concealed,
+                sent,
+                foreign,
+                malformed,
+                srtp_auth_failed,
+                srtp_replayed,
+                ..
+            } => {
                 self.rtp(Way::In, *received);
                 self.rtp(Way::Out, *sent);
                 all.rtp_lost.inc_by(*lost);
@@ -218,6 +231,8 @@ impl Metrics {
                 all.rtp_concealed.inc_by(*concealed);
                 all.rtp_foreign.inc_by(*foreign);
                 all.rtp_malformed.inc_by(*malformed);
+                all.srtp_auth_failed.inc_by(*srtp_auth_failed);
+                all.srtp_replayed.inc_by(*srtp_replayed);
             }
             // The shell counts these frames as they are dropped; the event is for the trace.
             Event::Dropped { .. } => {}
@@ -402,6 +417,13 @@ impl Figures {
             rtp_concealed: add(of, "rtp_concealed", "Frames made up for missing packets", Counter::default()),
             rtp_foreign: add(of, "rtp_foreign", "RTP packets from strangers, ignored", Counter::default()),
             rtp_malformed: add(of, "rtp_malformed", "RTP packets that made no sense", Counter::default()),
+            srtp_auth_failed: add(
+                of,
+                "srtp_auth_failed",
+                "SRTP packets that were not authentic",
+                Counter::default(),
+            ),
+            srtp_replayed: add(of, "srtp_replayed", "SRTP packets that had come before", Counter::default()),
             queue_dropped: add(of, "queue_dropped", "Entries that a full queue refused", Family::default()),
             provider_failures: add(of, "provider_failures", "Failures of providers", Family::default()),
             fallback: add(of, "fallback", "Turns saved by a prepared sentence", Family::default()),
