@@ -4,7 +4,7 @@
 use super::{Args, Outcome, Said, dial, place, seed};
 use crate::{
     caller::{engine, phone::Extras},
-    config::{Config, Overrides, trunk::Trunk},
+    config::{Config, Overrides, Secrets, trunk::Trunk},
     trunks::{AttemptFailure, Placement, Resolver, rules, trunks_of},
 };
 use sip::{
@@ -20,9 +20,18 @@ pub(super) fn call(args: &Args, name: &str, said: &Said) -> Result<Outcome, Stri
             "a script that expects words needs the server's HTTP API, which a trunk has not".to_owned()
         );
     }
-    let config =
-        Config::load(Some(&args.config), &Overrides::default()).map_err(|error| error.to_string())?;
+    // The keys of providers are of no interest here; the trunk's own password is.
+    let config = Config::load_with(Some(&args.config), &Overrides::default(), Secrets::Noted)
+        .map_err(|error| error.to_string())?;
     let trunks = trunks_of(&config, name).map_err(|error| error.to_string())?;
+    let missing =
+        |trunk: &&Trunk| trunk.login.as_ref().is_some_and(|login| login.password.expose().is_empty());
+    if let Some(trunk) = trunks.iter().copied().find(missing) {
+        return Err(format!(
+            "the password of the trunk `{}` is not there: tandem check says why",
+            trunk.name
+        ));
+    }
     let mut failures = Vec::new();
     for trunk in trunks {
         if let Some(outcome) = over_trunk(args, trunk, said, &mut failures)? {

@@ -42,13 +42,10 @@ impl ClientTransaction {
     }
 }
 
-/// Whether `closed` is the stream of `flow`, which may have been sent without a stream of its own: then to the same
-/// address under the same name.
-pub(super) fn same_stream(flow: &Flow, closed: &Flow) -> bool {
-    let any = closed.any_stream();
-    flow == closed
-        || flow.is_any_stream()
-            && (flow.transport, flow.remote, flow.connection) == (any.transport, any.remote, any.connection)
+/// Whether `stream` is the one that `flow` names, or the one that a request for any stream to that peer got.
+pub(super) fn same_stream(flow: &Flow, stream: &Flow) -> bool {
+    let any = Flow { local: flow.local, ..stream.any_stream() };
+    flow == stream || flow.is_any_stream() && *flow == any
 }
 
 impl Endpoint {
