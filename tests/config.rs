@@ -118,7 +118,7 @@ format = "jsno"
         "5:9: invalid type: string \"fifty\"; write a whole number",
         "6:17: -1 is out of range; write a number from 0 to 3600",
         "7:15: `tandem.example` is not an IP address; write one",
-        "10:31: `sctp:0.0.0.0:5060` does not begin with udp: or tcp:; write",
+        "10:31: `sctp:0.0.0.0:5060` does not begin with udp:, tcp:, tls:, ws: or wss:; write",
         "13:9: `29999-20000` ends below its start; write 20000-29999",
         "17:1: unknown key `profil`; did you mean `profile`?",
         "18:12: `carrier.example` is not an address or a network; write",

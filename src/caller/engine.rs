@@ -92,6 +92,7 @@ pub fn open(server: SocketAddr, transport: Transport) -> io::Result<Sockets> {
             let address = stream.local_addr()?;
             (SipSocket::Tcp { stream, framer: StreamFramer::default() }, address)
         }
+        Transport::Tls | Transport::Ws | Transport::Wss => return Err(io::ErrorKind::Unsupported.into()),
     };
     let connection = u64::from(transport == Transport::Tcp);
     Ok(Sockets { sip, rtp, flow: Flow { transport, local: address, remote: server, connection }, rtp_port })

@@ -3,7 +3,7 @@
 
 use super::{Exit, serve_args::ServeArgs};
 use crate::{
-    config::{Config, Transport},
+    config::Config,
     http::{self, HttpState},
     rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
@@ -191,10 +191,7 @@ fn start(
     traces: &TraceSink,
     metrics: &Metrics,
 ) -> io::Result<Server> {
-    let transport = |listen: &crate::config::Listen| match listen.transport {
-        Transport::Udp => (sip::Transport::Udp, listen.address),
-        Transport::Tcp => (sip::Transport::Tcp, listen.address),
-    };
+    let transport = |listen: &crate::config::Listen| (listen.transport, listen.address);
     let defaults = ServerConfig::default();
     let server = ServerConfig {
         sip: config.sip.listen.iter().map(transport).collect(),

@@ -82,10 +82,10 @@ impl Profile {
     /// Reads the profile that `checker` is at. What is missing is as in `generic`.
     pub(super) fn read(checker: &mut Checker<'_>) -> Self {
         let raw: RawProfile = read(checker.source, &mut checker.problems);
-        let transport = checker.each(&raw.signalling.transport, &["udp", "tcp"], |text| match text {
-            "udp" => Ok(Transport::Udp),
-            "tcp" => Ok(Transport::Tcp),
-            other => Err(format!("unknown transport `{other}`; {}", suggest(other, ["udp", "tcp"]))),
+        let transport = checker.each(&raw.signalling.transport, &["udp", "tcp"], |text| {
+            Transport::named(text).ok_or_else(|| {
+                format!("unknown transport `{text}`; {}", suggest(text, Transport::ALL.map(Transport::param)))
+            })
         });
         let codecs = checker.each(&raw.media.codecs, &CODECS, |text| {
             let known = CODECS.into_iter().find(|codec| codec.eq_ignore_ascii_case(text));

@@ -19,7 +19,7 @@ pub struct Listen {
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport.name().to_ascii_lowercase(), self.address)
+        write!(f, "{}:{}", self.transport.param(), self.address)
     }
 }
 
@@ -29,11 +29,9 @@ impl FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, String> {
         let example = "write a transport and an address, such as udp:0.0.0.0:5060";
         let (transport, address) = text.split_once(':').unwrap_or_default();
-        let transport = match transport.to_ascii_lowercase().as_str() {
-            "udp" => Transport::Udp,
-            "tcp" => Transport::Tcp,
-            _ => return Err(format!("`{text}` does not begin with udp: or tcp:; {example}")),
-        };
+        let transport = Transport::named(transport).ok_or_else(|| {
+            format!("`{text}` does not begin with udp:, tcp:, tls:, ws: or wss:; {example}")
+        })?;
         let address =
             address.parse().map_err(|_| format!("`{address}` is not an IP address and a port; {example}"))?;
         Ok(Self { transport, address })
@@ -195,6 +193,10 @@ mod tests {
     #[test]
     fn listeners_and_flags_are_read_as_they_are_written() {
         assert_eq!(parse::<Listen>("TCP:[::]:5060").to_string(), "tcp:[::]:5060");
+        for listen in ["tls:0.0.0.0:5061", "ws:127.0.0.1:80", "wss:[::1]:443"] {
+            assert_eq!(parse::<Listen>(listen).to_string(), listen);
+        }
+        assert!("http:0.0.0.0:80".parse::<Listen>().is_err());
         assert_eq!(parse::<RtpBind>("[::1]:20000-20099").ports.pairs(), 50);
         assert!("0.0.0.0:5060".parse::<Listen>().is_err() && "udp:5060".parse::<Listen>().is_err());
     }

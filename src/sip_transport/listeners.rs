@@ -29,11 +29,7 @@ pub struct Listening {
 
 impl std::fmt::Display for Listening {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let transport = match self.transport {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        };
-        write!(f, "{transport}:{}", self.address)
+        write!(f, "{}:{}", self.transport.param(), self.address)
     }
 }
 
@@ -75,6 +71,7 @@ impl SipSockets {
                     sockets.tcp.push(socket);
                     Ok(bound)
                 }),
+                Transport::Tls | Transport::Ws | Transport::Wss => Err(io::ErrorKind::Unsupported.into()),
             };
             let listening = Listening { transport: *transport, address: *address };
             let address =

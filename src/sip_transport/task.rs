@@ -233,7 +233,7 @@ impl<H: Handler> Task<H> {
                 let SipCounters { datagrams_out, datagrams_failed, .. } = &*self.counters;
                 SipCounters::count(if sent { datagrams_out } else { datagrams_failed });
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
                 if !self.connections.send(flow, bytes) {
                     SipCounters::count(&self.counters.stream_messages_failed);
                     self.closed.push(*flow);

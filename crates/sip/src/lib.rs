@@ -3,7 +3,9 @@
 
 pub mod builder;
 mod dialog;
+pub mod digest;
 mod endpoint;
+mod external;
 pub mod finding;
 pub mod headers;
 mod identifiers;
@@ -19,6 +21,7 @@ pub use endpoint::{
     Address, Command, DialogKey, Endpoint, EndpointConfig, EndpointStatistics, Event, Flow, IncomingInvite,
     Input, OutgoingInvite, Output, Transport,
 };
+pub use external::{ExternalAddress, ExternalAddresses};
 pub use offer_answer::{LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
 pub use sdp::Direction;
 pub use stream::{FrameError, StreamFramer};

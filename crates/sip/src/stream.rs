@@ -25,6 +25,9 @@ pub struct StreamFramer {
     /// Bytes before this are known to hold no end of a header block.
     scanned: usize,
     pongs: usize,
+    /// Pings of ours that have no answer yet.
+    pinged: usize,
+    answered: usize,
 }
 
 impl StreamFramer {
@@ -70,6 +73,16 @@ impl StreamFramer {
         std::mem::take(&mut self.pongs)
     }
 
+    /// We have sent a ping: the next lone CRLF between messages is its answer.
+    pub fn pinged(&mut self) {
+        self.pinged += 1;
+    }
+
+    /// How many of our pings were answered since the previous call.
+    pub fn take_answers(&mut self) -> usize {
+        std::mem::take(&mut self.answered)
+    }
+
     /// A message has begun but is not whole: the owner should close a stream that stays so for 32 s.
     pub fn is_mid_message(&self) -> bool {
         self.buffer.len() > leading_line_ends(&self.buffer)
@@ -77,6 +90,11 @@ impl StreamFramer {
 
     /// Drops line ends before a message; two of them are a ping.
     fn skip_keep_alives(&mut self) {
+        while self.pinged > 0 && self.buffer.starts_with(b"\r\n") {
+            self.buffer.drain(..2);
+            self.pinged -= 1;
+            self.answered += 1;
+        }
         let end = leading_line_ends(&self.buffer);
         if end == 0 {
             return;
@@ -137,6 +155,20 @@ mod tests {
             assert_eq!(framer.take_pongs(), 1, "segments of {size}");
             assert!(!framer.is_mid_message());
         }
+    }
+
+    #[test]
+    fn an_answer_to_our_ping_is_not_half_a_ping_of_the_peer() {
+        let mut framer = StreamFramer::new();
+        for _ in 0..3 {
+            framer.pinged();
+            framer.push(b"\r\n");
+            assert_eq!(all(&mut framer).len(), 0);
+            assert_eq!((framer.take_answers(), framer.take_pongs()), (1, 0));
+        }
+        framer.push(b"\r\n\r\n");
+        assert_eq!(all(&mut framer).len(), 0);
+        assert_eq!((framer.take_answers(), framer.take_pongs()), (0, 1));
     }
 
     #[test]

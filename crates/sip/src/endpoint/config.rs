@@ -1,6 +1,7 @@
 //! What an endpoint is told at its start: timers, limits, how it presents itself.
 //! Checked values only; reading a file is not its work.
 
+use crate::external::ExternalAddresses;
 use crate::transaction::Timers;
 use std::time::Duration;
 
@@ -9,8 +10,10 @@ use std::time::Duration;
 pub struct EndpointConfig {
     /// T1, T2 and T4.
     pub timers: Timers,
-    /// Host (or IP address) in our Via and Contact; `None` = the local address of the flow.
+    /// Host (or IP address) in our Via and Contact; `None` = what `external` says of the flow.
     pub advertised_host: Option<String>,
+    /// Under which addresses others reach us; empty = the local address of each flow.
+    pub external: ExternalAddresses,
     /// Port in our Via and Contact; `None` = the local port of the flow.
     pub advertised_port: Option<u16>,
     /// Server and User-Agent header; empty = none (scanners learn nothing).
@@ -32,6 +35,7 @@ impl Default for EndpointConfig {
         Self {
             timers: Timers::default(),
             advertised_host: None,
+            external: ExternalAddresses::default(),
             advertised_port: None,
             product: String::new(),
             max_transactions: 50_000,

@@ -12,34 +12,95 @@ pub enum Transport {
     Udp,
     /// A stream: nothing is lost until it closes.
     Tcp,
+    /// A stream that nobody on the way can read or change.
+    Tls,
+    /// One message in each frame of a WebSocket (RFC 7118).
+    Ws,
+    /// The same, over TLS.
+    Wss,
 }
 
 impl Transport {
-    /// As in a Via.
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+
+    /// As in a Via (RFC 3261 section 20.42, RFC 7118 section 5.2).
     pub fn name(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
+        }
+    }
+
+    /// As in a URI's transport parameter and in our config: the name in small letters.
+    pub fn param(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+
+    /// The transport of that name, in letters of any size.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|transport| transport.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The port where none is written (RFC 3261 section 19.1.2, RFC 7118 section 5.3).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
         }
     }
 
     /// Whether transactions can rely on it (RFC 3261 section 17).
     pub fn is_reliable(self) -> bool {
-        self == Self::Tcp
+        self != Self::Udp
+    }
+
+    /// Whether nobody on the way can read or change what it carries.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
     }
 }
 
 /// One way between us and a peer: answers go back on the flow that the request came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
-    /// UDP or TCP.
+    /// How.
     pub transport: Transport,
     /// Our address.
     pub local: SocketAddr,
     /// The peer's address.
     pub remote: SocketAddr,
-    /// 0 for UDP; names one stream.
+    /// Names one stream in its lower 48 bits. 0 there: UDP, or the open stream to that remote, or a new one. The upper
+    /// 16 bits name whom a TLS stream was opened to (0: the remote's address), so that a stream to one of two domains
+    /// at the same address is never taken for a stream to the other.
     pub connection: u64,
+}
+
+impl Flow {
+    /// The part of `connection` that names one stream.
+    pub const STREAM: u64 = (1 << 48) - 1;
+
+    /// The same way over whichever stream there is, or a new one: for what outlives a connection.
+    #[must_use]
+    pub fn any_stream(self) -> Self {
+        Self { connection: self.connection & !Self::STREAM, ..self }
+    }
+
+    /// Whether no particular stream is meant.
+    pub fn is_any_stream(&self) -> bool {
+        self.transport.is_reliable() && self.connection & Self::STREAM == 0
+    }
 }
 
 /// Our name of a dialog, unique in the process.

@@ -4,6 +4,7 @@
 use super::Endpoint;
 use super::io::{Flow, Transport};
 use crate::dialog::Dialog;
+use crate::external::is_private;
 use crate::headers::NameAddr;
 use crate::uri::{Uri, bracketed};
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +19,7 @@ pub(super) fn may_send_to(address: SocketAddr) -> bool {
 /// The flow of a request inside a dialog: the route set or remote target says it where that is an IP address
 /// and the peer is not behind a NAT; everything else follows the flow the peer was last heard on.
 pub(super) fn next_hop(dialog: &Dialog) -> Flow {
-    if dialog.flow.transport == Transport::Tcp || dialog.behind_nat {
+    if dialog.flow.transport.is_reliable() || dialog.behind_nat {
         return dialog.flow;
     }
     let route = dialog.route_set.first().and_then(|first| NameAddr::parse(first)).map(|addr| addr.uri);
@@ -44,19 +45,12 @@ fn same_reach(named: IpAddr, heard: IpAddr) -> bool {
     named.is_ipv4() == heard.is_ipv4() && is_private(named) == is_private(heard)
 }
 
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
-}
-
 impl Endpoint {
     /// Our `host:port` on a flow.
     fn sent_by(&self, flow: &Flow) -> String {
         let host = match &self.config.advertised_host {
             Some(host) => bracketed(host),
-            None => bracketed(&flow.local.ip().to_string()),
+            None => bracketed(&self.config.external.address(flow.local.ip(), flow.remote.ip()).to_string()),
         };
         format!("{host}:{}", self.config.advertised_port.unwrap_or(flow.local.port()))
     }
@@ -70,7 +64,10 @@ impl Endpoint {
     pub(super) fn contact(&self, flow: &Flow) -> String {
         match flow.transport {
             Transport::Udp => format!("<sip:{}>", self.sent_by(flow)),
-            Transport::Tcp => format!("<sip:{};transport=tcp>", self.sent_by(flow)),
+            // What peers know, though RFC 3261 section 26.2.2 would rather have sips: that asks for TLS on every hop.
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                format!("<sip:{};transport={}>", self.sent_by(flow), flow.transport.param())
+            }
         }
     }
 }
