@@ -438,7 +438,12 @@ fn bye(dialog: DialogKey, reason: Option<String>) -> Note {
 
 /// Whether the dialog is over with this: the endpoint has answered or sent what there was to.
 const fn ends_dialog(input: &Input<'_>) -> bool {
-    matches!(input, Input::Sip(SipInput::Bye { .. } | SipInput::Cancelled | SipInput::AckTimeout))
+    matches!(
+        input,
+        Input::Sip(
+            SipInput::Bye { .. } | SipInput::Cancelled | SipInput::AckTimeout | SipInput::SessionExpired
+        )
+    )
 }
 
 /// What the endpoint reports about a call's dialog, as the call sees it; `None` for what is not for a call.
@@ -447,6 +452,7 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         sip::Event::Cancelled { dialog } => (dialog, SipInput::Cancelled),
         sip::Event::Acked { dialog, sdp } => (dialog, SipInput::Acked { sdp }),
         sip::Event::AckTimeout { dialog } => (dialog, SipInput::AckTimeout),
+        sip::Event::SessionExpired { dialog } => (dialog, SipInput::SessionExpired),
         sip::Event::Bye { dialog, reason } => (dialog, SipInput::Bye { reason }),
         sip::Event::Reinvite { dialog, offer } => (dialog, SipInput::Reoffer { sdp: offer }),
         sip::Event::Info { dialog, content_type, body } => (dialog, SipInput::Info { content_type, body }),
@@ -454,8 +460,14 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         sip::Event::Ended { dialog } => (dialog, SipInput::Bye { reason: None }),
         sip::Event::Invite(_)
         | sip::Event::Refused { .. }
+        | sip::Event::Registered { .. }
+        | sip::Event::Unregistered { .. }
+        | sip::Event::Refer { .. }
+        | sip::Event::Referred { .. }
+        | sip::Event::Notify { .. }
         | sip::Event::Progress { .. }
         | sip::Event::Answered { .. }
-        | sip::Event::Failed { .. } => return None,
+        | sip::Event::Failed { .. }
+        | sip::Event::Response { .. } => return None,
     })
 }

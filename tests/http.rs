@@ -58,6 +58,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("it is bound");
         let state = HttpState {
+            trunks: None,
             reader: store.reader().expect("there is a database"),
             metrics: metrics.clone(),
             health: Arc::clone(&shell) as Arc<dyn Health>,

@@ -2,12 +2,13 @@
 //! Knows SIP and RTP as any phone does. Knows no socket, and nothing of the server but what comes over the wire.
 
 use super::script::{AgentSound, Player, Script, Situation, Todo};
-use call::Stamped;
+use call::{Protection, Stamped};
 use media::{
     Codec, Digit, FRAME, Frame, Receiver, ReceiverConfig, RtpPacket, SampleRate, Sender, SenderConfig,
 };
 use sip::{
-    Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, Negotiated, OutgoingInvite,
+    Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, MediaSession, Negotiated,
+    OutgoingInvite,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -131,7 +132,11 @@ pub struct Phone {
     sip_wake: Option<Instant>,
     invited: Option<Instant>,
     answered: Option<Instant>,
+    /// Our descriptions, one after the other.
+    description: MediaSession,
     media: Option<(Negotiated, Receiver, Sender)>,
+    /// Of the media, once there is some.
+    protection: Option<Protection>,
     player: Player,
     mouth: Mouth,
     ears: Ears,
@@ -177,13 +182,18 @@ impl Phone {
     /// A phone that dials at its first step.
     pub fn new(dial: Dial) -> Self {
         Self {
-            endpoint: Endpoint::new(EndpointConfig::default(), dial.seed),
+            endpoint: Endpoint::new(
+                EndpointConfig { large_to_tcp: false, ..EndpointConfig::default() },
+                dial.seed,
+            ),
             player: Player::new(dial.script.clone()),
+            description: MediaSession::new(dial.local.clone()),
             dial,
             sip_wake: None,
             invited: None,
             answered: None,
             media: None,
+            protection: None,
             mouth: Mouth::default(),
             ears: Ears::default(),
             words: String::new(),
@@ -200,7 +210,8 @@ impl Phone {
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
         if self.invited.is_none() {
             self.invited = Some(now);
-            self.command(now, Command::Invite(self.invite()), out);
+            let invite = self.invite();
+            self.command(now, Command::Invite(invite), out);
         }
         match input {
             Input::Sip(bytes) => {
@@ -239,15 +250,10 @@ impl Phone {
         DialogKey::outgoing(1)
     }
 
-    fn invite(&self) -> OutgoingInvite {
-        OutgoingInvite {
-            dialog: self.key(),
-            uri: self.dial.uri.clone(),
-            from: self.dial.from.clone(),
-            flow: self.dial.flow,
-            sdp: sip::make_offer(&self.dial.local),
-            headers: Vec::new(),
-        }
+    fn invite(&mut self) -> OutgoingInvite {
+        let offer = self.description.offer();
+        let Dial { uri, from, flow, .. } = &self.dial;
+        OutgoingInvite::new(self.key(), uri, from, *flow, offer)
     }
 
     fn command(&mut self, now: Instant, command: Command, out: &mut Vec<Output>) {
@@ -282,11 +288,9 @@ impl Phone {
                 self.over = true;
                 out.push(Output::Tell(Happening::Failed(status, reason)));
             }
-            Event::Reinvite { dialog, .. } => {
-                self.dial.local.version += 1;
-                let sdp = Some(sip::make_offer(&self.dial.local));
-                let respond =
-                    Command::Respond { dialog, status: 200, reason: None, sdp, headers: Vec::new() };
+            Event::Reinvite { dialog, offer } => {
+                let (status, sdp) = self.renegotiate(offer.as_deref());
+                let respond = Command::Respond { dialog, status, reason: None, sdp, headers: Vec::new() };
                 self.command(now, respond, out);
             }
             Event::Bye { .. } => self.finish(true, out),
@@ -302,7 +306,7 @@ impl Phone {
         self.measures.status = Some(200);
         self.measures.answered = Some(took);
         self.answered = Some(now);
-        let Ok(media) = sip::accept_answer(&self.dial.local, answer) else {
+        let Ok(media) = self.description.accept(answer) else {
             self.measures.unmet.push("the answer's session description cannot be used".into());
             return self.hang_up(now, out);
         };
@@ -321,13 +325,38 @@ impl Phone {
             payload_type: media.payload_type,
             telephone_event: media.telephone_event,
             ssrc: seed,
-            sequence: (seed >> 7) as u16,
+            // The lower half: with SRTP a wrap at once could not be told from none (RFC 3711 section 3.3.1).
+            sequence: (seed >> 7) as u16 & 0x7fff,
             timestamp: seed.rotate_left(9),
         });
+        self.protection = Protection::new(media.srtp.as_ref());
         self.media = Some((media, receiver, sender));
         self.next_frame = Some(now + FRAME);
         self.ears.own_step = Some(now);
         out.push(Output::Tell(Happening::Answered(took)));
+    }
+
+    /// Our answer to a re-INVITE; without an offer in it, our offer.
+    fn renegotiate(&mut self, offer: Option<&str>) -> (u16, Option<String>) {
+        let Some(offer) = offer else { return (200, Some(self.description.offer())) };
+        let (sdp, new) = match self.description.answer(offer) {
+            Ok(agreed) => agreed,
+            Err(error) => return (error.status(), None),
+        };
+        if let (Some((media, receiver, sender)), Some(protection)) = (&mut self.media, &mut self.protection) {
+            let codec = if new.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
+            receiver.renegotiate(ReceiverConfig {
+                codec,
+                payload_type: new.payload_type,
+                telephone_event: new.telephone_event,
+                comfort_noise: new.comfort_noise,
+                jitter: Default::default(),
+            });
+            sender.renegotiate(codec, new.payload_type, new.telephone_event);
+            protection.renegotiate(new.srtp.as_ref());
+            *media = new;
+        }
+        (200, Some(sdp))
     }
 
     fn finish(&mut self, by_them: bool, out: &mut Vec<Output>) {
@@ -351,9 +380,12 @@ impl Phone {
 
     /// A packet of the agent: the stopwatch reads arrival times, not what a jitter buffer makes of them.
     fn hear(&mut self, now: Instant, datagram: &[u8], out: &mut Vec<Output>) {
-        let Some((media, receiver, _)) = &mut self.media else { return };
-        let _own_keys_are_not_for_us = receiver.receive(now, datagram);
-        let Ok(packet) = RtpPacket::parse(datagram) else { return };
+        let (Some((media, receiver, _)), Some(protection)) = (&mut self.media, &mut self.protection) else {
+            return;
+        };
+        let Some(datagram) = protection.open_rtp(datagram) else { return };
+        let _own_keys_are_not_for_us = receiver.receive(now, &datagram);
+        let Ok(packet) = RtpPacket::parse(&datagram) else { return };
         if packet.payload_type != media.payload_type {
             return;
         }
@@ -483,7 +515,10 @@ impl Phone {
     }
 
     fn send_frame(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let Some((media, receiver, sender)) = &mut self.media else { return };
+        let (Some((media, receiver, sender)), Some(protection)) = (&mut self.media, &mut self.protection)
+        else {
+            return;
+        };
         let heard = receiver.pop(now);
         if self.mouth.next_key.is_some_and(|at| at <= now) {
             self.mouth.next_key = self.mouth.keys.pop_front().map(|key| {
@@ -495,7 +530,8 @@ impl Phone {
         let speaks = frame.level_dbfs() > VOICED_DBFS;
         let busy = self.mouth.is_busy();
         let starts = busy && !std::mem::replace(&mut self.mouth.speaking, busy);
-        out.push(Output::Rtp(media.remote, sender.packet(&frame, starts)));
+        let packet = protection.seal_rtp(sender.packet(&frame, starts));
+        out.extend(packet.map(|packet| Output::Rtp(media.remote, packet)));
         if speaks {
             self.mouth.spoke_until = Some(now);
         }

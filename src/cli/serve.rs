@@ -15,6 +15,7 @@ use crate::{
         metrics::{Metrics, MetricsConfig},
         traces::TraceSink,
     },
+    trunks::{TrunkMetrics, TrunkStates, rules},
 };
 use ::call::cdr::Cause;
 use sip::EndpointConfig;
@@ -37,7 +38,8 @@ pub fn run(args: &ServeArgs) -> Exit {
     };
     // Two cryptography providers may be linked one day; rustls must not have to guess.
     let _another_may_have_been_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let metrics = Metrics::new(metrics_config(&config));
+    let trunks = TrunkStates::new(&config);
+    let metrics = Metrics::with(metrics_config(&config), vec![Box::new(TrunkMetrics(trunks.clone()))]);
     let _logs = match logs::init(config.log.format, &config.log.level, metrics.clone()) {
         Ok(guard) => guard,
         Err(error) => return fail(Exit::Failed, &error.to_string()),
@@ -46,7 +48,7 @@ pub fn run(args: &ServeArgs) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Failed, &error.to_string()),
     };
-    let exit = runtime.block_on(serve(config, metrics));
+    let exit = runtime.block_on(serve(config, metrics, trunks));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit
 }
@@ -65,9 +67,9 @@ fn metrics_config(config: &Config) -> MetricsConfig {
     }
 }
 
-async fn serve(config: Arc<Config>, metrics: Metrics) -> Exit {
+async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates) -> Exit {
     match Running::start(&config, &metrics).await {
-        Ok(running) => running.until_stopped(&config, metrics).await,
+        Ok(running) => running.until_stopped(&config, metrics, trunks).await,
         Err(exit) => exit,
     }
 }
@@ -113,7 +115,7 @@ impl Running {
     }
 
     /// Serves until a signal comes, then lets the calls end and writes everything down.
-    async fn until_stopped(mut self, config: &Config, metrics: Metrics) -> Exit {
+    async fn until_stopped(mut self, config: &Arc<Config>, metrics: Metrics, trunks: TrunkStates) -> Exit {
         let http_address = self.listener.local_addr().unwrap_or(config.http.listen);
         let operations = Operations::new(&self.server, metrics.clone());
         let state = HttpState {
@@ -122,16 +124,20 @@ impl Running {
             health: operations.health(),
             control: operations.control(),
             live: self.live,
+            trunks: Some(trunks.clone()),
         };
         let (stop_http, stopped) = oneshot::channel::<()>();
         let http = tokio::spawn(http::serve(self.listener, state, async {
             let _dropped_means_stop_too = stopped.await;
         }));
-        let publishing = operations.publish();
+        let publishing = operations.publish(trunks);
         banner::print(config, &self.server, http_address, &self.vocabulary);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %http_address, ports = config.server.ports, "ready");
         self.signals.wait().await;
-        tracing::info!("told to stop: no new calls, the running ones say goodbye");
+        let longest = config.server.drain.as_secs();
+        tracing::info!(
+            "told to stop: no new calls, the running ones may go on for {longest} s; a second signal ends them"
+        );
         let drained = self.signals.drain(&self.server, config.server.drain).await;
         let _nobody_may_be_listening = stop_http.send(());
         let _ended_either_way = http.await;
@@ -181,7 +187,8 @@ fn endpoint(config: &Config) -> EndpointConfig {
     let default = EndpointConfig::default();
     // A dialog outlives its call until the answer to its BYE: the cap of calls must be met before this one.
     let max_dialogs = default.max_dialogs.max(2 * usize::from(config.server.ports));
-    EndpointConfig { product: config.sip.user_agent.clone(), max_dialogs, ..default }
+    let gate = Some(rules::gate(config));
+    EndpointConfig { product: config.sip.user_agent.clone(), max_dialogs, gate, ..default }
 }
 
 fn start(
@@ -205,6 +212,7 @@ fn start(
         },
         external_ip: config.server.external_ip,
         ports: u32::from(config.server.ports),
+        overflow_ports: config.overflow_slots(),
         trunk: "none".to_owned(),
         media_threads: config.media.threads,
         seed: config.server.seed,

@@ -4,9 +4,13 @@
 mod calls;
 mod error;
 mod follow;
+mod trunks;
+
+pub use trunks::TrunkList;
 
 use crate::store::Reader;
 use crate::telemetry::{LiveEvents, Metrics};
+use crate::trunks::TrunkStates;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -85,6 +89,8 @@ pub struct HttpState {
     pub control: Arc<dyn CallControl>,
     /// Their events.
     pub live: LiveEvents,
+    /// How the trunks stand; absent where there are none, as in tests.
+    pub trunks: Option<TrunkStates>,
 }
 
 /// Serves until `stop` is done.
@@ -119,6 +125,7 @@ pub fn router(state: HttpState, loopback: bool) -> Router {
     let router = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .route("/trunks", get(trunks::list))
         .route("/calls", get(calls::list))
         .route("/calls/{call}", get(calls::one).delete(calls::hang_up))
         .route("/calls/{call}/trace", get(calls::trace))
@@ -151,7 +158,7 @@ async fn unknown_path(uri: Uri) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         format!("there is nothing at {}", uri.path()),
-        "/health, /metrics, /calls, /calls/ID, /calls/ID/trace, /calls/ID/events",
+        "/health, /metrics, /trunks, /calls, /calls/ID, /calls/ID/trace, /calls/ID/events",
     )
 }
 

@@ -1,13 +1,16 @@
 //! The sockets others can reach us at, and which local address a peer sees us under.
-//! Knows addresses. Knows nothing of SIP but its two transports.
+//! Knows addresses. Knows nothing of SIP but its transports.
 
+use super::tls::Tls;
 use crate::rtp_socket::local_address_towards;
+use rustls::ServerConfig;
 use sip::{Flow, Transport};
 use std::{
     collections::HashMap,
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     task::{Context, Poll},
 };
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -36,7 +39,8 @@ impl std::fmt::Display for Listening {
 /// Bound sockets.
 pub struct SipSockets {
     udp: Vec<UdpSocket>,
-    tcp: Vec<TcpListener>,
+    streams: Vec<(Transport, TcpListener)>,
+    pub(super) tls: Arc<Tls>,
     listening: Vec<Listening>,
     routes: HashMap<IpAddr, IpAddr>,
     /// Whose turn it is, so that a flood on one socket does not silence another.
@@ -48,17 +52,30 @@ pub(super) enum Readable {
     /// The datagram socket with this number.
     Udp(usize),
     /// A stranger has connected.
-    Tcp(io::Result<(TcpStream, SocketAddr)>),
+    Stream(Transport, io::Result<(TcpStream, SocketAddr)>),
+}
+
+/// A stream before its handshakes.
+pub(super) struct Stream {
+    pub(super) stream: TcpStream,
+    /// What to shake hands with, if that is to be done.
+    pub(super) tls: Option<Arc<ServerConfig>>,
 }
 
 impl SipSockets {
     /// Binds all of them; port 0 lets the kernel choose. Needs a tokio runtime.
     ///
     /// # Errors
-    /// What the kernel says, with the address it is about.
-    pub fn bind(addresses: &[(Transport, SocketAddr)]) -> io::Result<Self> {
-        let mut sockets =
-            Self { udp: Vec::new(), tcp: Vec::new(), listening: Vec::new(), routes: HashMap::new(), turn: 0 };
+    /// What the kernel says, with the address it is about. TLS without a certificate cannot be awaited.
+    pub fn bind(addresses: &[(Transport, SocketAddr)], tls: Arc<Tls>) -> io::Result<Self> {
+        let mut sockets = Self {
+            udp: Vec::new(),
+            streams: Vec::new(),
+            tls,
+            listening: Vec::new(),
+            routes: HashMap::new(),
+            turn: 0,
+        };
         for (transport, address) in addresses {
             let bound = match transport {
                 Transport::Udp => bind_udp(*address).and_then(|socket| {
@@ -66,12 +83,15 @@ impl SipSockets {
                     sockets.udp.push(socket);
                     Ok(bound)
                 }),
-                Transport::Tcp => bind_tcp(*address).and_then(|socket| {
-                    let bound = socket.local_addr()?;
-                    sockets.tcp.push(socket);
-                    Ok(bound)
-                }),
-                Transport::Tls | Transport::Ws | Transport::Wss => Err(io::ErrorKind::Unsupported.into()),
+                Transport::Tls | Transport::Wss if !sockets.tls.can_accept() => {
+                    Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no certificate"))
+                }
+                Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => bind_tcp(*address)
+                    .and_then(|socket| {
+                        let bound = socket.local_addr()?;
+                        sockets.streams.push((*transport, socket));
+                        Ok(bound)
+                    }),
             };
             let listening = Listening { transport: *transport, address: *address };
             let address =
@@ -92,12 +112,15 @@ impl SipSockets {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Readable> {
-        let count = self.udp.len() + self.tcp.len();
+        let count = self.udp.len() + self.streams.len();
         for _ in 0..count {
             self.turn = (self.turn + 1) % count;
             let ready = match self.udp.get(self.turn) {
                 Some(socket) => socket.poll_recv_ready(context).map(|_| Readable::Udp(self.turn)),
-                None => self.tcp[self.turn - self.udp.len()].poll_accept(context).map(Readable::Tcp),
+                None => {
+                    let (transport, listener) = &self.streams[self.turn - self.udp.len()];
+                    listener.poll_accept(context).map(|accepted| Readable::Stream(*transport, accepted))
+                }
             };
             if ready.is_ready() {
                 return ready;
@@ -142,16 +165,25 @@ impl SipSockets {
     }
 }
 
-/// The flow for datagrams to `remote` from the first socket that can reach it.
-pub(super) fn udp_flow(listening: &[Listening], remote: SocketAddr) -> Option<Flow> {
-    let fits = |listening: &&Listening| {
-        listening.transport == Transport::Udp && listening.address.is_ipv4() == remote.is_ipv4()
+/// The flow to `remote` whose local address is where we listen for that transport, so that its peer can reach us there.
+/// A stream needs no listener: then the address is any of ours, with the transport's usual port.
+pub(super) fn flow(listening: &[Listening], transport: Transport, remote: SocketAddr) -> Option<Flow> {
+    let family = |listening: &&Listening| listening.address.is_ipv4() == remote.is_ipv4();
+    let mut fitting = listening.iter().filter(family).filter(|listening| listening.transport == transport);
+    let mut local = match fitting.next() {
+        Some(listening) => listening.address,
+        None if transport.is_reliable() => {
+            let any = listening.iter().find(family).map(|listening| listening.address.ip());
+            let routed =
+                any.filter(|ip| !ip.is_unspecified()).or_else(|| local_address_towards(remote.ip()).ok());
+            SocketAddr::new(routed?, transport.default_port())
+        }
+        None => return None,
     };
-    let mut local = listening.iter().find(fits)?.address;
     if local.ip().is_unspecified() {
         local.set_ip(local_address_towards(remote.ip()).ok()?);
     }
-    Some(Flow { transport: Transport::Udp, local, remote, connection: 0 })
+    Some(Flow { transport, local, remote, connection: 0 })
 }
 
 fn reaches(bound: SocketAddr, local: SocketAddr) -> bool {

@@ -3,11 +3,18 @@
 
 mod connections;
 mod listeners;
+mod names;
+mod patience;
+mod stream;
 mod task;
+pub mod tls;
+mod websocket;
 
 pub use listeners::{Listening, SipSockets};
+pub use tls::{Tls, TlsConfig};
 
-use sip::{Command, EndpointStatistics, Event, Flow};
+use names::Names;
+use sip::{Command, EndpointStatistics, Event, Flow, Transport};
 use std::{
     io,
     net::SocketAddr,
@@ -46,6 +53,10 @@ pub struct SipTransportConfig {
     pub idle: Duration,
     /// How long a peer may take to accept a connection of ours.
     pub connect_deadline: Duration,
+    /// How long a peer may take for the handshakes of TLS and WebSocket.
+    pub handshake_deadline: Duration,
+    /// Between two pings on connections that we opened (RFC 5626); `None`: no pings.
+    pub keep_alive: Option<Duration>,
 }
 
 impl Default for SipTransportConfig {
@@ -57,6 +68,9 @@ impl Default for SipTransportConfig {
             first_message_deadline: Duration::from_secs(30),
             idle: Duration::from_secs(2 * 3_600),
             connect_deadline: Duration::from_secs(5),
+            handshake_deadline: Duration::from_secs(10),
+            // Firewalls forget a silent connection after some minutes, the strictest after one or two.
+            keep_alive: Some(Duration::from_secs(60)),
         }
     }
 }
@@ -84,8 +98,8 @@ pub enum Request<M> {
     Message(M),
     /// Opens a connection, or finds the open one.
     Connect {
-        /// Where to.
-        remote: SocketAddr,
+        /// Where to, as [`SipHandle::flow`] says it.
+        flow: Flow,
         /// The flow to name in a command.
         reply: oneshot::Sender<io::Result<Flow>>,
     },
@@ -96,10 +110,10 @@ pub enum Request<M> {
 /// What the task counts. Read by anybody.
 #[derive(Debug, Default)]
 pub struct SipCounters {
-    /// Datagrams received.
-    pub datagrams_in: AtomicU64,
-    /// Datagrams sent.
-    pub datagrams_out: AtomicU64,
+    /// Messages received, by transport in the order of [`Transport::ALL`]. A datagram is one, whatever is in it.
+    pub messages_in: [AtomicU64; Transport::ALL.len()],
+    /// Messages sent, or queued on a connection, by transport.
+    pub messages_out: [AtomicU64; Transport::ALL.len()],
     /// Datagrams that could not be sent; the transaction sends them again.
     pub datagrams_failed: AtomicU64,
     /// Connections accepted.
@@ -108,6 +122,18 @@ pub struct SipCounters {
     pub connections_refused: AtomicU64,
     /// Connections opened by us.
     pub connections_out: AtomicU64,
+    /// Connections that we could not open.
+    pub connections_failed: AtomicU64,
+    /// Connections there are, those with unfinished handshakes too.
+    pub connections_open: AtomicU64,
+    /// Strangers whose TLS or WebSocket handshake came to nothing.
+    pub handshakes_failed: AtomicU64,
+    /// Connections of ours that were closed because their peer no longer answered pings. They are also cut.
+    pub keep_alives_unanswered: AtomicU64,
+    /// Changed certificates that are in use.
+    pub certificates_reloaded: AtomicU64,
+    /// Changed certificates that could not be used.
+    pub certificates_refused: AtomicU64,
     /// Connections closed because a message took too long, was not SIP, or was not read.
     pub connections_cut: AtomicU64,
     /// Messages whose connection was gone or whose queue was full.
@@ -117,6 +143,14 @@ pub struct SipCounters {
 }
 
 impl SipCounters {
+    fn received(&self, transport: Transport) {
+        Self::count(&self.messages_in[transport as usize]);
+    }
+
+    fn sent(&self, transport: Transport) {
+        Self::count(&self.messages_out[transport as usize]);
+    }
+
     fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -127,12 +161,14 @@ pub struct SipHandle<M> {
     requests: mpsc::Sender<Request<M>>,
     listening: Arc<[Listening]>,
     counters: Arc<SipCounters>,
+    names: Names,
 }
 
 impl<M> Clone for SipHandle<M> {
     fn clone(&self) -> Self {
-        let Self { requests, listening, counters } = self;
-        Self { requests: requests.clone(), listening: Arc::clone(listening), counters: Arc::clone(counters) }
+        let Self { requests, listening, counters, names } = self;
+        let (listening, counters) = (Arc::clone(listening), Arc::clone(counters));
+        Self { requests: requests.clone(), listening, counters, names: names.clone() }
     }
 }
 
@@ -152,16 +188,36 @@ impl<M> SipHandle<M> {
 
     /// The flow for datagrams to `remote`; `None` when no socket of its address family listens.
     pub fn udp_flow(&self, remote: SocketAddr) -> Option<Flow> {
-        listeners::udp_flow(&self.listening, remote)
+        listeners::flow(&self.listening, Transport::Udp, remote)
     }
 
-    /// Opens a connection to `remote`, or finds the open one.
+    /// The flow to `remote` for a command. Its connection is opened when the first message is sent, and reused by all
+    /// that go to the same address under the same name. `server_name` is the domain that was asked for, which the
+    /// certificate of a TLS peer must bear; without one that is the address.
+    ///
+    /// # Errors
+    /// When the name is none, or nothing of ours reaches such an address.
+    pub fn flow(
+        &self,
+        transport: Transport,
+        remote: SocketAddr,
+        server_name: Option<&str>,
+    ) -> io::Result<Flow> {
+        let unreachable = || io::Error::new(io::ErrorKind::AddrNotAvailable, "no socket for such addresses");
+        let flow = listeners::flow(&self.listening, transport, remote).ok_or_else(unreachable)?;
+        match server_name.filter(|_| transport.is_secure()) {
+            Some(name) => Ok(Flow { connection: self.names.number(name)?, ..flow }),
+            None => Ok(flow),
+        }
+    }
+
+    /// Opens the connection of a flow of [`Self::flow`], or finds the open one.
     ///
     /// # Errors
     /// Why there is no connection.
-    pub async fn connect(&self, remote: SocketAddr) -> io::Result<Flow> {
+    pub async fn connect(&self, flow: Flow) -> io::Result<Flow> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Connect { remote, reply }).await;
+        self.send(Request::Connect { flow, reply }).await;
         answer.await.unwrap_or_else(|_| Err(io::ErrorKind::NotConnected.into()))
     }
 
@@ -192,7 +248,8 @@ pub fn start<H: Handler>(
 pub fn handle<M>(sockets: &SipSockets) -> (SipHandle<M>, mpsc::Receiver<Request<M>>) {
     let (requests, waiting) = mpsc::channel(REQUESTS);
     let counters = Arc::new(SipCounters::default());
-    (SipHandle { requests, listening: sockets.listening().into(), counters }, waiting)
+    let names = Names::default();
+    (SipHandle { requests, listening: sockets.listening().into(), counters, names }, waiting)
 }
 
 /// Runs the task of a handle made by [`handle`].

@@ -3,21 +3,20 @@
 
 use super::{
     Handler, Request, STREAM_MESSAGES, SipCounters, SipHandle, SipSockets, SipTransportConfig,
-    connections::{Connections, Inbound, connect},
+    connections::{Connections, Inbound},
     listeners::Readable,
+    tls,
 };
 use sip::{Command, Endpoint, Flow, Input, Output, Transport};
 use std::{
     collections::VecDeque,
-    io,
-    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::{
-    net::TcpStream,
-    sync::{mpsc, oneshot},
+    sync::mpsc,
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep, sleep_until},
 };
 
@@ -27,17 +26,11 @@ const DATAGRAMS_AT_ONCE: usize = 64;
 /// The largest datagram there is.
 const DATAGRAM: usize = 65_535;
 
-/// A connection that was asked for, with those who wait for it.
-type Connected = (io::Result<TcpStream>, oneshot::Sender<io::Result<Flow>>);
-
 /// When an endpoint that panicked is asked again.
 const AFTER_PANIC: Duration = Duration::from_millis(500);
 
 /// How long accepting pauses when the kernel has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
-
-/// Connections of ours under way at once.
-const CONNECTING: usize = 64;
 
 pub(super) struct Task<H: Handler> {
     sockets: SipSockets,
@@ -47,7 +40,8 @@ pub(super) struct Task<H: Handler> {
     counters: Arc<SipCounters>,
     requests: mpsc::Receiver<Request<H::Message>>,
     inbound: mpsc::Receiver<Inbound>,
-    connected: (mpsc::Sender<Connected>, mpsc::Receiver<Connected>),
+    /// Looks after the certificates.
+    certificates: JoinHandle<()>,
     wake: Option<Instant>,
     /// Commands that the handler gave and the endpoint has not taken yet.
     commands: VecDeque<Command>,
@@ -68,15 +62,17 @@ impl<H: Handler> Task<H> {
     ) -> Self {
         let (messages, inbound) = mpsc::channel(STREAM_MESSAGES);
         let counters = Arc::clone(&handle.counters);
+        let tls = (Arc::clone(&sockets.tls), handle.names.clone());
+        let certificates = tokio::spawn(tls::watch(Arc::clone(&sockets.tls), Arc::clone(&counters)));
         Self {
             sockets,
             endpoint,
             handler,
-            connections: Connections::new(Arc::new(config), Arc::clone(&counters), messages),
+            connections: Connections::new(Arc::new(config), Arc::clone(&counters), messages, tls),
             counters,
             requests,
             inbound,
-            connected: mpsc::channel(CONNECTING),
+            certificates,
             wake: None,
             commands: VecDeque::new(),
             closed: Vec::new(),
@@ -96,24 +92,26 @@ impl<H: Handler> Task<H> {
             tokio::select! {
                 readable = self.sockets.readable() => match readable {
                     Readable::Udp(number) => self.read_datagrams(number),
-                    Readable::Tcp(Ok((stream, remote))) => self.connections.accept(stream, remote),
+                    Readable::Stream(transport, Ok((stream, remote))) => {
+                        self.connections.accept(transport, stream, remote);
+                    }
                     // The stranger has gone again, or we are out of descriptors.
-                    Readable::Tcp(Err(_)) => sleep(ACCEPT_PAUSE).await,
+                    Readable::Stream(_, Err(_)) => sleep(ACCEPT_PAUSE).await,
                 },
                 Some(request) = self.requests.recv() => self.obey(request),
                 Some(inbound) = self.inbound.recv() => self.take_inbound(inbound),
-                Some((stream, reply)) = self.connected.1.recv() => self.take_connected(stream, reply),
                 () = sleep_until(wake.into()) => self.step(Input::Timeout),
                 _ = second.tick() => self.second(),
             }
         }
+        self.certificates.abort();
     }
 
     fn read_datagrams(&mut self, number: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..DATAGRAMS_AT_ONCE {
             let Some((flow, length)) = self.sockets.receive(number, &mut buffer) else { break };
-            SipCounters::count(&self.counters.datagrams_in);
+            self.counters.received(Transport::Udp);
             self.step(Input::Message { flow, bytes: &buffer[..length] });
         }
         self.buffer = buffer;
@@ -125,44 +123,23 @@ impl<H: Handler> Task<H> {
             Request::Message(message) => {
                 self.ask_handler(|handler, commands| handler.message(Instant::now(), message, commands));
             }
-            Request::Connect { remote, reply } => self.connect(remote, reply),
+            Request::Connect { flow, reply } => self.connections.connect(&flow, reply),
             Request::Stop => self.stopped = true,
         }
     }
 
     fn take_inbound(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::Message(flow, bytes) => self.step(Input::Message { flow, bytes: &bytes }),
-            Inbound::Closed { flow, cut } => {
-                if cut {
-                    SipCounters::count(&self.counters.connections_cut);
-                }
-                if self.connections.close(&flow) {
-                    self.step(Input::FlowClosed { flow });
-                }
+            Inbound::Opened(flow) => self.connections.opened(&flow),
+            Inbound::Message(flow, bytes) => {
+                self.counters.received(flow.transport);
+                self.step(Input::Message { flow, bytes: &bytes });
+            }
+            Inbound::Closed(flow, end) => {
+                self.closed.extend(self.connections.closed(&flow, end));
+                self.run_commands(Vec::new());
             }
         }
-    }
-
-    fn connect(&self, remote: SocketAddr, reply: oneshot::Sender<io::Result<Flow>>) {
-        if let Some(flow) = self.connections.find(remote) {
-            let _ = reply.send(Ok(flow)); // Nobody waits any more: fine.
-            return;
-        }
-        let connected = self.connected.0.clone();
-        let deadline = self.connections.config().connect_deadline;
-        tokio::spawn(async move {
-            let stream = connect(remote, deadline).await;
-            let _ = connected.send((stream, reply)).await;
-        });
-    }
-
-    fn take_connected(&mut self, stream: io::Result<TcpStream>, reply: oneshot::Sender<io::Result<Flow>>) {
-        let flow = stream.and_then(|stream| self.connections.add(stream));
-        if flow.is_ok() {
-            SipCounters::count(&self.counters.connections_out);
-        }
-        let _ = reply.send(flow); // Who asked has gone; the connection idles out.
     }
 
     fn second(&mut self) {
@@ -215,9 +192,7 @@ impl<H: Handler> Task<H> {
     fn carry_out(&mut self, now: Instant, output: Output) {
         match output {
             Output::Send { flow, bytes } => self.send(&flow, bytes),
-            Output::CloseFlow { flow } => {
-                self.connections.close(&flow);
-            }
+            Output::CloseFlow { flow } => self.closed.extend(self.connections.close(&flow)),
             Output::Event(event) => {
                 let mut commands = Vec::new();
                 guard(&self.counters, || self.handler.event(now, event, &mut commands));
@@ -229,14 +204,19 @@ impl<H: Handler> Task<H> {
     fn send(&mut self, flow: &Flow, bytes: Vec<u8>) {
         match flow.transport {
             Transport::Udp => {
-                let sent = self.sockets.send(flow, &bytes).is_ok();
-                let SipCounters { datagrams_out, datagrams_failed, .. } = &*self.counters;
-                SipCounters::count(if sent { datagrams_out } else { datagrams_failed });
+                if self.sockets.send(flow, &bytes).is_ok() {
+                    self.counters.sent(Transport::Udp);
+                } else {
+                    SipCounters::count(&self.counters.datagrams_failed);
+                }
             }
             Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                if !self.connections.send(flow, bytes) {
-                    SipCounters::count(&self.counters.stream_messages_failed);
-                    self.closed.push(*flow);
+                match self.connections.send(flow, bytes) {
+                    Ok(()) => self.counters.sent(flow.transport),
+                    Err(closed) => {
+                        SipCounters::count(&self.counters.stream_messages_failed);
+                        self.closed.extend(closed);
+                    }
                 }
             }
         }

@@ -103,6 +103,8 @@ struct Figures {
     rtp_concealed: Counter,
     rtp_foreign: Counter,
     rtp_malformed: Counter,
+    srtp_auth_failed: Counter,
+    srtp_replayed: Counter,
     queue_dropped: Counters<1>,
     provider_failures: Counters<1>,
     fallback: Counters<1>,
@@ -125,10 +127,16 @@ impl Default for Metrics {
 impl Metrics {
     /// All figures, at zero.
     pub fn new(config: MetricsConfig) -> Self {
+        Self::with(config, Vec::new())
+    }
+
+    /// All figures, at zero, and those that others read from their own state at each scrape.
+    pub fn with(config: MetricsConfig, others: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::default();
         let figures = Arc::new(Figures::register(&mut registry, &config));
         registry.register_collector(Box::new(Process));
         registry.register_collector(Box::new(Arc::clone(&figures.ports_busy_max)));
+        others.into_iter().for_each(|other| registry.register_collector(other));
         let metrics = Self { registry: Arc::new(registry), figures };
         metrics.start_at_zero();
         metrics
@@ -198,7 +206,18 @@ impl Metrics {
             Event::ProviderFailed { stage, .. } => {
                 all.provider_failures.get_or_create(&[("stage", listed(stage, &STAGES))]).inc();
             }
-            Event::Quality { received, lost, late, concealed, sent, foreign, malformed, .. } => {
+            Event::Quality {
+                received,
+                lost,
+                late,
+                concealed,
+                sent,
+                foreign,
+                malformed,
+                srtp_auth_failed,
+                srtp_replayed,
+                ..
+            } => {
                 self.rtp(Way::In, *received);
                 self.rtp(Way::Out, *sent);
                 all.rtp_lost.inc_by(*lost);
@@ -206,6 +225,8 @@ impl Metrics {
                 all.rtp_concealed.inc_by(*concealed);
                 all.rtp_foreign.inc_by(*foreign);
                 all.rtp_malformed.inc_by(*malformed);
+                all.srtp_auth_failed.inc_by(*srtp_auth_failed);
+                all.srtp_replayed.inc_by(*srtp_replayed);
             }
             // The shell counts these frames as they are dropped; the event is for the trace.
             Event::Dropped { .. } => {}
@@ -383,6 +404,13 @@ impl Figures {
             rtp_concealed: add(of, "rtp_concealed", "Frames made up for missing packets", Counter::default()),
             rtp_foreign: add(of, "rtp_foreign", "RTP packets from strangers, ignored", Counter::default()),
             rtp_malformed: add(of, "rtp_malformed", "RTP packets that made no sense", Counter::default()),
+            srtp_auth_failed: add(
+                of,
+                "srtp_auth_failed",
+                "SRTP packets that were not authentic",
+                Counter::default(),
+            ),
+            srtp_replayed: add(of, "srtp_replayed", "SRTP packets that had come before", Counter::default()),
             queue_dropped: add(of, "queue_dropped", "Entries that a full queue refused", Family::default()),
             provider_failures: add(of, "provider_failures", "Failures of providers", Family::default()),
             fallback: add(of, "fallback", "Turns saved by a prepared sentence", Family::default()),

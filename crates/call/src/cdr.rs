@@ -24,6 +24,8 @@ pub enum Cause {
     MediaTimeout,
     /// Our 200 was never acknowledged.
     AckTimeout,
+    /// Nobody refreshed the session in time (RFC 4028).
+    SessionExpired,
     /// The offer held no codec we speak, or was no offer at all.
     NoCommonCodec,
     /// Speech-to-text was lost for good.
@@ -42,7 +44,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
@@ -52,6 +54,7 @@ impl Cause {
         Self::Admin,
         Self::MediaTimeout,
         Self::AckTimeout,
+        Self::SessionExpired,
         Self::NoCommonCodec,
         Self::SttFailed,
         Self::TtsFailed,
@@ -73,6 +76,7 @@ impl Cause {
             Self::Admin => "admin",
             Self::MediaTimeout => "media_timeout",
             Self::AckTimeout => "ack_timeout",
+            Self::SessionExpired => "session_expired",
             Self::NoCommonCodec => "no_common_codec",
             Self::SttFailed => "stt_failed",
             Self::TtsFailed => "tts_failed",

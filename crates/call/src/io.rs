@@ -61,6 +61,8 @@ pub enum SipInput {
     },
     /// Our 200 was never acknowledged.
     AckTimeout,
+    /// The caller's side stopped refreshing the session (RFC 4028): it is gone, and was told so.
+    SessionExpired,
     /// An INFO request's body.
     Info {
         /// Its media type.

@@ -16,12 +16,13 @@ impl Call {
         let Some(offer) = self.setup.offer.clone() else {
             // A late offer: ours goes out with the 200, the caller's answer comes with the ACK.
             self.started_event("", out);
-            let sdp = sip::make_offer(&self.setup.local);
+            let sdp = self.description.offer();
             return self.ring(now, sdp, out);
         };
-        match sip::make_answer(&offer, &self.setup.local) {
+        match self.description.answer(&offer) {
             Ok((sdp, media)) => {
-                self.started_event(&media.codec, out);
+                let how = if media.srtp.is_some() { " srtp" } else { "" };
+                self.started_event(&format!("{}{how}", media.codec), out);
                 self.open_leg(now, &media, out);
                 self.ring(now, sdp, out);
             }
@@ -88,13 +89,13 @@ impl Call {
     pub(crate) fn handle_ack(&mut self, now: Instant, sdp: Option<&str>, out: &mut Vec<Output>) {
         if !matches!(self.phase, Phase::Answered) {
             // The answer to an offer that we made in a re-INVITE's 200.
-            if let Some(Ok(media)) = sdp.map(|answer| sip::accept_answer(&self.setup.local, answer)) {
+            if let Some(Ok(media)) = sdp.map(|answer| self.description.accept(answer)) {
                 self.redescribe(now, &media, out);
             }
             return;
         }
         if self.leg.is_none() {
-            match sdp.map(|answer| sip::accept_answer(&self.setup.local, answer)) {
+            match sdp.map(|answer| self.description.accept(answer)) {
                 Some(Ok(media)) => self.open_leg(now, &media, out),
                 Some(Err(_)) | None => return self.end(Cause::NoCommonCodec, out),
             }
@@ -103,14 +104,14 @@ impl Call {
         self.greet(now, out);
     }
 
-    /// A re-INVITE is always answered freshly, with a raised version (RFC 3264 section 8). A late one gets our offer.
+    /// A re-INVITE is always answered freshly, with a raised version if that changes anything (RFC 3264 section 8). A
+    /// late one gets our offer.
     pub(crate) fn handle_reoffer(&mut self, now: Instant, offer: Option<&str>, out: &mut Vec<Output>) {
-        self.setup.local.version += 1;
         let Some(offer) = offer else {
-            let sdp = sip::make_offer(&self.setup.local);
+            let sdp = self.description.offer();
             return out.push(Output::Sip(SipOutput::Answer { sdp }));
         };
-        match sip::make_answer(offer, &self.setup.local) {
+        match self.description.answer(offer) {
             Ok((sdp, media)) => {
                 self.redescribe(now, &media, out);
                 out.push(Output::Sip(SipOutput::Answer { sdp }));
@@ -149,8 +150,7 @@ impl Call {
             None => out.push(Output::Sip(SipOutput::Bye { reason: Some(cause.name().to_owned()) })),
         }
         if let Some(mut leg) = self.leg.take() {
-            let (to, datagram) = leg.goodbye();
-            out.push(Output::SendRtcp { to, datagram });
+            out.extend(leg.goodbye());
             out.push(Output::Event(leg.quality()));
         }
         out.push(Output::Event(Event::Ended { cause: cause.name().to_owned(), status }));
@@ -160,7 +160,7 @@ impl Call {
 
 /// Whether the far end still has to be told.
 const fn ends_by_us(cause: Cause) -> bool {
-    !matches!(cause, Cause::CallerHungUp | Cause::CallerCancelled | Cause::AckTimeout)
+    !matches!(cause, Cause::CallerHungUp | Cause::CallerCancelled | Cause::AckTimeout | Cause::SessionExpired)
 }
 
 /// Three independent numbers from one seed (splitmix64).
@@ -198,14 +198,7 @@ mod tests {
                          persona = \"You answer.\"";
 
     fn local(port: u16) -> LocalMedia {
-        LocalMedia {
-            address: [10, 0, 0, 1].into(),
-            port,
-            codecs: vec!["PCMU"],
-            telephone_event: true,
-            session_id: 1,
-            version: 1,
-        }
+        LocalMedia { codecs: vec![sip::CodecSpec::PCMU], ..LocalMedia::new([10, 0, 0, 1].into(), port) }
     }
 
     /// A call that stands, and its instant.

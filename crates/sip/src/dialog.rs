@@ -2,6 +2,7 @@
 //! (RFC 3261 sections 12 to 15). Knows no sockets; transactions appear only as numbers.
 
 use crate::builder::Writer;
+use crate::digest::AuthSession;
 use crate::endpoint::{DialogKey, Flow};
 use crate::headers::{NameAddr, param, split_list};
 use crate::message::{HeaderName, Message};
@@ -90,6 +91,8 @@ pub(crate) struct Dialog {
     pub(crate) bye_wanted: Option<Option<String>>,
     /// A re-INVITE that met a 491 and is sent again later (section 14.1).
     pub(crate) retry: Option<(Instant, String)>,
+    /// Answers challenges to our requests. Never of an incoming call: its peer is not the one the credentials are for.
+    pub(crate) auth: Option<AuthSession>,
 }
 
 impl Dialog {
@@ -116,6 +119,7 @@ impl Dialog {
             outgoing: None,
             bye_wanted: None,
             retry: None,
+            auth: None,
         }
     }
 

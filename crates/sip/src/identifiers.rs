@@ -39,6 +39,13 @@ impl Identifiers {
         self.rng.next_u32() % end.max(1)
     }
 
+    /// A key for an HMAC.
+    pub(crate) fn key(&mut self) -> [u8; 32] {
+        let mut key = [0; 32];
+        self.rng.fill_bytes(&mut key);
+        key
+    }
+
     pub(crate) fn secret(&mut self) -> u64 {
         self.rng.next_u64()
     }

@@ -6,12 +6,19 @@ mod dialog;
 pub mod digest;
 mod endpoint;
 mod external;
+pub mod failover;
 pub mod finding;
+pub mod gate;
 pub mod headers;
 mod identifiers;
+pub mod locate;
 pub mod message;
 pub mod offer_answer;
 pub mod parser;
+mod policy;
+mod registrar;
+pub mod registration;
+mod replaces;
 pub mod sdp;
 pub mod stream;
 pub mod transaction;
@@ -19,9 +26,19 @@ pub mod uri;
 
 pub use endpoint::{
     Address, Command, DialogKey, Endpoint, EndpointConfig, EndpointStatistics, Event, Flow, IncomingInvite,
-    Input, OutgoingInvite, Output, Transport,
+    Input, OutgoingInvite, OutgoingRequest, Output, RequestKey, Transport,
 };
 pub use external::{ExternalAddress, ExternalAddresses};
-pub use offer_answer::{LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
+pub use gate::{
+    BanPolicy, Explained, Facts, Gate, GateConfig, GateReason, GateStatistics, Network, TrunkRules,
+    Unmatched, Verdict,
+};
+pub use offer_answer::{
+    CodecSpec, LocalMedia, MasterKey, MediaSession, Negotiated, OfferError, SrtpKeys, SrtpMode, SrtpSeed,
+    SrtpSuite, accept_answer, make_answer, make_offer,
+};
+pub use policy::{DialogPolicy, Refresher, Reliable, SessionTimer, SessionTimerMode};
+pub use registrar::RegistrarLimits;
+pub use replaces::Replaces;
 pub use sdp::Direction;
 pub use stream::{FrameError, StreamFramer};

@@ -19,6 +19,14 @@ pub enum Method {
     Options,
     /// INFO (RFC 6086).
     Info,
+    /// PRACK (RFC 3262).
+    Prack,
+    /// UPDATE (RFC 3311).
+    Update,
+    /// REFER (RFC 3515).
+    Refer,
+    /// NOTIFY (RFC 6665).
+    Notify,
     /// Any other token.
     Other(String),
 }
@@ -33,6 +41,10 @@ impl Method {
             "CANCEL" => Self::Cancel,
             "OPTIONS" => Self::Options,
             "INFO" => Self::Info,
+            "PRACK" => Self::Prack,
+            "UPDATE" => Self::Update,
+            "REFER" => Self::Refer,
+            "NOTIFY" => Self::Notify,
             other => Self::Other(other.to_owned()),
         }
     }
@@ -46,6 +58,10 @@ impl Method {
             Self::Cancel => "CANCEL",
             Self::Options => "OPTIONS",
             Self::Info => "INFO",
+            Self::Prack => "PRACK",
+            Self::Update => "UPDATE",
+            Self::Refer => "REFER",
+            Self::Notify => "NOTIFY",
             Self::Other(token) => token,
         }
     }
@@ -77,19 +93,30 @@ pub enum StartLine {
 #[expect(missing_docs, reason = "each variant is the header field of that name")]
 pub enum HeaderName {
     Accept,
+    Allow,
     CallId,
     Contact,
     ContentEncoding,
     ContentLength,
     ContentType,
     CSeq,
+    Event,
     From,
     MaxForwards,
+    MinSe,
+    RAck,
     Reason,
     RecordRoute,
+    ReferTo,
+    ReferredBy,
+    Replaces,
     Require,
     RetryAfter,
     Route,
+    RSeq,
+    SessionExpires,
+    SubscriptionState,
+    Supported,
     Timestamp,
     To,
     Via,
@@ -138,6 +165,17 @@ const NAMES: &[(HeaderName, &str, u8)] = &[
     (HeaderName::Reason, "Reason", 0),
     (HeaderName::RetryAfter, "Retry-After", 0),
     (HeaderName::Timestamp, "Timestamp", 0),
+    (HeaderName::Supported, "Supported", b'k'),
+    (HeaderName::Allow, "Allow", 0),
+    (HeaderName::SessionExpires, "Session-Expires", b'x'),
+    (HeaderName::MinSe, "Min-SE", 0),
+    (HeaderName::RSeq, "RSeq", 0),
+    (HeaderName::RAck, "RAck", 0),
+    (HeaderName::ReferTo, "Refer-To", b'r'),
+    (HeaderName::ReferredBy, "Referred-By", b'b'),
+    (HeaderName::Replaces, "Replaces", 0),
+    (HeaderName::Event, "Event", b'o'),
+    (HeaderName::SubscriptionState, "Subscription-State", 0),
 ];
 
 /// One header field.

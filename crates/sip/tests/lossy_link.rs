@@ -29,6 +29,7 @@ impl Chance {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 enum Happening {
     Arrival(usize, Vec<u8>),
     Command(usize, Command),
@@ -98,14 +99,13 @@ impl Link {
     fn place_calls(&mut self, calls: u64) {
         for number in 0..calls {
             let dialog = DialogKey::outgoing(number);
-            let invite = OutgoingInvite {
+            let invite = OutgoingInvite::new(
                 dialog,
-                uri: format!("sip:{number}@192.0.2.2"),
-                from: "sip:agent@192.0.2.1".into(),
-                flow: flow(CALLER),
-                sdp: OFFER.into(),
-                headers: vec![],
-            };
+                format!("sip:{number}@192.0.2.2"),
+                "sip:agent@192.0.2.1",
+                flow(CALLER),
+                OFFER,
+            );
             let start = number * 700 + self.chance.below(500);
             self.after(start, Happening::Command(CALLER, Command::Invite(invite)));
             if self.chance.percent(25) {
@@ -220,10 +220,17 @@ impl Link {
             | Event::AckTimeout { .. }
             | Event::Bye { .. }
             | Event::Info { .. }
+            | Event::Refer { .. }
+            | Event::Referred { .. }
+            | Event::Notify { .. }
+            | Event::SessionExpired { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }
-            | Event::Refused { .. } => {}
+            | Event::Registered { .. }
+            | Event::Unregistered { .. }
+            | Event::Refused { .. }
+            | Event::Response { .. } => {}
         }
     }
 

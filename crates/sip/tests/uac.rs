@@ -14,12 +14,14 @@ const CONTACT: &str = "Contact: <sip:bob@192.0.2.7:5062>\r\n";
 
 fn place(bench: &mut Bench, flow: Flow) -> Message {
     bench.command(Command::Invite(OutgoingInvite {
-        dialog: DialogKey::outgoing(5),
-        uri: "sip:bob@192.0.2.7".into(),
-        from: "\"Agent\" <sip:agent@example.org>".into(),
-        flow,
-        sdp: OFFER.into(),
         headers: vec![("P-Asserted-Identity".into(), "<sip:agent@example.org>".into())],
+        ..OutgoingInvite::new(
+            DialogKey::outgoing(5),
+            "sip:bob@192.0.2.7",
+            "\"Agent\" <sip:agent@example.org>",
+            flow,
+            OFFER,
+        )
     }));
     bench.take_sent().pop().expect("the INVITE")
 }
@@ -78,7 +80,7 @@ fn a_rejection_is_acknowledged_by_its_transaction_and_told_once() {
 }
 
 #[test]
-fn a_challenge_is_a_failure_for_now() {
+fn a_challenge_without_credentials_is_a_failure() {
     let mut bench = Bench::new(udp());
     let invite = place(&mut bench, udp());
     bench.receive(&response(&invite, 407, "them", "", ""));
@@ -286,14 +288,7 @@ fn an_open_reinvite_does_not_outlive_the_call() {
 fn a_call_to_nowhere_fails_at_once() {
     let mut bench = Bench::new(udp());
     for uri in ["not a uri", "http://example.org", "sip:"] {
-        bench.command(Command::Invite(OutgoingInvite {
-            dialog: KEY,
-            uri: uri.into(),
-            from: "sip:agent@example.org".into(),
-            flow: udp(),
-            sdp: OFFER.into(),
-            headers: vec![],
-        }));
+        bench.command(Command::Invite(OutgoingInvite::new(KEY, uri, "sip:agent@example.org", udp(), OFFER)));
         assert!(
             matches!(bench.take_events()[..], [Event::Failed { status: 400, .. }, Event::Ended { .. }]),
             "{uri}"

@@ -205,7 +205,11 @@ fn options_says_what_we_can_and_503_while_draining() {
         1,
     ));
     let sent = bench.take_sent();
-    assert_eq!((kit::kind(&sent[0]).as_str(), kit::value(&sent[0], "Retry-After")), ("503", "10"));
+    assert_eq!(kit::kind(&sent[0]), "503");
+    assert!(
+        (5..=30).contains(&kit::value(&sent[0], "Retry-After").parse().unwrap()),
+        "by chance, in the range"
+    );
     bench.command(Command::Drain(false));
     bench.receive(&request("OPTIONS", "c", "z9hG4bKc", "Max-Forwards: 0\r\n").replacen(
         "Max-Forwards: 70\r\n",
@@ -223,21 +227,26 @@ fn draining_refuses_each_new_call_once_and_lets_the_old_ones_live() {
     bench.receive(&invite("new", "z9hG4bKnew"));
     bench.receive(&invite("new", "z9hG4bKnew"));
     let sent = bench.take_sent();
-    assert_eq!((kit::kind(&sent[0]).as_str(), kit::value(&sent[0], "Retry-After")), ("503", "10"));
+    assert_eq!(kit::kind(&sent[0]), "503");
+    assert!(
+        (5..=30).contains(&kit::value(&sent[0], "Retry-After").parse().unwrap()),
+        "by chance, in the range"
+    );
     assert_eq!(kit::value(&sent[0], "To"), kit::value(&sent[1], "To"), "copies get the same tag");
     let events = bench.take_events();
     assert_eq!(events.len(), 1, "reported once, for one CDR");
-    assert!(matches!(&events[0], Event::Refused { status: 503, user, .. } if user == "+15550100"));
+    assert!(
+        matches!(&events[0], Event::Refused { status: 503, reason: "draining", user, .. } if user == "+15550100")
+    );
     bench.receive(&in_dialog("BYE", 2, "z9hG4bKbye", &tag));
     assert_eq!(bench.take_sent_kinds(), "200");
-    bench.command(Command::Invite(OutgoingInvite {
-        dialog: DialogKey::outgoing(1),
-        uri: "sip:bob@192.0.2.7".into(),
-        from: "sip:us@192.0.2.1".into(),
-        flow: udp(),
-        sdp: kit::OFFER.into(),
-        headers: vec![],
-    }));
+    bench.command(Command::Invite(OutgoingInvite::new(
+        DialogKey::outgoing(1),
+        "sip:bob@192.0.2.7",
+        "sip:us@192.0.2.1",
+        udp(),
+        kit::OFFER,
+    )));
     assert_eq!(bench.take_sent_kinds(), "", "draining refuses outbound too");
     assert_eq!(bench.take_event_names(), "Bye Ended Failed Ended");
 }

@@ -5,15 +5,18 @@ mod follow;
 mod report;
 
 use super::audio;
-use crate::caller::{
-    engine::{self, News, Sockets},
-    phone::{Dial, Phone},
-    script::Script,
+use crate::{
+    caller::{
+        engine::{self, News, Sockets},
+        phone::{Dial, Phone},
+        script::Script,
+    },
+    server::SrtpPolicy,
 };
 use clap::Args as ClapArgs;
 use follow::Follower;
 use report::{Outcome, Screen};
-use sip::{LocalMedia, Transport};
+use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSuite, Transport};
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs as _},
@@ -52,6 +55,9 @@ pub struct Args {
     /// Offer only this codec: pcmu or pcma.
     #[arg(long, value_name = "CODEC", default_value = "both")]
     pub codec: String,
+    /// Encrypt what is said: off, optional (when the other side can) or required.
+    #[arg(long, value_name = "MODE", default_value = "off")]
+    pub srtp: String,
     /// Give up after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     pub limit: u64,
@@ -132,23 +138,24 @@ fn dial(
     files: BTreeMap<PathBuf, Vec<i16>>,
 ) -> Result<Dial, String> {
     let codecs = match args.codec.to_ascii_lowercase().as_str() {
-        "both" => vec!["PCMU", "PCMA"],
-        "pcmu" => vec!["PCMU"],
-        "pcma" => vec!["PCMA"],
+        "both" => vec![CodecSpec::PCMU, CodecSpec::PCMA],
+        "pcmu" => vec![CodecSpec::PCMU],
+        "pcma" => vec![CodecSpec::PCMA],
         other => return Err(format!("--codec {other}: use pcmu, pcma or both")),
     };
+    let srtp = srtp(&args.srtp)?;
     let seed = seed();
     Ok(Dial {
         uri: args.uri.clone(),
         from: format!("<sip:{}@{}>", args.from, sockets.flow.local),
         flow: sockets.flow,
         local: LocalMedia {
-            address: sockets.flow.local.ip(),
-            port: sockets.rtp_port,
             codecs,
-            telephone_event: true,
             session_id: u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], 0, 0]),
-            version: 1,
+            srtp: srtp.mode,
+            srtp_seed: srtp.seed(),
+            srtp_suites: srtp.suites,
+            ..LocalMedia::new(sockets.flow.local.ip(), sockets.rtp_port)
         },
         seed,
         speech,
@@ -156,6 +163,16 @@ fn dial(
         script,
         record: args.out.is_some(),
     })
+}
+
+fn srtp(mode: &str) -> Result<SrtpPolicy, String> {
+    let mode = match mode.to_ascii_lowercase().as_str() {
+        "off" => SrtpMode::Off,
+        "optional" => SrtpMode::Optional,
+        "required" => SrtpMode::Required,
+        other => return Err(format!("--srtp {other}: use off, optional or required")),
+    };
+    Ok(SrtpPolicy { mode, suites: SrtpSuite::ALL.to_vec() })
 }
 
 /// Identifiers that no other call has: from the clock and the process, mixed.

@@ -69,6 +69,11 @@ impl AuthSession {
         self.credentials.realm.as_deref()
     }
 
+    /// Whether there is a nonce to use.
+    pub fn is_challenged(&self) -> bool {
+        self.server.is_some() || self.proxy.is_some()
+    }
+
     /// Takes the challenges of a 401 or 407. `used` says that the request already carried a response: then the same
     /// nonce again, not stale, means that the credentials are wrong.
     pub fn challenged(

@@ -2,6 +2,7 @@
 //! Knows the header values. Does not know who may call, which realm is trusted or when to answer.
 
 mod client;
+pub(crate) mod server;
 
 pub use client::{AuthRefusal, AuthSession, ChallengedBy};
 

@@ -5,7 +5,9 @@ use super::io::{Address, DialogKey, Event, IncomingInvite};
 use super::uas::Request;
 use crate::headers::{CSeq, NameAddr, Via, split_list};
 use crate::message::{HeaderName, Message};
+use crate::replaces::Replaces;
 use crate::uri::Uri;
+use std::sync::Arc;
 
 /// The key that finds the transaction of a request (RFC 3261 section 17.2.3).
 pub(super) fn transaction_key(message: &Message, uri: &str, method: &str) -> Option<String> {
@@ -62,10 +64,11 @@ pub(super) fn address(message: &Message, name: &HeaderName) -> Address {
     }
 }
 
-pub(super) fn invite_event(dialog: DialogKey, request: &Request<'_>) -> Event {
+pub(super) fn invite_event(dialog: DialogKey, trunk: Option<Arc<str>>, request: &Request<'_>) -> Event {
     let message = request.message;
     Event::Invite(IncomingInvite {
         dialog,
+        trunk,
         flow: request.flow,
         sip_call_id: message.value(&HeaderName::CallId).unwrap_or_default().to_owned(),
         from: address(message, &HeaderName::From),
@@ -78,10 +81,11 @@ pub(super) fn invite_event(dialog: DialogKey, request: &Request<'_>) -> Event {
             .map(|header| (header.name.text().to_owned(), header.value.clone()))
             .collect(),
         offer: sdp_body(message),
+        replaces: message.value(&HeaderName::Replaces).and_then(Replaces::parse),
     })
 }
 
-pub(super) fn refused_event(request: &Request<'_>, status: u16) -> Event {
+pub(super) fn refused_event(request: &Request<'_>, status: u16, reason: &'static str) -> Event {
     let message = request.message;
     Event::Refused {
         flow: request.flow,
@@ -91,5 +95,6 @@ pub(super) fn refused_event(request: &Request<'_>, status: u16) -> Event {
         request_uri: request.uri.to_owned(),
         user: Uri::parse(request.uri).map(|uri| uri.user.to_owned()).unwrap_or_default(),
         status,
+        reason,
     }
 }

@@ -12,7 +12,7 @@ use crate::transaction::InviteServerState;
 
 impl Endpoint {
     /// The dialog a request belongs to: our tag in To, the peer's tag in From.
-    fn dialog_of(&self, message: &Message) -> Option<DialogKey> {
+    pub(super) fn dialog_of(&self, message: &Message) -> Option<DialogKey> {
         let call_id = message.value(&HeaderName::CallId)?;
         let key = self.store.dialog_by_tag(call_id, to_tag(message)?)?;
         let dialog = self.store.dialogs.get(&key)?;
@@ -42,7 +42,13 @@ impl Endpoint {
             Method::Invite => self.handle_reinvite(step, request, key),
             Method::Info => self.handle_info(step, request, key),
             Method::Options => self.answer_options(step, request),
-            Method::Ack | Method::Cancel | Method::Other(_) => {
+            Method::Ack
+            | Method::Cancel
+            | Method::Prack
+            | Method::Update
+            | Method::Refer
+            | Method::Notify
+            | Method::Other(_) => {
                 self.refuse(step, request, Refusal::new(481));
             }
         }

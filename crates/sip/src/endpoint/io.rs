@@ -2,8 +2,12 @@
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 //! `Debug` shows no numbers, names or bodies: those are the caller's.
 
+use crate::digest::Credentials;
+use crate::policy::DialogPolicy;
+use crate::replaces::Replaces;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The transport protocol of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +118,11 @@ impl DialogKey {
     pub fn outgoing(number: u64) -> Self {
         Self(number | Self::OUTGOING)
     }
+
+    /// Whether it is the key of an outgoing call.
+    pub fn is_outgoing(self) -> bool {
+        self.0 & Self::OUTGOING != 0
+    }
 }
 
 /// A From or To value.
@@ -136,6 +145,7 @@ impl fmt::Debug for Address {
 }
 
 /// What happened.
+#[expect(clippy::large_enum_variant, reason = "an input lives for one step")]
 pub enum Input<'a> {
     /// One datagram, or one message cut from a stream.
     Message {
@@ -200,6 +210,101 @@ pub struct OutgoingInvite {
     pub sdp: String,
     /// More header fields.
     pub headers: Vec<(String, String)>,
+    /// How the dialog is to behave.
+    pub policy: DialogPolicy,
+    /// Answers challenges to this INVITE and to what follows in its dialog; `None` = a challenge is a failure.
+    pub credentials: Option<Credentials>,
+    /// Route values to start with: an outbound proxy (RFC 3261 section 8.1.2).
+    pub route: Vec<String>,
+    /// The To URI or name-addr, where it is not the Request-URI.
+    pub to: Option<String>,
+}
+
+impl OutgoingInvite {
+    /// A call with nothing unusual about it.
+    pub fn new(
+        dialog: DialogKey,
+        uri: impl Into<String>,
+        from: impl Into<String>,
+        flow: Flow,
+        sdp: impl Into<String>,
+    ) -> Self {
+        Self {
+            dialog,
+            uri: uri.into(),
+            from: from.into(),
+            flow,
+            sdp: sdp.into(),
+            headers: Vec::new(),
+            policy: DialogPolicy::default(),
+            credentials: None,
+            route: Vec::new(),
+            to: None,
+        }
+    }
+}
+
+/// The user's name of a request outside dialogs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKey(pub u64);
+
+/// A request outside dialogs: OPTIONS or REGISTER.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OutgoingRequest {
+    /// Comes back in [`Event::Response`].
+    pub request: RequestKey,
+    /// `OPTIONS`, `REGISTER` or another method that neither makes a dialog nor needs one.
+    pub method: &'static str,
+    /// The Request-URI.
+    pub uri: String,
+    /// A name-addr or a URI, without tag.
+    pub from: String,
+    /// The same; for REGISTER the address of record.
+    pub to: String,
+    /// Where to send it.
+    pub flow: Flow,
+    /// More header fields. Without a Contact among them one is written: with the user of `to` for REGISTER.
+    pub headers: Vec<(String, String)>,
+    /// Content-Type and body.
+    pub body: Option<(String, String)>,
+    /// Answers challenges; `None` = a challenge is the response.
+    pub credentials: Option<Credentials>,
+    /// The Call-ID, which all REGISTERs to one registrar share (RFC 3261 section 10.2); `None` = a new one.
+    pub call_id: Option<String>,
+    /// The CSeq number; each round of authentication uses one more. `None` = any.
+    pub cseq: Option<u32>,
+    /// The From tag; `None` = a new one.
+    pub local_tag: Option<String>,
+}
+
+impl OutgoingRequest {
+    /// The most CSeq numbers that one request uses: itself and two rounds of authentication.
+    pub const CSEQ_STRIDE: u32 = 3;
+
+    /// A request with nothing unusual about it.
+    pub fn new(
+        request: RequestKey,
+        method: &'static str,
+        uri: impl Into<String>,
+        from: impl Into<String>,
+        flow: Flow,
+    ) -> Self {
+        let uri = uri.into();
+        Self {
+            request,
+            method,
+            to: uri.clone(),
+            uri,
+            from: from.into(),
+            flow,
+            headers: Vec::new(),
+            body: None,
+            credentials: None,
+            call_id: None,
+            cseq: None,
+            local_tag: None,
+        }
+    }
 }
 
 /// What the user wants.
@@ -220,6 +325,8 @@ pub enum Command {
     },
     /// Places a call.
     Invite(OutgoingInvite),
+    /// Sends a request outside dialogs; exactly one [`Event::Response`] follows.
+    Request(OutgoingRequest),
     /// Gives an outgoing call up before its final response.
     Cancel {
         /// Which dialog.
@@ -248,6 +355,42 @@ pub enum Command {
         /// The body.
         body: String,
     },
+    /// Sends an UPDATE (RFC 3311), in a dialog that may be early; [`Event::Failed`] with 405 if the peer has none.
+    Update {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The offer; without one it only refreshes the session.
+        sdp: Option<String>,
+    },
+    /// Sends a REFER (RFC 3515): [`Event::Referred`] says what became of it, [`Event::Notify`] what of the call.
+    Refer {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// A name-addr or URI.
+        refer_to: String,
+        /// Value of the Referred-By header (RFC 3892).
+        referred_by: Option<String>,
+    },
+    /// Answers a REFER: 202 opens its subscription (the first NOTIFY, 100 Trying, goes out by itself).
+    RespondRefer {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// 200 to 699.
+        status: u16,
+    },
+    /// Sends a NOTIFY in the subscription of a REFER that was accepted.
+    Notify {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The event package: `refer`.
+        event: String,
+        /// Value of Subscription-State; `terminated…` ends the subscription.
+        state: String,
+        /// Type of the body: `message/sipfrag;version=2.0`.
+        content_type: String,
+        /// The body.
+        body: String,
+    },
     /// While true, OPTIONS and new INVITEs get 503 and no call can be placed.
     Drain(bool),
 }
@@ -257,6 +400,8 @@ pub enum Command {
 pub struct IncomingInvite {
     /// Its dialog.
     pub dialog: DialogKey,
+    /// The trunk that it belongs to; `None` without a gate.
+    pub trunk: Option<Arc<str>>,
     /// The way it came.
     pub flow: Flow,
     /// The Call-ID header.
@@ -273,6 +418,8 @@ pub struct IncomingInvite {
     pub headers: Vec<(String, String)>,
     /// The SDP offer; absent in a late offer.
     pub offer: Option<String>,
+    /// The dialog that this call is to take the place of (RFC 3891).
+    pub replaces: Option<Replaces>,
 }
 
 /// What happened to a dialog. Every dialog that was announced by [`Event::Invite`] or begun by
@@ -281,7 +428,8 @@ pub struct IncomingInvite {
 pub enum Event {
     /// A call comes in; 100 Trying has been sent.
     Invite(IncomingInvite),
-    /// A call was refused by the endpoint itself (draining or full): for the CDR. There is no dialog.
+    /// A call was refused by the endpoint itself (by the gate, draining or full): for the CDR and the log. There is
+    /// no dialog. Copies of one request are reported once, and calls of strangers only so many each second.
     Refused {
         /// The way it came.
         flow: Flow,
@@ -295,8 +443,30 @@ pub enum Event {
         request_uri: String,
         /// Its user part.
         user: String,
-        /// The status that was sent.
+        /// The status that was sent; 0 if nothing was.
         status: u16,
+        /// `draining`, `full`, or the name of the gate's reason.
+        reason: &'static str,
+    },
+    /// A contact was registered, or its registration refreshed.
+    Registered {
+        /// The trunk whose user it is.
+        trunk: Arc<str>,
+        /// The user part of the address of record.
+        aor: String,
+        /// The URI of the contact.
+        contact: String,
+        /// The way it is reached.
+        flow: Flow,
+        /// For how long.
+        expires_s: u32,
+    },
+    /// The last contact of an address of record is gone: removed, run out, or its connection lost.
+    Unregistered {
+        /// The trunk whose user it was.
+        trunk: Arc<str>,
+        /// The user part of the address of record.
+        aor: String,
     },
     /// The caller gave up; 200 to the CANCEL and 487 have been sent.
     Cancelled {
@@ -322,7 +492,7 @@ pub enum Event {
         /// Value of the Reason header.
         reason: Option<String>,
     },
-    /// A re-INVITE that waits for [`Command::Respond`].
+    /// A re-INVITE, or an UPDATE or PRACK with an offer, that waits for [`Command::Respond`].
     Reinvite {
         /// Which dialog.
         dialog: DialogKey,
@@ -337,6 +507,42 @@ pub enum Event {
         content_type: String,
         /// The body.
         body: String,
+    },
+    /// A REFER that waits for [`Command::RespondRefer`]; after 5 s without it is declined with 603.
+    Refer {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The URI to call, without brackets.
+        refer_to: String,
+        /// Value of the Referred-By header.
+        referred_by: Option<String>,
+        /// The dialog that the new call is to take the place of.
+        replaces: Option<Replaces>,
+    },
+    /// The final response to our REFER; 408 when there was none, 503 when the transport failed.
+    Referred {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The status; 2xx: NOTIFYs will come.
+        status: u16,
+    },
+    /// A NOTIFY in the subscription of our REFER; 200 has been sent.
+    Notify {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The event package, with its parameters.
+        event: String,
+        /// Value of Subscription-State.
+        state: String,
+        /// Type of the body.
+        content_type: String,
+        /// The body.
+        body: String,
+    },
+    /// Nobody refreshed the session in time (RFC 4028): the peer is gone. BYE has been sent, `Ended` follows.
+    SessionExpired {
+        /// Which dialog.
+        dialog: DialogKey,
     },
     /// A provisional response (101–199) to our INVITE.
     Progress {
@@ -368,20 +574,41 @@ pub enum Event {
         /// Which dialog.
         dialog: DialogKey,
     },
+    /// The final response to a [`Command::Request`].
+    Response {
+        /// Which.
+        request: RequestKey,
+        /// 200 to 699; 408 when nobody answered, 503 when the transport failed or we are full, 400 when it could not
+        /// be sent as it was, 401 or 407 when the challenge was not for us or the credentials were refused.
+        status: u16,
+        /// The reason phrase.
+        reason: String,
+        /// All header fields as received, but of a REGISTER's bindings only our own Contact. Empty when nobody answered.
+        headers: Vec<(String, String)>,
+        /// The way it came.
+        flow: Flow,
+    },
 }
 
 impl Event {
-    /// The dialog it is about; `None` for a refused call.
+    /// The dialog it is about; `None` for what has none.
     pub fn dialog(&self) -> Option<DialogKey> {
         match self {
             Self::Invite(invite) => Some(invite.dialog),
-            Self::Refused { .. } => None,
+            Self::Refused { .. }
+            | Self::Registered { .. }
+            | Self::Unregistered { .. }
+            | Self::Response { .. } => None,
             Self::Cancelled { dialog }
             | Self::Acked { dialog, .. }
             | Self::AckTimeout { dialog }
             | Self::Bye { dialog, .. }
             | Self::Reinvite { dialog, .. }
             | Self::Info { dialog, .. }
+            | Self::Refer { dialog, .. }
+            | Self::Referred { dialog, .. }
+            | Self::Notify { dialog, .. }
+            | Self::SessionExpired { dialog }
             | Self::Progress { dialog, .. }
             | Self::Answered { dialog, .. }
             | Self::Failed { dialog, .. }
@@ -394,16 +621,23 @@ impl Event {
         match self {
             Self::Invite(_) => "Invite",
             Self::Refused { .. } => "Refused",
+            Self::Registered { .. } => "Registered",
+            Self::Unregistered { .. } => "Unregistered",
             Self::Cancelled { .. } => "Cancelled",
             Self::Acked { .. } => "Acked",
             Self::AckTimeout { .. } => "AckTimeout",
             Self::Bye { .. } => "Bye",
             Self::Reinvite { .. } => "Reinvite",
             Self::Info { .. } => "Info",
+            Self::Refer { .. } => "Refer",
+            Self::Referred { .. } => "Referred",
+            Self::Notify { .. } => "Notify",
+            Self::SessionExpired { .. } => "SessionExpired",
             Self::Progress { .. } => "Progress",
             Self::Answered { .. } => "Answered",
             Self::Failed { .. } => "Failed",
             Self::Ended { .. } => "Ended",
+            Self::Response { .. } => "Response",
         }
     }
 }
@@ -415,16 +649,23 @@ impl fmt::Debug for Event {
             write!(f, "({})", dialog.0)?;
         }
         match self {
-            Self::Refused { status, .. } | Self::Progress { status, .. } | Self::Failed { status, .. } => {
-                write!(f, " {status}")
-            }
+            Self::Refused { status, .. }
+            | Self::Referred { status, .. }
+            | Self::Progress { status, .. }
+            | Self::Failed { status, .. }
+            | Self::Response { status, .. } => write!(f, " {status}"),
             Self::Invite(_)
+            | Self::Registered { .. }
+            | Self::Unregistered { .. }
             | Self::Cancelled { .. }
             | Self::Acked { .. }
             | Self::AckTimeout { .. }
             | Self::Bye { .. }
             | Self::Reinvite { .. }
             | Self::Info { .. }
+            | Self::Refer { .. }
+            | Self::Notify { .. }
+            | Self::SessionExpired { .. }
             | Self::Answered { .. }
             | Self::Ended { .. } => Ok(()),
         }
@@ -443,15 +684,26 @@ impl fmt::Debug for OutgoingInvite {
     }
 }
 
+impl fmt::Debug for OutgoingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OutgoingRequest({} {})", self.request.0, self.method)
+    }
+}
+
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Respond { dialog, status, .. } => write!(f, "Respond({}) {status}", dialog.0),
             Self::Invite(invite) => write!(f, "Invite({})", invite.dialog.0),
+            Self::Request(request) => request.fmt(f),
             Self::Cancel { dialog } => write!(f, "Cancel({})", dialog.0),
             Self::Bye { dialog, .. } => write!(f, "Bye({})", dialog.0),
             Self::Reinvite { dialog, .. } => write!(f, "Reinvite({})", dialog.0),
             Self::Info { dialog, .. } => write!(f, "Info({})", dialog.0),
+            Self::Update { dialog, .. } => write!(f, "Update({})", dialog.0),
+            Self::Refer { dialog, .. } => write!(f, "Refer({})", dialog.0),
+            Self::RespondRefer { dialog, status } => write!(f, "RespondRefer({}) {status}", dialog.0),
+            Self::Notify { dialog, .. } => write!(f, "Notify({})", dialog.0),
             Self::Drain(on) => write!(f, "Drain({on})"),
         }
     }

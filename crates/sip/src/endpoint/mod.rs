@@ -1,11 +1,16 @@
 //! The SIP endpoint: one machine for all calls, with its transactions and dialogs (RFC 3261 as UAS and UAC).
 //! Messages, commands and time come in; messages and events go out. Knows no socket and no clock.
 
+mod admission;
 mod answers;
+mod authentication;
 mod config;
 mod facts;
 mod in_dialog;
 mod io;
+mod large;
+mod reports;
+mod requests;
 mod responses;
 mod routing;
 mod statistics;
@@ -16,14 +21,16 @@ mod uas;
 
 pub use config::EndpointConfig;
 pub use io::{
-    Address, Command, DialogKey, Event, Flow, IncomingInvite, Input, OutgoingInvite, Output, Transport,
+    Address, Command, DialogKey, Event, Flow, IncomingInvite, Input, OutgoingInvite, OutgoingRequest, Output,
+    RequestKey, Transport,
 };
 pub use statistics::EndpointStatistics;
 
+use crate::gate::{Explained, Facts, Gate};
 use crate::identifiers::Identifiers;
 use crate::message::StartLine;
 use crate::parser::{ParseError, parse};
-use std::collections::VecDeque;
+use reports::Reports;
 use std::time::Instant;
 use store::Store;
 
@@ -40,8 +47,8 @@ pub struct Endpoint {
     statistics: EndpointStatistics,
     draining: bool,
     last_dialog: u64,
-    /// Transaction keys of INVITEs refused statelessly a short while ago: each is reported once.
-    refused: VecDeque<String>,
+    reports: Reports,
+    gate: Option<Gate>,
 }
 
 /// One step: its time and where its outputs go.
@@ -61,6 +68,7 @@ impl Endpoint {
     pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
         let mut identifiers = Identifiers::new(seed);
         let secret = identifiers.secret();
+        let gate = config.gate.clone().map(|rules| Gate::new(rules, identifiers.key()));
         Self {
             config,
             identifiers,
@@ -69,7 +77,8 @@ impl Endpoint {
             statistics: EndpointStatistics::default(),
             draining: false,
             last_dialog: 0,
-            refused: VecDeque::new(),
+            reports: Reports::default(),
+            gate,
         }
     }
 
@@ -85,12 +94,20 @@ impl Endpoint {
         self.fire_due(&mut step);
         self.statistics.transactions = self.store.transactions();
         self.statistics.dialogs = self.store.dialogs.len();
+        if let Some(gate) = &self.gate {
+            gate.update(&mut self.statistics.gate);
+        }
         self.store.next_wake()
     }
 
     /// The Call-ID of a dialog, as long as it exists.
     pub fn sip_call_id(&self, dialog: DialogKey) -> Option<&str> {
         self.store.dialogs.get(&dialog).map(|dialog| dialog.call_id.as_str())
+    }
+
+    /// What each trunk says to a request from outside, in the order of the configuration; nothing without a gate.
+    pub fn explain(&self, facts: &Facts<'_>) -> Vec<Explained> {
+        self.gate.as_ref().map(|gate| gate.explain(facts)).unwrap_or_default()
     }
 
     /// What has passed through.
@@ -117,11 +134,11 @@ impl Endpoint {
         match &message.start {
             StartLine::Request { method, .. } => {
                 self.statistics.request_in(method.name());
-                self.handle_request(step, flow, &message);
+                self.handle_request(step, flow, (&message, bytes.len()));
             }
             StartLine::Response { status, .. } => {
                 *self.statistics.responses_in.entry(*status).or_default() += 1;
-                self.handle_response(step, &message);
+                self.handle_response(step, flow, &message);
             }
         }
     }
@@ -133,10 +150,15 @@ impl Endpoint {
                 self.respond(step, dialog, answer);
             }
             Command::Invite(invite) => self.invite(step, invite),
+            Command::Request(request) => self.request(step, request),
             Command::Cancel { dialog } => self.cancel(step, dialog),
             Command::Bye { dialog, reason } => self.hang_up(step, dialog, reason),
             Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
             Command::Info { dialog, content_type, body } => self.info(step, dialog, &content_type, &body),
+            Command::Update { .. }
+            | Command::Refer { .. }
+            | Command::RespondRefer { .. }
+            | Command::Notify { .. } => self.statistics.commands_ignored += 1,
             Command::Drain(draining) => self.draining = draining,
         }
     }

@@ -1,6 +1,7 @@
 //! What the responses to our requests mean: progress, answers, forks, failures
-//! (RFC 3261 sections 12.2.1.2, 13.2.2, 14.1, 17.1.1.3). Knows client transactions. A 401 or 407 is a failure.
+//! (RFC 3261 sections 12.2.1.2, 13.2.2, 14.1, 17.1.1.3). Knows client transactions. What a 401 or 407 asks for is in `authentication`.
 
+use super::authentication::copy_proofs;
 use super::facts::{cseq_number, sdp_body, to_tag};
 use super::io::{DialogKey, Event, Flow};
 use super::store::{ClientMachine, Purpose};
@@ -17,7 +18,7 @@ use std::time::Duration;
 const MAX_FORKS: usize = 8;
 
 impl Endpoint {
-    pub(super) fn handle_response(&mut self, step: &mut Step<'_>, message: &Message) {
+    pub(super) fn handle_response(&mut self, step: &mut Step<'_>, flow: Flow, message: &Message) {
         let Some(id) = self.client_of(message) else { return };
         let StartLine::Response { status, reason } = &message.start else { return };
         let Some(client) = self.store.clients.get_mut(&id) else { return };
@@ -27,16 +28,24 @@ impl Endpoint {
         };
         let (purpose, dialog) = (client.purpose.clone(), client.dialog);
         self.store.wake_client(id);
+        self.learn_connection(id, flow);
         match heard {
             Heard::Ignore => {}
             Heard::Acknowledge => self.acknowledge_rejection(step, id, message),
             Heard::PassAndAcknowledge => {
                 self.acknowledge_rejection(step, id, message);
+                if self.answer_challenge(step, id, message) {
+                    return;
+                }
                 if let Some(key) = dialog {
                     self.invite_failed(step, key, (*status, reason), purpose);
                 }
             }
+            Heard::Pass if self.answer_challenge(step, id, message) => {}
             Heard::Pass => match (&purpose, *status) {
+                (Purpose::Request(request), 200..) => {
+                    self.request_answered(step, id, (*request, flow), message);
+                }
                 (Purpose::Invite | Purpose::Reinvite(_), ..200) => self.handle_progress(step, id, message),
                 (Purpose::Invite | Purpose::Reinvite(_), _) => self.handle_2xx(step, id, message),
                 (Purpose::Bye | Purpose::Info, 200..) => {
@@ -44,7 +53,7 @@ impl Endpoint {
                         self.request_completed(step, key, &purpose, *status);
                     }
                 }
-                (Purpose::Bye | Purpose::Info | Purpose::Silent, _) => {}
+                (Purpose::Bye | Purpose::Info | Purpose::Silent | Purpose::Request(_), _) => {}
             },
         }
     }
@@ -150,7 +159,11 @@ impl Endpoint {
     fn acknowledge_2xx(&mut self, step: &mut Step<'_>, id: u64, dialog: &Dialog, message: &Message) {
         let flow = routing::next_hop(dialog);
         let branch = self.identifiers.branch();
-        let writer = dialog.request("ACK", cseq_number(message), &self.via(&flow, &branch));
+        let mut writer = dialog.request("ACK", cseq_number(message), &self.via(&flow, &branch));
+        let invite = self.store.clients.get(&id).and_then(|client| parse(client.machine.request()).ok());
+        if let Some(invite) = invite {
+            copy_proofs(&invite, &mut writer);
+        }
         let ack = writer.finish(None, b"");
         if let Some(client) = self.store.clients.get_mut(&id) {
             client.acks.push((to_tag(message).unwrap_or_default().to_owned(), flow, ack.clone()));
@@ -164,6 +177,7 @@ impl Endpoint {
         let ClientMachine::Invite(machine) = &client.machine else { return };
         let Ok(invite) = parse(machine.request()) else { return };
         let is_fork = client.purpose == Purpose::Invite;
+        let auth = client.dialog.and_then(|key| self.store.dialogs.get(&key)?.auth.clone());
         let mut leg = fork_dialog(&invite, message, client.flow);
         self.acknowledge_2xx(step, id, &leg, message);
         if !is_fork {
@@ -174,7 +188,10 @@ impl Endpoint {
         let flow = routing::next_hop(&leg);
         let branch = self.identifiers.branch();
         let bytes = leg.request("BYE", cseq, &self.via(&flow, &branch)).finish(None, b"");
-        self.send_request(step, flow, ("BYE", branch, bytes), (None, Purpose::Silent));
+        let bye = self.send_request(step, flow, ("BYE", branch, bytes), (None, Purpose::Silent));
+        if let Some(client) = self.store.clients.get_mut(&bye) {
+            client.auth = auth;
+        }
     }
 
     /// The ACK of a non-2xx goes where the INVITE went, with its branch (section 17.1.1.3).
@@ -242,7 +259,11 @@ impl Endpoint {
                     self.send_bye(step, key, None);
                 }
             }
-            Purpose::Info | Purpose::Silent | Purpose::Invite | Purpose::Reinvite(_) => {}
+            Purpose::Info
+            | Purpose::Silent
+            | Purpose::Invite
+            | Purpose::Reinvite(_)
+            | Purpose::Request(_) => {}
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Counters of the endpoint. All of them exist at zero from the start, so that a rate can be taken.
 //! Knows numbers only.
 
+use super::authentication::REFUSALS;
+use crate::gate::GateStatistics;
 use std::collections::BTreeMap;
 
 /// The methods that are counted by name; every other one is counted as `other`.
@@ -46,6 +48,14 @@ pub struct EndpointStatistics {
     pub refused_full: u64,
     /// Calls refused while draining.
     pub refused_draining: u64,
+    /// Challenges (401, 407) to our requests that were answered with credentials.
+    pub challenges_answered: u64,
+    /// Challenges that were not, by reason.
+    pub challenges_refused: BTreeMap<&'static str, u64>,
+    /// Large requests that went over UDP because TCP failed.
+    pub udp_after_tcp: u64,
+    /// What the gate did; all zero without one.
+    pub gate: GateStatistics,
     /// Transactions that exist now.
     pub transactions: usize,
     /// Dialogs that exist now.
@@ -67,6 +77,10 @@ impl Default for EndpointStatistics {
             commands_ignored: 0,
             refused_full: 0,
             refused_draining: 0,
+            challenges_answered: 0,
+            challenges_refused: REFUSALS.iter().map(|reason| (*reason, 0)).collect(),
+            udp_after_tcp: 0,
+            gate: GateStatistics::default(),
             transactions: 0,
             dialogs: 0,
         }
@@ -80,6 +94,10 @@ impl EndpointStatistics {
 
     pub(super) fn drop(&mut self, reason: &'static str) {
         *self.dropped.entry(reason).or_default() += 1;
+    }
+
+    pub(super) fn refuse_challenge(&mut self, reason: &'static str) {
+        *self.challenges_refused.entry(reason).or_default() += 1;
     }
 
     /// Counts one of our own messages by its first line.

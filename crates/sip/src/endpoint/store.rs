@@ -1,9 +1,11 @@
 //! Where transactions and dialogs live, with their indexes and one queue of wake-ups.
 //! Keeps the indexes true. Knows nothing of what a message means.
 
-use super::io::{DialogKey, Flow};
+use super::io::{DialogKey, Flow, RequestKey};
+use super::large::SizeChoice;
 use crate::builder::ResponseTemplate;
 use crate::dialog::Dialog;
+use crate::digest::AuthSession;
 use crate::transaction::{InviteClient, InviteServer, NonInviteClient, NonInviteServer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -37,6 +39,16 @@ pub(super) enum ClientMachine {
     Other(NonInviteClient),
 }
 
+impl ClientMachine {
+    /// The request as sent.
+    pub(super) fn request(&self) -> &[u8] {
+        match self {
+            Self::Invite(machine) => machine.request(),
+            Self::Other(machine) => machine.request(),
+        }
+    }
+}
+
 /// Why a request was sent, which decides what its response means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -45,6 +57,8 @@ pub(super) enum Purpose {
     Reinvite(String),
     Bye,
     Info,
+    /// A request outside dialogs.
+    Request(RequestKey),
     /// CANCEL, or the BYE of a fork: nobody waits for the response.
     Silent,
 }
@@ -60,6 +74,11 @@ pub(super) struct ClientTransaction {
     pub(super) acks: Vec<(String, Flow, Vec<u8>)>,
     /// ACK to its non-2xx response.
     pub(super) reject_ack: Option<Vec<u8>>,
+    /// How often it has been sent with credentials after a challenge.
+    pub(super) rounds: u8,
+    pub(super) size: SizeChoice,
+    /// The credentials of a request outside dialogs; those of a dialog are its own.
+    pub(super) auth: Option<AuthSession>,
 }
 
 #[derive(Default)]

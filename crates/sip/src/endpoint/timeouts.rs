@@ -2,6 +2,7 @@
 //! Knows the store's wake-ups. Every due owner either changes or leaves.
 
 use super::io::{DialogKey, Event, Flow};
+use super::large::same_stream;
 use super::store::{ClientMachine, Owner, Purpose, ServerMachine};
 use super::{Endpoint, Step};
 use crate::transaction::{Fired, InviteServerState};
@@ -74,10 +75,11 @@ impl Endpoint {
     /// A request will never have a final response.
     fn client_failed(&mut self, step: &mut Step<'_>, id: u64, why: (u16, &str)) {
         let Some(client) = self.store.remove_client(id) else { return };
+        self.request_failed(step, &client, why);
         let Some(key) = client.dialog else { return };
         match client.purpose {
             Purpose::Invite | Purpose::Reinvite(_) => self.invite_failed(step, key, why, client.purpose),
-            Purpose::Bye | Purpose::Info | Purpose::Silent => {
+            Purpose::Bye | Purpose::Info | Purpose::Silent | Purpose::Request(_) => {
                 self.request_completed(step, key, &client.purpose, why.0);
             }
         }
@@ -149,13 +151,19 @@ impl Endpoint {
 
     /// A stream is gone: requests sent on it have failed, its dialogs wait for the peer to come back.
     pub(super) fn handle_flow_closed(&mut self, step: &mut Step<'_>, flow: Flow) {
-        let failed: Vec<u64> =
-            self.store.clients.iter().filter(|(_, client)| client.flow == flow).map(|(id, _)| *id).collect();
+        let failed: Vec<u64> = self
+            .store
+            .clients
+            .iter()
+            .filter(|(_, client)| same_stream(&client.flow, &flow))
+            .map(|(id, _)| *id)
+            .collect();
         let affected: Vec<DialogKey> = self
             .store
             .dialogs
             .values()
-            .filter(|dialog| dialog.flow == flow)
+            // Where no particular stream is meant, the next request opens another.
+            .filter(|dialog| same_stream(&dialog.flow, &flow) && !flow.is_any_stream())
             .map(|dialog| dialog.key)
             .collect();
         for key in affected {
@@ -164,7 +172,9 @@ impl Endpoint {
             }
         }
         for id in failed {
-            self.client_failed(step, id, (503, "Connection Lost"));
+            if !self.fall_back_to_udp(step, id) {
+                self.client_failed(step, id, (503, "Connection Lost"));
+            }
         }
     }
 }

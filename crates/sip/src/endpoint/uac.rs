@@ -1,13 +1,15 @@
 //! The client side: sends INVITE, CANCEL, BYE, re-INVITE and INFO (RFC 3261 sections 8.1, 9.1, 13.2, 14.1, 15.1.1).
-//! Knows what may be sent when. What the responses mean is in `responses`; no authentication yet.
+//! Knows what may be sent when. What the responses mean is in `responses`, challenges in `authentication`.
 
 use super::answers::write_extra_headers;
 use super::facts::cseq_number;
 use super::io::{DialogKey, Event, Flow, OutgoingInvite};
+use super::large::{SizeChoice, Way};
 use super::store::{ClientMachine, ClientTransaction, Purpose};
 use super::{ALLOW, Endpoint, Step, routing};
 use crate::builder::Writer;
 use crate::dialog::{Cancel, Dialog, Outgoing, Phase};
+use crate::digest::AuthSession;
 use crate::headers::NameAddr;
 use crate::message::{HeaderName, Message, StartLine};
 use crate::parser::parse;
@@ -20,7 +22,10 @@ impl Endpoint {
     pub(super) fn invite(&mut self, step: &mut Step<'_>, invite: OutgoingInvite) {
         let key = invite.dialog;
         let valid = Uri::parse(&invite.uri).is_ok_and(|uri| uri.scheme_supported())
-            && from_value(&invite.from).is_some_and(|from| NameAddr::parse(&from).is_some());
+            && from_value(&invite.from).is_some_and(|from| NameAddr::parse(&from).is_some())
+            && invite.route.iter().all(|route| NameAddr::parse(route).is_some())
+            && from_value(invite.to.as_ref().unwrap_or(&invite.uri))
+                .is_some_and(|to| NameAddr::parse(&to).is_some());
         let refused = if !valid || self.store.dialogs.contains_key(&key) {
             Some((400, "Bad Request"))
         } else if self.draining {
@@ -59,7 +64,9 @@ impl Endpoint {
             is_caller: true,
             local: format!("{from};tag={tag}").into_bytes(),
             local_tag: tag,
-            remote: format!("<{}>", invite.uri).into_bytes(),
+            remote: from_value(invite.to.as_ref().unwrap_or(&invite.uri)).unwrap_or_default().into_bytes(),
+            route_set: invite.route.clone(),
+            auth: invite.credentials.clone().map(AuthSession::new),
             remote_target: invite.uri.clone(),
             local_cseq: self.identifiers.cseq(),
             ..Dialog::new(invite.dialog, call_id, invite.flow)
@@ -86,6 +93,9 @@ impl Endpoint {
         purpose: Purpose,
     ) {
         let initial = purpose == Purpose::Invite;
+        let bytes = self.authorize_in_dialog(Some(key), bytes);
+        let (Way { flow, size }, bytes) =
+            self.way_of(&purpose, Way { flow, size: SizeChoice::AsGiven }, bytes);
         let reliable = flow.transport.is_reliable();
         let machine = InviteClient::new(step.now, bytes.clone(), self.config.timers, reliable);
         let transaction = self.store.add_client(ClientTransaction {
@@ -97,6 +107,9 @@ impl Endpoint {
             purpose,
             acks: Vec::new(),
             reject_ack: None,
+            rounds: 0,
+            size,
+            auth: None,
         });
         if let Some(dialog) = self.store.dialogs.get_mut(&key) {
             dialog.outgoing = Some(Outgoing {
@@ -118,10 +131,13 @@ impl Endpoint {
         flow: Flow,
         (method, branch, bytes): (&'static str, String, Vec<u8>),
         (dialog, purpose): (Option<DialogKey>, Purpose),
-    ) {
+    ) -> u64 {
+        let bytes = self.authorize_in_dialog(dialog, bytes);
+        let (Way { flow, size }, bytes) =
+            self.way_of(&purpose, Way { flow, size: SizeChoice::AsGiven }, bytes);
         let reliable = flow.transport.is_reliable();
         let machine = NonInviteClient::new(step.now, bytes.clone(), self.config.timers, reliable);
-        self.store.add_client(ClientTransaction {
+        let id = self.store.add_client(ClientTransaction {
             machine: ClientMachine::Other(machine),
             flow,
             branch,
@@ -130,8 +146,12 @@ impl Endpoint {
             purpose,
             acks: Vec::new(),
             reject_ack: None,
+            rounds: 0,
+            size,
+            auth: None,
         });
         self.send(step, flow, bytes);
+        id
     }
 
     /// [`super::Command::Cancel`]; waits for a provisional response if there was none.
@@ -282,7 +302,7 @@ impl Endpoint {
 }
 
 /// `From` as a name-addr in brackets, so that the tag cannot become a URI parameter.
-fn from_value(from: &str) -> Option<String> {
+pub(super) fn from_value(from: &str) -> Option<String> {
     if from.contains('<') {
         let end = from.rfind('>')?;
         return Some(from[..=end].trim().to_owned());

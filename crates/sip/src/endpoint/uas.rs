@@ -1,7 +1,7 @@
 //! The server side: what a request gets, in the order of RFC 3261 section 8.2, and the user's answers to INVITEs.
 //! Knows requests outside dialogs; what happens inside one is in `in_dialog`.
 
-use super::facts::{cseq_number, from_tag, invite_event, merge_key, refused_event, to_tag, transaction_key};
+use super::facts::{cseq_number, from_tag, invite_event, merge_key, to_tag, transaction_key};
 use super::io::{DialogKey, Event, Flow};
 use super::store::{ServerMachine, ServerTransaction};
 use super::{ALLOW, Endpoint, Step};
@@ -12,11 +12,8 @@ use crate::headers::{NameAddr, Via, accepts_sdp, media_type, split_list};
 use crate::message::{HeaderName, Message, Method, StartLine};
 use crate::transaction::{InviteServer, InviteServerState, NonInviteServer};
 use crate::uri::Uri;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// How many refused INVITEs are remembered, so that each is reported once.
-const REFUSED_REMEMBERED: usize = 1024;
 /// RFC 3261 section 13.3.1.1: a provisional response every minute keeps proxies waiting.
 pub(super) const PROVISIONAL_REFRESH: Duration = Duration::from_secs(60);
 
@@ -28,6 +25,10 @@ pub(super) struct Request<'a> {
     pub(super) flow: Flow,
     pub(super) key: String,
     pub(super) template: ResponseTemplate,
+    /// How many bytes came.
+    pub(super) size: usize,
+    /// The trunk and its user that the gate admitted it for, by number.
+    pub(super) admitted: Option<(usize, Option<usize>)>,
 }
 
 /// A refusal: status, reason phrase, and the header that says what would have been right.
@@ -48,7 +49,9 @@ impl Refusal {
 }
 
 impl Endpoint {
-    pub(super) fn handle_request(&mut self, step: &mut Step<'_>, flow: Flow, message: &Message) {
+    /// `received` is the message and how many bytes it had.
+    pub(super) fn handle_request(&mut self, step: &mut Step<'_>, flow: Flow, received: (&Message, usize)) {
+        let (message, size) = received;
         let StartLine::Request { method, uri, .. } = &message.start else { return };
         let Some(template) = ResponseTemplate::new(message, flow.remote) else {
             self.statistics.drop("no_via");
@@ -59,13 +62,17 @@ impl Endpoint {
             self.statistics.drop("no_via");
             return;
         };
-        let request = Request { message, method, uri, flow, key, template };
+        let request = Request { message, method, uri, flow, key, template, size, admitted: None };
         if *method == Method::Ack {
-            return self.handle_ack(step, &request);
+            if !self.absorbs(&request) {
+                self.handle_ack(step, &request);
+            }
+            return;
         }
         if let Some(id) = self.store.server_by_key(&request.key) {
             return self.repeat_response(step, flow, id);
         }
+        let Some(request) = self.pass_gate(step, request) else { return };
         if *method == Method::Cancel {
             return self.handle_cancel(step, request);
         }
@@ -117,17 +124,21 @@ impl Endpoint {
         match request.method {
             Method::Options => self.answer_options(step, request),
             Method::Invite => self.accept_invite(step, request),
-            Method::Ack | Method::Bye | Method::Cancel | Method::Info | Method::Other(_) => {
+            Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Info
+            | Method::Prack
+            | Method::Update
+            | Method::Refer
+            | Method::Notify
+            | Method::Other(_) => {
                 self.refuse(step, request, Refusal::new(481));
             }
         }
     }
 
     pub(super) fn answer_options(&mut self, step: &mut Step<'_>, request: Request<'_>) {
-        if self.draining {
-            let retry_after = self.config.retry_after_s.to_string();
-            return self.refuse(step, request, Refusal::with(503, "Retry-After", retry_after));
-        }
         let tag = self.identifiers.tag();
         let mut writer = self.response(&request.template, 200, None, &tag);
         writer.header("Allow", ALLOW).header("Accept", "application/sdp");
@@ -172,8 +183,9 @@ impl Endpoint {
         tag: String,
         bytes: Vec<u8>,
     ) {
-        if self.store.transactions() >= self.config.max_transactions {
-            return self.refuse_statelessly(step, &request);
+        if self.store.transactions() >= self.transaction_limit(&request) {
+            // Served all the same; only a copy would be answered as if it were new.
+            return self.send(step, request.flow, bytes);
         }
         let reliable = request.flow.transport.is_reliable();
         let machine = if *request.method == Method::Invite {
@@ -204,42 +216,12 @@ impl Endpoint {
         self.store.add_server(ServerTransaction { machine, flow, key, merge_key, dialog, template, tag })
     }
 
-    /// 503 + Retry-After without any state; every copy of the request gets the same tag (section 8.2.7).
-    fn refuse_statelessly(&mut self, step: &mut Step<'_>, request: &Request<'_>) {
-        self.statistics.refused_full += 1;
-        self.send_503(step, request);
-    }
-
-    fn send_503(&mut self, step: &mut Step<'_>, request: &Request<'_>) {
-        let mut hasher = DefaultHasher::new();
-        (self.secret, &request.key).hash(&mut hasher);
-        let tag = format!("{:016x}", hasher.finish());
-        let mut writer = self.response(&request.template, 503, None, &tag);
-        writer.header("Retry-After", self.config.retry_after_s.to_string());
-        self.send(step, request.flow, writer.finish(None, b""));
-        if *request.method == Method::Invite && !self.refused.contains(&request.key) {
-            if self.refused.len() == REFUSED_REMEMBERED {
-                self.refused.pop_front();
-            }
-            self.refused.push_back(request.key.clone());
-            step.event(refused_event(request, 503));
-        }
-    }
-
     fn accept_invite(&mut self, step: &mut Step<'_>, request: Request<'_>) {
-        if self.draining {
-            self.statistics.refused_draining += 1;
-            return self.send_503(step, &request);
-        }
-        if self.store.dialogs.len() >= self.config.max_dialogs
-            || self.store.transactions() >= self.config.max_transactions
-        {
-            return self.refuse_statelessly(step, &request);
-        }
         self.last_dialog += 1;
         let key = DialogKey(self.last_dialog);
         let tag = self.identifiers.tag();
-        let event = invite_event(key, &request);
+        let trunk = self.trunk_of(&request).map(|rules| rules.name.clone());
+        let event = invite_event(key, trunk, &request);
         let (message, flow) = (request.message, request.flow);
         let transaction = self.begin_invite(step, request, tag.clone(), key);
         let mut dialog = uas_dialog(key, message, flow, tag);

@@ -45,6 +45,11 @@ impl NonInviteClient {
         self.state
     }
 
+    /// The request as sent.
+    pub fn request(&self) -> &[u8] {
+        &self.request
+    }
+
     /// A response to this request: timer K after the final one.
     pub fn handle_response(&mut self, now: Instant, status: u16) -> Heard {
         if self.state == NonInviteClientState::Completed {
