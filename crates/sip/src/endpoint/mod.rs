@@ -9,6 +9,7 @@ mod facts;
 mod in_dialog;
 mod io;
 mod large;
+mod registrations;
 mod reports;
 mod requests;
 mod responses;
@@ -30,6 +31,7 @@ use crate::gate::{Explained, Facts, Gate};
 use crate::identifiers::Identifiers;
 use crate::message::StartLine;
 use crate::parser::{ParseError, parse};
+use crate::registrar::Registrar;
 use reports::Reports;
 use std::time::Instant;
 use store::Store;
@@ -49,6 +51,7 @@ pub struct Endpoint {
     last_dialog: u64,
     reports: Reports,
     gate: Option<Gate>,
+    registrar: Registrar,
 }
 
 /// One step: its time and where its outputs go.
@@ -69,6 +72,8 @@ impl Endpoint {
         let mut identifiers = Identifiers::new(seed);
         let secret = identifiers.secret();
         let gate = config.gate.clone().map(|rules| Gate::new(rules, identifiers.key()));
+        let limits = config.gate.as_ref().map(|rules| rules.registrar.clone()).unwrap_or_default();
+        let registrar = Registrar::new(limits);
         Self {
             config,
             identifiers,
@@ -79,6 +84,7 @@ impl Endpoint {
             last_dialog: 0,
             reports: Reports::default(),
             gate,
+            registrar,
         }
     }
 
@@ -87,17 +93,21 @@ impl Endpoint {
         let mut step = Step { now, out };
         match input {
             Input::Message { flow, bytes } => self.handle_message(&mut step, flow, bytes),
-            Input::FlowClosed { flow } => self.handle_flow_closed(&mut step, flow),
+            Input::FlowClosed { flow } => {
+                self.unregister_flow(&mut step, flow);
+                self.handle_flow_closed(&mut step, flow);
+            }
             Input::Command(command) => self.handle_command(&mut step, command),
             Input::Timeout => {}
         }
         self.fire_due(&mut step);
+        self.expire_registrations(&mut step);
         self.statistics.transactions = self.store.transactions();
         self.statistics.dialogs = self.store.dialogs.len();
         if let Some(gate) = &self.gate {
             gate.update(&mut self.statistics.gate);
         }
-        self.store.next_wake()
+        [self.store.next_wake(), self.registrar.next_wake()].into_iter().flatten().min()
     }
 
     /// The Call-ID of a dialog, as long as it exists.

@@ -4,7 +4,7 @@
 use super::facts::{cseq_number, from_tag, invite_event, merge_key, to_tag, transaction_key};
 use super::io::{DialogKey, Event, Flow};
 use super::store::{ServerMachine, ServerTransaction};
-use super::{ALLOW, Endpoint, Step};
+use super::{Endpoint, Step};
 use crate::builder::{ResponseTemplate, Writer, reason_phrase, same_host};
 use crate::dialog::{Dialog, Incoming, contact_uri, record_routes};
 use crate::finding::check_request;
@@ -41,6 +41,10 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new(status: u16) -> Self {
         Self { status, reason: None, header: None }
+    }
+
+    pub(super) fn because(status: u16, reason: &str) -> Self {
+        Self { status, reason: Some(reason.to_owned()), header: None }
     }
 
     pub(super) fn with(status: u16, name: &'static str, value: impl Into<String>) -> Self {
@@ -99,8 +103,8 @@ impl Endpoint {
         if let Some(finding) = check_request(request.message) {
             return Some(Refusal { status: finding.status(), reason: Some(finding.reason()), header: None });
         }
-        if matches!(request.method, Method::Other(_)) {
-            return Some(Refusal::with(405, "Allow", ALLOW));
+        if matches!(request.method, Method::Other(_)) && !self.serves_register(request) {
+            return Some(Refusal::with(405, "Allow", self.allow_for(request)));
         }
         if !Uri::parse(request.uri).is_ok_and(|uri| uri.scheme_supported()) {
             return Some(Refusal::new(416));
@@ -124,6 +128,7 @@ impl Endpoint {
         match request.method {
             Method::Options => self.answer_options(step, request),
             Method::Invite => self.accept_invite(step, request),
+            Method::Other(_) if self.serves_register(&request) => self.handle_register(step, request),
             Method::Ack
             | Method::Bye
             | Method::Cancel
@@ -141,7 +146,7 @@ impl Endpoint {
     pub(super) fn answer_options(&mut self, step: &mut Step<'_>, request: Request<'_>) {
         let tag = self.identifiers.tag();
         let mut writer = self.response(&request.template, 200, None, &tag);
-        writer.header("Allow", ALLOW).header("Accept", "application/sdp");
+        writer.header("Allow", self.allow_for(&request)).header("Accept", "application/sdp");
         // We support no extension, and say so (RFC 3261 section 11.2).
         writer.header("Accept-Encoding", "identity").header("Supported", "");
         self.complete(step, request, tag, writer.finish(None, b""));

@@ -125,12 +125,16 @@ impl Gate {
         users.any(|user| self.realm_of(user) == realm)
     }
 
+    /// How many addresses and nonces it remembers: what it holds on to, whatever comes.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.bans.len(), self.nonces.len())
+    }
+
     /// Sizes and totals of its tables.
     pub(crate) fn update(&self, statistics: &mut GateStatistics) {
-        statistics.suspects = self.bans.len();
+        (statistics.suspects, statistics.nonces) = self.sizes();
         statistics.bans = self.bans.begun;
         statistics.suspects_evicted = self.bans.evicted;
-        statistics.nonces = self.nonces.len();
         statistics.nonces_evicted = self.nonces.evicted;
     }
 

@@ -24,6 +24,8 @@ pub enum GateReason {
     UnknownUser,
     /// The password is wrong.
     WrongCredentials,
+    /// A user wants to register the address of another.
+    ForeignAddress,
     /// The source failed too often and is ignored for a time.
     Banned,
     /// A request of a dialog that does not exist here, from a stranger: no answer.
@@ -34,7 +36,7 @@ pub enum GateReason {
 
 impl GateReason {
     /// Every reason, so that each can be counted from zero.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UnknownSource,
         Self::TransportNotAllowed,
         Self::UnknownHost,
@@ -45,6 +47,7 @@ impl GateReason {
         Self::ReplayedNonce,
         Self::UnknownUser,
         Self::WrongCredentials,
+        Self::ForeignAddress,
         Self::Banned,
         Self::UnknownDialog,
         Self::Amplification,
@@ -63,6 +66,7 @@ impl GateReason {
             Self::ReplayedNonce => "replayed_nonce",
             Self::UnknownUser => "unknown_user",
             Self::WrongCredentials => "wrong_credentials",
+            Self::ForeignAddress => "foreign_address",
             Self::Banned => "banned",
             Self::UnknownDialog => "unknown_dialog",
             Self::Amplification => "amplification",

@@ -5,6 +5,7 @@ use super::config::TrunkRules;
 use super::reason::GateReason;
 use crate::endpoint::Transport;
 use crate::uri::Uri;
+use std::cmp::Reverse;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -66,7 +67,7 @@ pub enum Decision {
     },
     /// None.
     Unmatched {
-        /// What kept the nearest trunk from taking it.
+        /// What kept the nearest trunk from taking it: one that names the source, if any does.
         reason: GateReason,
     },
 }
@@ -193,39 +194,70 @@ fn choose(
     target: &Target<'_>,
     facts: &Facts<'_>,
 ) -> Decision {
-    let (mut digest, mut open, mut nearest) = (Vec::new(), None, GateReason::UnknownSource);
+    let (mut digest, mut open, mut nearest) = (Vec::new(), None, None::<Miss>);
     for (number, trunk) in trunks.iter().enumerate().filter(|(_, trunk)| wanted(trunk)) {
         match way_in(trunk, target) {
             Ok(Way::Address) => return Decision::Admit { trunk: number },
             Ok(Way::Digest) => digest.push(number),
             Ok(Way::Open) => open = open.or(Some(number)),
-            Err(reason) => nearest = nearest.max(reason),
+            Err(miss) if nearest.is_none_or(|before| miss.nearness() > before.nearness()) => {
+                nearest = Some(miss)
+            }
+            Err(_) => {}
         }
     }
     match open {
         Some(trunk) if digest.is_empty() || facts.authorization.is_none() => Decision::Admit { trunk },
         Some(_) | None if !digest.is_empty() => Decision::Digest { trunks: digest },
-        Some(_) | None => Decision::Unmatched { reason: nearest },
+        Some(_) | None => {
+            Decision::Unmatched { reason: nearest.map_or(GateReason::UnknownSource, |miss| miss.reason) }
+        }
     }
 }
 
-fn way_in(trunk: &TrunkRules, target: &Target<'_>) -> Result<Way, GateReason> {
-    let way = source_way(trunk, target.source).ok_or(GateReason::UnknownSource)?;
-    if !transport_ok(trunk, target) {
-        return Err(GateReason::TransportNotAllowed);
+/// How far a request was from a trunk that does not take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Miss {
+    /// The trunk names the source.
+    named: bool,
+    /// Of the four rules so many agree.
+    agreed: usize,
+    /// The first that does not.
+    reason: GateReason,
+}
+
+impl Miss {
+    /// What counts as nearer: a trunk that names the source, then one that all but one rule agree with. The reason is
+    /// then what the operator has to change.
+    fn nearness(&self) -> (bool, usize, Reverse<GateReason>) {
+        (self.named, self.agreed, Reverse(self.reason))
     }
-    if !host_ok(trunk, target) {
-        return Err(GateReason::UnknownHost);
+}
+
+fn way_in(trunk: &TrunkRules, target: &Target<'_>) -> Result<Way, Miss> {
+    let way = source_way(trunk, target.source);
+    let rules = [
+        (way.is_some(), GateReason::UnknownSource),
+        (transport_ok(trunk, target), GateReason::TransportNotAllowed),
+        (host_ok(trunk, target), GateReason::UnknownHost),
+        (number_ok(trunk, target), GateReason::UnknownNumber),
+    ];
+    match (rules.iter().find(|(agrees, _)| !agrees), way) {
+        (None, Some(way)) => Ok(way),
+        (failed, _) => Err(Miss {
+            named: names(trunk, target.source),
+            agreed: rules.iter().filter(|(agrees, _)| *agrees).count(),
+            reason: failed.map_or(GateReason::UnknownSource, |(_, reason)| *reason),
+        }),
     }
-    if !number_ok(trunk, target) {
-        return Err(GateReason::UnknownNumber);
-    }
-    Ok(way)
+}
+
+fn names(trunk: &TrunkRules, source: IpAddr) -> bool {
+    trunk.sources.iter().any(|network| network.contains(source))
 }
 
 fn source_way(trunk: &TrunkRules, source: IpAddr) -> Option<Way> {
-    let inside = trunk.sources.iter().any(|network| network.contains(source));
-    match (trunk.sources.is_empty(), inside, trunk.users.is_empty()) {
+    match (trunk.sources.is_empty(), names(trunk, source), trunk.users.is_empty()) {
         (true, _, true) => Some(Way::Open),
         (true, _, false) => Some(Way::Digest),
         (false, true, true) => Some(Way::Address),
@@ -264,7 +296,7 @@ pub(super) fn explain(trunks: &[TrunkRules], facts: &Facts<'_>) -> Vec<Explained
     each.map(|(number, trunk)| Explained {
         trunk: trunk.name.clone(),
         steps: steps(trunk, &target),
-        refused: way_in(trunk, &target).err(),
+        refused: way_in(trunk, &target).err().map(|miss| miss.reason),
         chosen: chosen(number),
     })
     .collect()
@@ -296,6 +328,7 @@ fn source_text(trunk: &TrunkRules, target: &Target<'_>) -> String {
     match trunk.sources.iter().find(|network| network.contains(target.source)) {
         Some(network) => format!("source in {network}"),
         None if trunk.sources.is_empty() => "any source".to_owned(),
+        None if source_way(trunk, target.source).is_some() => "any other source".to_owned(),
         None => format!("source in none of {} ranges", trunk.sources.len()),
     }
 }
