@@ -11,7 +11,7 @@ use sip::headers::{CSeq, NameAddr, Via, param, split_list};
 use sip::message::{HeaderName, StartLine};
 use sip::uri::Uri;
 use sip::{
-    Command, Endpoint, EndpointConfig, Event, Flow, Input, LocalMedia, Output, StreamFramer, Transport,
+    Command, Endpoint, EndpointConfig, Event, Flow, Input, LocalMedia, Output, SrtpMode, StreamFramer, Transport,
     accept_answer, make_answer,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -40,15 +40,9 @@ fn zero() -> Instant {
     *ZERO.get_or_init(Instant::now)
 }
 
+/// One that may take keys, and has them ready (RFC 4568).
 fn local_media() -> LocalMedia {
-    LocalMedia {
-        address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        port: 20_000,
-        codecs: vec!["PCMU", "PCMA"],
-        telephone_event: true,
-        session_id: 1,
-        version: 1,
-    }
+    LocalMedia { srtp: SrtpMode::Optional, ..LocalMedia::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 20_000) }
 }
 
 const OFFER: &str =

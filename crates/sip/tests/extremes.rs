@@ -15,14 +15,7 @@ use std::time::{Duration, Instant};
 const DATAGRAM: usize = 60_000;
 
 fn local() -> LocalMedia {
-    LocalMedia {
-        address: "192.0.2.1".parse().unwrap(),
-        port: 20_000,
-        codecs: vec!["PCMU", "PCMA"],
-        telephone_event: true,
-        session_id: 1,
-        version: 1,
-    }
+    LocalMedia::new("192.0.2.1".parse().unwrap(), 20_000)
 }
 
 /// One piece again and again, up to so many bytes.
