@@ -64,6 +64,7 @@ impl Server {
             health: Arc::clone(&shell) as Arc<dyn Health>,
             control: Arc::clone(&shell) as Arc<dyn CallControl>,
             live: live.clone(),
+            ladders: tandem::sip_transport::Ladders::default(),
         };
         tokio::spawn(serve(listener, state, std::future::pending()));
         Self { directory, address, store, metrics, live, shell }

@@ -158,6 +158,7 @@ fn dial(plan: &Plan<'_>, number: usize, sockets: &Sockets, script: Script) -> Di
         files: BTreeMap::new(),
         script,
         record: false,
+        extras: Default::default(),
     }
 }
 

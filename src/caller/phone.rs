@@ -6,9 +6,10 @@ use call::{Protection, Stamped};
 use media::{
     Codec, Digit, FRAME, Frame, Receiver, ReceiverConfig, RtpPacket, SampleRate, Sender, SenderConfig,
 };
+use sip::digest::Credentials;
 use sip::{
-    Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, MediaSession, Negotiated,
-    OutgoingInvite,
+    Command, DialogKey, DialogPolicy, Endpoint, EndpointConfig, Event, Flow, LocalMedia, MediaSession,
+    Negotiated, OutgoingInvite,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -49,6 +50,23 @@ pub struct Dial {
     pub script: Script,
     /// Whether to keep the audio of both sides.
     pub record: bool,
+    /// What a trunk adds to the call.
+    pub extras: Extras,
+}
+
+/// What a trunk adds to a call. `Default`: nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    /// More header fields of the INVITE.
+    pub headers: Vec<(String, String)>,
+    /// Who we are when the peer asks.
+    pub credentials: Option<Credentials>,
+    /// The Route set: an outbound proxy.
+    pub route: Vec<String>,
+    /// How the dialog behaves.
+    pub policy: DialogPolicy,
+    /// Without any response for so long the call has failed; `None`: as long as SIP waits (32 s).
+    pub first_response: Option<Duration>,
 }
 
 /// What reaches a phone.
@@ -131,6 +149,8 @@ pub struct Phone {
     endpoint: Endpoint,
     sip_wake: Option<Instant>,
     invited: Option<Instant>,
+    /// When the call has failed unless something comes.
+    silent_until: Option<Instant>,
     answered: Option<Instant>,
     /// Our descriptions, one after the other.
     description: MediaSession,
@@ -191,6 +211,7 @@ impl Phone {
             dial,
             sip_wake: None,
             invited: None,
+            silent_until: None,
             answered: None,
             media: None,
             protection: None,
@@ -210,6 +231,7 @@ impl Phone {
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
         if self.invited.is_none() {
             self.invited = Some(now);
+            self.silent_until = self.dial.extras.first_response.map(|patience| now + patience);
             let invite = self.invite();
             self.command(now, Command::Invite(invite), out);
         }
@@ -232,7 +254,7 @@ impl Phone {
             return None;
         }
         // The endpoint's own timers run for half a minute after a BYE: nobody waits for that.
-        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over), linger];
+        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over), linger, self.silent_until];
         Some(wakes.into_iter().flatten().min().unwrap_or(now + Duration::from_secs(1)))
     }
 
@@ -252,8 +274,14 @@ impl Phone {
 
     fn invite(&mut self) -> OutgoingInvite {
         let offer = self.description.offer();
-        let Dial { uri, from, flow, .. } = &self.dial;
-        OutgoingInvite::new(self.key(), uri, from, *flow, offer)
+        let Dial { uri, from, flow, extras, .. } = &self.dial;
+        OutgoingInvite {
+            headers: extras.headers.clone(),
+            credentials: extras.credentials.clone(),
+            route: extras.route.clone(),
+            policy: extras.policy.clone(),
+            ..OutgoingInvite::new(self.key(), uri, from, *flow, offer)
+        }
     }
 
     fn command(&mut self, now: Instant, command: Command, out: &mut Vec<Output>) {
@@ -275,6 +303,7 @@ impl Phone {
     #[expect(clippy::wildcard_enum_match_arm, reason = "a phone ignores what it does not use")]
     fn note(&mut self, now: Instant, event: Event, out: &mut Vec<Output>) {
         let took = self.invited.map_or(Duration::ZERO, |at| now - at);
+        self.silent_until = None;
         match event {
             Event::Progress { status, .. } => {
                 self.measures.provisional.get_or_insert(took);
@@ -430,6 +459,12 @@ impl Phone {
     fn timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.sip_wake.is_some_and(|at| at <= now) {
             self.sip(now, sip::Input::Timeout, out);
+        }
+        if self.silent_until.take_if(|until| *until <= now).is_some() && !self.over {
+            self.measures.status.get_or_insert(408);
+            self.over = true;
+            out.push(Output::Tell(Happening::Failed(408, "no response".to_owned())));
+            self.command(now, Command::Cancel { dialog: self.key() }, out);
         }
         let Some(due) = self.next_frame.filter(|at| *at <= now && !self.over) else { return };
         self.next_frame = Some(if due + FRAME * 5 < now { now + FRAME } else { due + FRAME });

@@ -91,3 +91,12 @@ mod tests {
         Cli::command().debug_assert();
     }
 }
+
+/// A Call-ID as a path segment: everything but letters and digits escaped.
+pub(crate) fn encode(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}

@@ -8,6 +8,7 @@ use crate::{
     rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
     services::{self, Records, StartError, Traces, TrunkCalls, Vocabulary},
+    sip_transport::Tls,
     store::{CRASHED, Reader, Store, StoreConfig, StoreError},
     telemetry::{
         live::LiveEvents,
@@ -15,7 +16,7 @@ use crate::{
         metrics::{Metrics, MetricsConfig},
         traces::TraceSink,
     },
-    trunks::{TrunkMetrics, TrunkStates, rules},
+    trunks::{TrunkMetrics, TrunkStates, Trunks, rules},
 };
 use ::call::cdr::Cause;
 use sip::EndpointConfig;
@@ -108,7 +109,11 @@ impl Running {
         let traces = TraceSink::start(store.clone(), metrics.clone(), live.clone())
             .map_err(|error| fail(Exit::Failed, &error.to_string()))?;
         let vocabulary = calls.vocabulary();
-        let server = start(config, calls, &store, &traces, metrics)
+        let tls = Tls::load(config.sip.tls.clone()).map_err(|error| {
+            let remedy = "name files that this user can read under [sip.tls]";
+            fail(Exit::Usage, &format!("TLS: {error}; {remedy}"))
+        })?;
+        let server = start(config, calls, &store, (&traces, metrics), &tls)
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
         let reader = store.reader().map_err(data_dir)?;
         Ok(Self { signals, store, reader, traces, live, listener, server: Arc::new(server), vocabulary })
@@ -124,13 +129,18 @@ impl Running {
             health: operations.health(),
             control: operations.control(),
             live: self.live,
+            ladders: self.server.ladders().clone(),
             trunks: Some(trunks.clone()),
         };
         let (stop_http, stopped) = oneshot::channel::<()>();
         let http = tokio::spawn(http::serve(self.listener, state, async {
             let _dropped_means_stop_too = stopped.await;
         }));
-        let publishing = operations.publish(trunks);
+        let publishing = operations.publish(trunks.clone());
+        let mut runtime = self
+            .server
+            .outgoing_events()
+            .map(|events| Trunks::start(Arc::clone(config), self.server.sip_link(), events, trunks));
         banner::print(config, &self.server, http_address, &self.vocabulary);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %http_address, ports = config.server.ports, "ready");
         self.signals.wait().await;
@@ -138,12 +148,15 @@ impl Running {
         tracing::info!(
             "told to stop: no new calls, the running ones may go on for {longest} s; a second signal ends them"
         );
+        if let Some(trunks) = &mut runtime {
+            trunks.stop().await;
+        }
         let drained = self.signals.drain(&self.server, config.server.drain).await;
         let _nobody_may_be_listening = stop_http.send(());
         let _ended_either_way = http.await;
         publishing.abort();
         let _it_holds_the_server_no_more = publishing.await;
-        drop(operations);
+        drop((operations, runtime));
         if let Ok(server) = Arc::try_unwrap(self.server).map_err(|_| ()) {
             server.stop().await;
         }
@@ -187,16 +200,21 @@ fn endpoint(config: &Config) -> EndpointConfig {
     let default = EndpointConfig::default();
     // A dialog outlives its call until the answer to its BYE: the cap of calls must be met before this one.
     let max_dialogs = default.max_dialogs.max(2 * usize::from(config.server.ports));
-    let gate = Some(rules::gate(config));
-    EndpointConfig { product: config.sip.user_agent.clone(), max_dialogs, gate, ..default }
+    EndpointConfig {
+        product: config.sip.user_agent.clone(),
+        external: config.server.external.clone(),
+        max_dialogs,
+        gate: Some(rules::gate(config)),
+        ..default
+    }
 }
 
 fn start(
     config: &Config,
     calls: TrunkCalls,
     store: &Store,
-    traces: &TraceSink,
-    metrics: &Metrics,
+    (traces, metrics): (&TraceSink, &Metrics),
+    tls: &Arc<Tls>,
 ) -> io::Result<Server> {
     let transport = |listen: &crate::config::Listen| (listen.transport, listen.address);
     let defaults = ServerConfig::default();
@@ -210,7 +228,8 @@ fn start(
             quiet: config.rtp.cooling,
             longest_cooling: defaults.rtp.longest_cooling,
         },
-        external_ip: config.server.external_ip,
+        tls: Arc::clone(tls),
+        transport: config.sip.transport.clone(),
         ports: u32::from(config.server.ports),
         overflow_ports: config.overflow_slots(),
         trunk: "none".to_owned(),

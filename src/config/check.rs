@@ -117,17 +117,7 @@ impl Checker<'_> {
             data_dir: self.folder.join(raw.data_dir.as_ref().map_or(DATA_DIR, |key| key.get_ref())),
             ports: self.number(&raw.ports, PORTS, PORTS_RANGE),
             seed: raw.seed.is_some().then(|| self.number(&raw.seed, 0, 0..=i64::MAX)),
-            external_ip: raw.external_ip.as_ref().and_then(|key| {
-                let ip = key.get_ref().parse().ok();
-                if ip.is_none() {
-                    self.error(
-                        key,
-                        format!("`{}` is not an IP address", key.get_ref()),
-                        "write one, such as 203.0.113.9",
-                    );
-                }
-                ip
-            }),
+            external: self.external(raw),
             drain: self.seconds(&raw.drain_seconds, DRAIN, 0..=86_400),
         }
     }
@@ -147,7 +137,8 @@ impl Checker<'_> {
             "silent" => Unmatched::Silent,
             _ => Unmatched::Forbidden,
         };
-        Sip { listen, user_agent: user_agent.to_owned(), unmatched }
+        let (tls, transport) = (self.tls(raw, &listen), self.transport(raw));
+        Sip { listen, user_agent: user_agent.to_owned(), unmatched, transport, tls }
     }
 
     fn rtp(&mut self, raw: &RawRtp) -> Rtp {

@@ -11,6 +11,7 @@ pub mod profile;
 mod raw;
 mod read;
 mod sections;
+mod signalling;
 pub mod target;
 pub mod trunk;
 mod value;
@@ -19,10 +20,12 @@ pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
+use crate::sip_transport::{SipTransportConfig, TlsConfig};
 use call::CallConfig;
 use conversation::Agent;
 use jiff::tz::TimeZone;
 use problem::Source;
+use sip::ExternalAddresses;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -147,8 +150,8 @@ pub struct Server {
     pub ports: u16,
     /// Makes chance repeatable; drawn from the system when absent.
     pub seed: Option<u64>,
-    /// The address that callers reach us at, when it is not the interface's own.
-    pub external_ip: Option<IpAddr>,
+    /// The addresses that peers reach us at, where these are not the interfaces' own.
+    pub external: ExternalAddresses,
     /// How long calls may go on after SIGTERM.
     pub drain: Duration,
 }
@@ -160,6 +163,10 @@ pub struct Sip {
     pub listen: Vec<Listen>,
     /// The User-Agent and Server header.
     pub user_agent: String,
+    /// Limits of connections, and where copies of messages go.
+    pub transport: SipTransportConfig,
+    /// Certificates.
+    pub tls: TlsConfig,
     /// What a call gets that no trunk takes.
     pub unmatched: Unmatched,
 }

@@ -41,7 +41,28 @@ pub(super) struct RawServer {
     pub(super) ports: Key<i64>,
     pub(super) seed: Key<i64>,
     pub(super) external_ip: Key<String>,
+    pub(super) external: Vec<Spanned<RawExternal>>,
     pub(super) drain_seconds: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [[server.external]] on a line of its own")]
+pub(super) struct RawExternal {
+    pub(super) ip: Key<String>,
+    pub(super) local: Key<String>,
+    pub(super) except: Key<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [sip.tls] on a line of its own")]
+pub(super) struct RawTls {
+    pub(super) certificate: Key<String>,
+    pub(super) key: Key<String>,
+    pub(super) client_ca: Key<String>,
+    pub(super) client_certificate: Key<String>,
+    pub(super) client_key: Key<String>,
+    pub(super) ca: Key<String>,
+    pub(super) verify: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +73,12 @@ pub(super) struct RawSip {
     pub(super) at_cap_status: Key<i64>,
     pub(super) unmatched: Key<String>,
     pub(super) ring_ms: Key<i64>,
+    pub(super) max_connections: Key<i64>,
+    pub(super) max_connections_per_address: Key<i64>,
+    pub(super) keep_alive_seconds: Key<i64>,
+    pub(super) hep: Key<String>,
+    pub(super) hep_capture_id: Key<i64>,
+    pub(super) tls: RawTls,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -365,7 +365,8 @@ impl Trunk {
             self.sources = addresses;
         } else if let (true, Some(login)) = (self.profile.auth.register, &self.login) {
             if self.called.is_empty() {
-                self.called = vec![login.username.clone()];
+                // What our Contact says.
+                self.called = vec![self.profile.identity.from_user.clone().unwrap_or(login.username.clone())];
             }
         } else {
             self.incoming = false;

@@ -202,6 +202,7 @@ impl Handler for Admission {
             | Event::Referred { .. }
             | Event::Notify { .. }
             | Event::SessionExpired { .. }
+            | Event::Trying { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }
@@ -520,14 +521,15 @@ impl Admission {
         loads.min_by_key(|(_, load)| **load).map_or(0, |(thread, _)| thread)
     }
 
-    /// What our SDP says: as configured, as bound, as SIP was addressed, or as routed.
+    /// What our SDP says: as bound, as SIP was addressed, or as routed; and of that what the peer sees.
     fn media_address(&self, flow: &Flow) -> IpAddr {
         let bound = self.config.rtp.address;
         let specific = |ip: &IpAddr| !ip.is_unspecified();
         let addressed = flow.local.ip();
-        let configured = self.config.external_ip.or(Some(bound).filter(specific));
+        let peer = flow.remote.ip();
         let seen = Some(addressed).filter(|ip| specific(ip) && ip.is_ipv4() == bound.is_ipv4());
-        configured.or(seen).or_else(|| local_address_towards(flow.remote.ip()).ok()).unwrap_or(addressed)
+        let local = Some(bound).filter(specific).or(seen).or_else(|| local_address_towards(peer).ok());
+        self.config.endpoint.external.address(local.unwrap_or(addressed), peer)
     }
 
     fn publish(&mut self) {

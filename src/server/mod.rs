@@ -17,7 +17,9 @@ use crate::{
     call_actor::{ActorCounters, TraceSink},
     media_threads::{MediaThread, MediaThreads, Uplink},
     rtp_socket::{PortsStatistics, RtpPortsConfig},
-    sip_transport::{self, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls},
+    sip_transport::{
+        self, Ladders, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls,
+    },
 };
 use admission::{Admission, Message};
 use call::{CallId, cdr::Cause};
@@ -26,7 +28,7 @@ use sip::{EndpointConfig, EndpointStatistics, Transport};
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::Duration,
@@ -56,8 +58,6 @@ pub struct ServerConfig {
     pub endpoint: EndpointConfig,
     /// Where RTP is received.
     pub rtp: RtpPortsConfig,
-    /// The address that peers reach our RTP at, where it is not the one we see ourselves.
-    pub external_ip: Option<IpAddr>,
     /// The cap: calls at once, exactly.
     pub ports: u32,
     /// Slots beyond the cap, for the overflow of trunks that have one.
@@ -82,7 +82,6 @@ impl Default for ServerConfig {
             transport: SipTransportConfig::default(),
             endpoint: EndpointConfig::default(),
             rtp: RtpPortsConfig::default(),
-            external_ip: None,
             ports: 100,
             overflow_ports: 0,
             full_status: 503,
@@ -205,6 +204,11 @@ impl Server {
     /// What the calls count.
     pub fn actor_counters(&self) -> &ActorCounters {
         &self.counters
+    }
+
+    /// The SIP messages of calls.
+    pub fn ladders(&self) -> &Ladders {
+        self.sip.ladders()
     }
 
     /// What the SIP sockets count.

@@ -2,7 +2,10 @@
 //! Knows datagrams, connections and the endpoint's three words. Knows neither calls nor what a message says.
 
 mod connections;
+pub mod hep;
+pub mod ladder;
 mod listeners;
+mod masked;
 mod names;
 mod patience;
 mod stream;
@@ -10,6 +13,7 @@ mod task;
 pub mod tls;
 mod websocket;
 
+pub use ladder::Ladders;
 pub use listeners::{Listening, SipSockets};
 pub use tls::{Tls, TlsConfig};
 
@@ -55,6 +59,8 @@ pub struct SipTransportConfig {
     pub connect_deadline: Duration,
     /// How long a peer may take for the handshakes of TLS and WebSocket.
     pub handshake_deadline: Duration,
+    /// Where copies of messages go.
+    pub hep: Option<hep::HepConfig>,
     /// Between two pings on connections that we opened (RFC 5626); `None`: no pings.
     pub keep_alive: Option<Duration>,
 }
@@ -69,6 +75,7 @@ impl Default for SipTransportConfig {
             idle: Duration::from_secs(2 * 3_600),
             connect_deadline: Duration::from_secs(5),
             handshake_deadline: Duration::from_secs(10),
+            hep: None,
             // Firewalls forget a silent connection after some minutes, the strictest after one or two.
             keep_alive: Some(Duration::from_secs(60)),
         }
@@ -138,6 +145,10 @@ pub struct SipCounters {
     pub connections_cut: AtomicU64,
     /// Messages whose connection was gone or whose queue was full.
     pub stream_messages_failed: AtomicU64,
+    /// Copies sent to the capture server.
+    pub hep_sent: AtomicU64,
+    /// Copies that the kernel would not take, or that fit into no packet.
+    pub hep_dropped: AtomicU64,
     /// Panics caught while a message was worked on: each is a bug.
     pub panics: AtomicU64,
 }
@@ -162,13 +173,15 @@ pub struct SipHandle<M> {
     listening: Arc<[Listening]>,
     counters: Arc<SipCounters>,
     names: Names,
+    ladders: Ladders,
 }
 
 impl<M> Clone for SipHandle<M> {
     fn clone(&self) -> Self {
-        let Self { requests, listening, counters, names } = self;
+        let Self { requests, listening, counters, names, ladders } = self;
         let (listening, counters) = (Arc::clone(listening), Arc::clone(counters));
-        Self { requests: requests.clone(), listening, counters, names: names.clone() }
+        let (names, ladders) = (names.clone(), ladders.clone());
+        Self { requests: requests.clone(), listening, counters, names, ladders }
     }
 }
 
@@ -226,6 +239,11 @@ impl<M> SipHandle<M> {
         &self.listening
     }
 
+    /// The messages of its calls.
+    pub fn ladders(&self) -> &Ladders {
+        &self.ladders
+    }
+
     /// What it counts.
     pub fn counters(&self) -> &SipCounters {
         &self.counters
@@ -248,8 +266,8 @@ pub fn start<H: Handler>(
 pub fn handle<M>(sockets: &SipSockets) -> (SipHandle<M>, mpsc::Receiver<Request<M>>) {
     let (requests, waiting) = mpsc::channel(REQUESTS);
     let counters = Arc::new(SipCounters::default());
-    let names = Names::default();
-    (SipHandle { requests, listening: sockets.listening().into(), counters, names }, waiting)
+    let (names, ladders) = (Names::default(), Ladders::default());
+    (SipHandle { requests, listening: sockets.listening().into(), counters, names, ladders }, waiting)
 }
 
 /// Runs the task of a handle made by [`handle`].

@@ -2,12 +2,14 @@
 //! Decides nothing, and no bytes from outside end it.
 
 use super::{
-    Handler, Request, STREAM_MESSAGES, SipCounters, SipHandle, SipSockets, SipTransportConfig,
+    Handler, Ladders, Request, STREAM_MESSAGES, SipCounters, SipHandle, SipSockets, SipTransportConfig,
     connections::{Connections, Inbound},
+    hep::{Hep, Way},
     listeners::Readable,
+    masked::{call_id, masked},
     tls,
 };
-use sip::{Command, Endpoint, Flow, Input, Output, Transport};
+use sip::{Command, DialogKey, Endpoint, Event, Flow, Input, Output, Transport};
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -38,6 +40,8 @@ pub(super) struct Task<H: Handler> {
     handler: H,
     connections: Connections,
     counters: Arc<SipCounters>,
+    ladders: Ladders,
+    hep: Option<Hep>,
     requests: mpsc::Receiver<Request<H::Message>>,
     inbound: mpsc::Receiver<Inbound>,
     /// Looks after the certificates.
@@ -63,6 +67,13 @@ impl<H: Handler> Task<H> {
         let (messages, inbound) = mpsc::channel(STREAM_MESSAGES);
         let counters = Arc::clone(&handle.counters);
         let tls = (Arc::clone(&sockets.tls), handle.names.clone());
+        let hep = config.hep.as_ref().and_then(|hep| match Hep::open(hep) {
+            Ok(hep) => Some(hep),
+            Err(error) => {
+                tracing::warn!(to = %hep.to, %error, "SIP messages cannot be copied to the capture server");
+                None
+            }
+        });
         let certificates = tokio::spawn(tls::watch(Arc::clone(&sockets.tls), Arc::clone(&counters)));
         Self {
             sockets,
@@ -70,6 +81,8 @@ impl<H: Handler> Task<H> {
             handler,
             connections: Connections::new(Arc::new(config), Arc::clone(&counters), messages, tls),
             counters,
+            ladders: handle.ladders.clone(),
+            hep,
             requests,
             inbound,
             certificates,
@@ -178,7 +191,16 @@ impl<H: Handler> Task<H> {
         let now = Instant::now();
         let mut out = std::mem::take(&mut self.out);
         let Self { endpoint, counters, .. } = self;
+        let (received, placed) = match &input {
+            Input::Message { flow, bytes } => (Some((*flow, *bytes)), None),
+            Input::Command(Command::Invite(invite)) => (None, Some(invite.dialog)),
+            Input::Command(_) | Input::FlowClosed { .. } | Input::Timeout => (None, None),
+        };
         let stepped = guard(counters, || endpoint.step(now, input, &mut out));
+        self.open_ladders(placed, &out);
+        if let Some((flow, bytes)) = received {
+            self.note(&flow, Way::In, bytes);
+        }
         // After a panic the endpoint is asked again soon. And one that is never done with a time must not keep us from
         // everything else.
         let wake = stepped.unwrap_or_else(|| Some(now + AFTER_PANIC));
@@ -189,11 +211,43 @@ impl<H: Handler> Task<H> {
         self.out = out;
     }
 
+    /// Calls that begin with this step are written down from their first message on.
+    fn open_ladders(&self, placed: Option<DialogKey>, out: &[Output]) {
+        if let Some(dialog) = placed
+            && let Some(call_id) = self.endpoint.sip_call_id(dialog)
+        {
+            self.ladders.begin(dialog, call_id);
+        }
+        for output in out {
+            match output {
+                Output::Event(Event::Invite(invite)) => {
+                    self.ladders.begin(invite.dialog, &invite.sip_call_id)
+                }
+                Output::Event(Event::Refused { sip_call_id, .. }) => self.ladders.refused(sip_call_id),
+                Output::Event(_) | Output::Send { .. } | Output::CloseFlow { .. } => {}
+            }
+        }
+    }
+
+    fn note(&mut self, flow: &Flow, way: Way, bytes: &[u8]) {
+        let Some(call_id) = call_id(bytes) else { return };
+        self.ladders.note((flow, way), call_id, bytes);
+        if let Some(hep) = &mut self.hep {
+            hep.copy(&self.counters, (flow, way), call_id, masked(bytes).as_bytes());
+        }
+    }
+
     fn carry_out(&mut self, now: Instant, output: Output) {
         match output {
-            Output::Send { flow, bytes } => self.send(&flow, bytes),
+            Output::Send { flow, bytes } => {
+                self.note(&flow, Way::Out, &bytes);
+                self.send(&flow, bytes);
+            }
             Output::CloseFlow { flow } => self.closed.extend(self.connections.close(&flow)),
             Output::Event(event) => {
+                if let Event::Ended { dialog } = &event {
+                    self.ladders.end(*dialog);
+                }
                 let mut commands = Vec::new();
                 guard(&self.counters, || self.handler.event(now, event, &mut commands));
                 self.commands.extend(commands);

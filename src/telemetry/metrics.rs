@@ -1,6 +1,8 @@
 //! The server's figures, in the OpenMetrics text format.
 //! Few, present at zero from the start, and with labels from closed lists: never a call, a number or a port.
 
+use super::sip_metrics::SipFigures;
+use crate::sip_transport::{Ladders, SipCounters};
 use crate::store::{CRASHED, CallRecord, Direction};
 use call::{
     Event,
@@ -40,11 +42,14 @@ const OTHER: &str = "other";
 const STAGES: [&str; 5] = ["stt", "llm", "tts", "tool", OTHER];
 const QUEUES: [&str; 10] =
     ["store", "trace", "live", "log", "stt_audio", "sentences", "rtp_send", "rtp_receive", "commands", OTHER];
-const METHODS: [&str; 8] = ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "REGISTER", OTHER];
+const METHODS: [&str; 12] = [
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "REGISTER", "PRACK", "UPDATE", "REFER", "NOTIFY",
+    OTHER,
+];
 const PORT_RESULTS: [&str; 3] = ["granted", "busy", "draining"];
 
 type Labels<const N: usize> = [(&'static str, String); N];
-type Counters<const N: usize> = Family<Labels<N>, Counter>;
+pub(super) type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
 
 /// Which way something went.
@@ -57,7 +62,7 @@ pub enum Way {
 }
 
 impl Way {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::In => "in",
             Self::Out => "out",
@@ -95,6 +100,7 @@ struct Figures {
     over_budget: Counters<1>,
     barge_in: Counter,
     barge_in_seconds: Histogram,
+    sip: SipFigures,
     sip_messages: Counters<3>,
     sip_dropped: Counters<1>,
     rtp_packets: Counters<1>,
@@ -319,6 +325,12 @@ impl Metrics {
             600.. => "6xx",
         };
         self.figures.sip_messages.get_or_create(&sip_labels(way, "", class)).inc_by(count);
+        self.figures.sip.responses(way, status, count);
+    }
+
+    /// What the SIP sockets have counted since the start.
+    pub fn sip_transport(&self, counters: &SipCounters, ladders: &Ladders) {
+        self.figures.sip.transport(counters, ladders);
     }
 
     /// SIP messages were thrown away.
@@ -391,6 +403,7 @@ impl Figures {
             ),
             barge_in: add(of, "barge_in", "Callers who took the floor", Counter::default()),
             barge_in_seconds: seconds(of, "barge_in_reaction", "Speech to silence", Histogram::new(SECONDS)),
+            sip: SipFigures::register(of),
             sip_messages: add(
                 of,
                 "sip_messages",
@@ -446,7 +459,7 @@ impl Drop for ActiveCall {
     }
 }
 
-fn add<M: prometheus_client::registry::Metric + Clone>(
+pub(super) fn add<M: prometheus_client::registry::Metric + Clone>(
     of: &mut Registry,
     name: &str,
     help: &str,

@@ -34,6 +34,16 @@ impl Writer {
         writer
     }
 
+    /// Begins with the fields: for a message whose start is written later.
+    pub(crate) fn fields() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
+    /// What has been written so far.
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Appends a field. Line ends inside the value become spaces.
     pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
         self.push_clean(name.as_bytes());
@@ -201,6 +211,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
+        421 => "Extension Required",
         422 => "Session Interval Too Small",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
@@ -209,10 +220,12 @@ pub fn reason_phrase(status: u16) -> &'static str {
         486 => "Busy Here",
         487 => "Request Terminated",
         488 => "Not Acceptable Here",
+        489 => "Bad Event",
         491 => "Request Pending",
         500 => "Server Internal Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",
+        504 => "Server Time-out",
         505 => "Version Not Supported",
         600 => "Busy Everywhere",
         603 => "Decline",

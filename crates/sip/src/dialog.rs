@@ -5,7 +5,10 @@ use crate::builder::Writer;
 use crate::digest::AuthSession;
 use crate::endpoint::{DialogKey, Flow};
 use crate::headers::{NameAddr, param, split_list};
-use crate::message::{HeaderName, Message};
+use crate::message::{HeaderName, Message, StartLine};
+use crate::pending::{Abilities, EarlyDialog, Offered, OpenUpdate, Provisional, Referral, Retry};
+use crate::policy::DialogPolicy;
+use crate::session::{Said, Session};
 use crate::transaction::Timers;
 use std::time::{Duration, Instant};
 
@@ -31,6 +34,14 @@ pub(crate) struct Incoming {
     pub(crate) ends: Instant,
     /// When a provisional response is repeated (RFC 3261 section 13.3.1.1: every minute).
     pub(crate) refresh: Instant,
+    /// It came with an offer.
+    pub(crate) offer: bool,
+    /// Offer and answer are complete: by a reliable provisional response, or its PRACK.
+    pub(crate) settled: bool,
+    /// The PRACK brought the answer to our offer: it is told with the ACK.
+    pub(crate) pracked_answer: Option<String>,
+    /// What it says of session timers.
+    pub(crate) said: Said,
 }
 
 /// Our 2xx that waits for its ACK (RFC 3261 section 13.3.1.4).
@@ -42,6 +53,10 @@ pub(crate) struct Unacked {
     pub(crate) next: Instant,
     pub(crate) interval: Duration,
     pub(crate) ends: Instant,
+    /// It holds an offer of ours, which the ACK answers.
+    pub(crate) offer: bool,
+    /// See [`Incoming::pracked_answer`].
+    pub(crate) pracked_answer: Option<String>,
 }
 
 /// Our INVITE or re-INVITE that waits for its final response.
@@ -53,6 +68,8 @@ pub(crate) struct Outgoing {
     pub(crate) cancel: Cancel,
     /// Ringing longer than this is cancelled.
     pub(crate) ends: Option<Instant>,
+    /// Who has answered it provisionally, the latest last.
+    pub(crate) early: Vec<EarlyDialog>,
 }
 
 /// How far a wish to cancel has come: a CANCEL may leave only after a provisional response (section 9.1).
@@ -89,10 +106,39 @@ pub(crate) struct Dialog {
     pub(crate) outgoing: Option<Outgoing>,
     /// BYE is wanted, but our 2xx must be acknowledged first (section 15).
     pub(crate) bye_wanted: Option<Option<String>>,
-    /// A re-INVITE that met a 491 and is sent again later (section 14.1).
-    pub(crate) retry: Option<(Instant, String)>,
     /// Answers challenges to our requests. Never of an incoming call: its peer is not the one the credentials are for.
     pub(crate) auth: Option<AuthSession>,
+    /// A re-INVITE that met a 491 and is sent again later (section 14.1).
+    pub(crate) retry: Option<Retry>,
+    /// How often it was sent again.
+    pub(crate) retries: u8,
+    pub(crate) policy: DialogPolicy,
+    pub(crate) peer: Abilities,
+    /// The session timer, while there is one.
+    pub(crate) session: Option<Session>,
+    /// Session-Expires and Min-SE of our requests, in seconds: a 422 raises them.
+    pub(crate) expires_s: u32,
+    pub(crate) min_se_s: u32,
+    /// Our description that holds, for refreshes by re-INVITE.
+    pub(crate) our_sdp: Option<String>,
+    /// The peer's description that holds, as a hash: a refresh seldom brings a new one.
+    pub(crate) their_sdp: u64,
+    pub(crate) provisional: Option<Box<Provisional>>,
+    /// RSeq and CSeq of a reliable response that the final one overtook: its PRACK may still come.
+    pub(crate) late_rack: Option<(u32, u32)>,
+    pub(crate) offered: Option<Offered>,
+    pub(crate) update: Option<OpenUpdate>,
+    pub(crate) referral: Option<Referral>,
+    /// The Event value of the subscription that we notify.
+    pub(crate) notifying: Option<String>,
+    /// A REFER was accepted before: the next one needs an id (RFC 3515 section 2.4.6).
+    pub(crate) was_referred: bool,
+    /// A REFER of ours was sent: its NOTIFYs are expected.
+    pub(crate) expects_notify: bool,
+    /// Its stream has closed while the peer owes us an ACK, or we it an answer: it has until then to come back.
+    pub(crate) lost_at: Option<Instant>,
+    /// The BYE is not waited for any longer than this.
+    pub(crate) ends_at: Option<Instant>,
 }
 
 impl Dialog {
@@ -120,7 +166,31 @@ impl Dialog {
             bye_wanted: None,
             retry: None,
             auth: None,
+            retries: 0,
+            policy: DialogPolicy::default(),
+            peer: Abilities::default(),
+            session: None,
+            expires_s: 0,
+            min_se_s: 0,
+            our_sdp: None,
+            their_sdp: 0,
+            provisional: None,
+            late_rack: None,
+            offered: None,
+            update: None,
+            referral: None,
+            notifying: None,
+            was_referred: false,
+            expects_notify: false,
+            lost_at: None,
+            ends_at: None,
         }
+    }
+
+    /// Behaves like this from now on.
+    pub(crate) fn set_policy(&mut self, policy: DialogPolicy) {
+        (self.expires_s, self.min_se_s) = (policy.session_timer.expires_s, policy.session_timer.min_se_s);
+        self.policy = policy;
     }
 
     /// When something is due.
@@ -128,8 +198,14 @@ impl Dialog {
         let incoming = self.incoming.as_ref().map(|incoming| incoming.ends.min(incoming.refresh));
         let unacked = self.unacked.as_ref().map(|unacked| unacked.ends.min(unacked.next));
         let outgoing = self.outgoing.as_ref().and_then(|outgoing| outgoing.ends);
-        let retry = self.retry.as_ref().map(|(at, _)| *at);
-        [incoming, unacked, outgoing, retry].into_iter().flatten().min()
+        let retry = self.retry.as_ref().map(|retry| retry.at);
+        let unpracked = self.provisional.as_ref().and_then(|provisional| provisional.unpracked.as_ref());
+        let unpracked = unpracked.map(|unpracked| unpracked.ends.min(unpracked.next));
+        let session = self.session.as_ref().map(Session::next_wake);
+        let offered = self.offered.as_ref().map(|offered| offered.ends);
+        let referral = self.referral.as_ref().map(|referral| referral.ends);
+        let own = [incoming, unacked, outgoing, retry, self.lost_at, self.ends_at];
+        own.into_iter().chain([unpracked, session, offered, referral]).flatten().min()
     }
 
     /// Reserves the next CSeq number.
@@ -181,6 +257,68 @@ impl Dialog {
         }
     }
 
+    /// Takes the CSeq of a request of the peer; `false` if it is lower than one before (section 12.2.2).
+    /// The forks of our INVITE count by themselves until one of them has answered.
+    pub(crate) fn takes_cseq(&mut self, tag: Option<&str>, cseq: u32) -> bool {
+        let early = self.early(tag);
+        let last = match early {
+            Some(early) => &mut early.remote_cseq,
+            None => &mut self.remote_cseq,
+        };
+        let in_order = last.is_none_or(|last| cseq >= last);
+        *last = (*last).max(Some(cseq));
+        in_order
+    }
+
+    /// The early dialog with that tag of the peer, as long as the call has no answer.
+    pub(crate) fn early(&mut self, tag: Option<&str>) -> Option<&mut EarlyDialog> {
+        let tag = tag.filter(|_| self.remote_tag.is_none())?;
+        self.outgoing.as_mut()?.early.iter_mut().find(|early| early.tag == tag)
+    }
+
+    /// Whether we have made an offer that is not answered.
+    pub(crate) fn offers(&self) -> bool {
+        let invite = self.outgoing.as_ref().is_some_and(|outgoing| {
+            // A reliable provisional response has answered the first offer (RFC 3262 section 5).
+            !outgoing.early.iter().any(|early| early.answer.is_some())
+        });
+        let provisional = self.provisional.as_ref().is_some_and(|provisional| {
+            provisional.unpracked.as_ref().is_some_and(|open| open.sdp)
+                && self.incoming.as_ref().is_some_and(|incoming| !incoming.settled)
+        });
+        invite
+            || provisional
+            || self.update.is_some_and(|update| update.offer)
+            || self.unacked.as_ref().is_some_and(|unacked| unacked.offer)
+    }
+
+    /// Whether the peer has made an offer that we have not answered.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.offered.is_some()
+            || self.incoming.as_ref().is_some_and(|incoming| incoming.offer && !incoming.settled)
+    }
+
+    /// As [`Dialog::refresh_target`], in the early dialog that the message belongs to where there are several.
+    pub(crate) fn refresh_target_of(&mut self, message: &Message) {
+        let side = match message.start {
+            StartLine::Request { .. } => HeaderName::From,
+            StartLine::Response { .. } => HeaderName::To,
+        };
+        let tag = message.value(&side).and_then(NameAddr::parse).and_then(|addr| addr.tag());
+        match (self.early(tag), contact_uri(message)) {
+            (Some(early), Some(contact)) => early.remote_target = contact,
+            (Some(_), None) => {}
+            (None, _) => self.refresh_target(message),
+        }
+    }
+
+    /// The peer was heard on this way: answers and requests go there from now on.
+    pub(crate) fn hear_on(&mut self, flow: Flow) {
+        self.flow = flow;
+        self.flow_closed = false;
+        self.lost_at = None;
+    }
+
     /// Whether a 2xx of ours still waits for its ACK, or an INVITE is open in either direction.
     pub(crate) fn invite_is_open(&self) -> bool {
         self.incoming.is_some() || self.outgoing.is_some() || self.unacked.is_some()
@@ -190,6 +328,8 @@ impl Dialog {
 impl Unacked {
     pub(crate) fn new(now: Instant, flow: Flow, cseq: u32, response: Vec<u8>, timers: &Timers) -> Self {
         Self {
+            offer: false,
+            pracked_answer: None,
             response,
             flow,
             cseq,

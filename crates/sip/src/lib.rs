@@ -2,6 +2,7 @@
 //! Knows RFC 3261 and its family. Knows nothing of audio, AI or calls.
 
 pub mod builder;
+pub mod caller_id;
 mod dialog;
 pub mod digest;
 mod endpoint;
@@ -13,13 +14,16 @@ pub mod headers;
 mod identifiers;
 pub mod locate;
 pub mod message;
+mod multipart;
 pub mod offer_answer;
 pub mod parser;
+mod pending;
 mod policy;
 mod registrar;
 pub mod registration;
 mod replaces;
 pub mod sdp;
+mod session;
 pub mod stream;
 pub mod transaction;
 pub mod uri;

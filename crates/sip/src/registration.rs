@@ -133,7 +133,7 @@ enum Phase {
     /// A REGISTER is under way; `leaving` = with expiry 0.
     Asking {
         leaving: bool,
-        limit: Instant,
+        since: Instant,
     },
     Bound {
         refresh_at: Instant,
@@ -206,10 +206,10 @@ impl Registration {
             RegistrationInput::Start => self.start(now, out),
             RegistrationInput::Stop => self.stop(now, out),
             RegistrationInput::Response { attempt, status, reason, headers } => {
-                if let Phase::Asking { leaving, .. } = self.phase
+                if let Phase::Asking { leaving, since } = self.phase
                     && attempt == self.attempt
                 {
-                    self.answered(now, leaving, (status, reason, headers), out);
+                    self.answered((now, since), leaving, (status, reason, headers), out);
                 }
             }
             RegistrationInput::TransportFailed => self.transport_failed(now, out),
@@ -217,7 +217,7 @@ impl Registration {
         }
         match self.phase {
             Phase::Idle => None,
-            Phase::Asking { limit, .. } => Some(limit),
+            Phase::Asking { since, .. } => Some(since + ANSWER_LIMIT),
             Phase::Bound { refresh_at } => Some(refresh_at),
             Phase::Resting { retry_at } => Some(retry_at),
         }
@@ -269,7 +269,7 @@ impl Registration {
             call_id: call_id.clone(),
             cseq: self.cseq,
         });
-        self.phase = Phase::Asking { leaving: expires_s == 0, limit: now + ANSWER_LIMIT };
+        self.phase = Phase::Asking { leaving: expires_s == 0, since: now };
     }
 
     /// Un-registers where a binding may still be; otherwise there is nothing to undo.
@@ -293,7 +293,7 @@ impl Registration {
 
     fn answered(
         &mut self,
-        now: Instant,
+        (now, since): (Instant, Instant),
         leaving: bool,
         (status, reason, headers): (u16, &str, &[(String, String)]),
         out: &mut Vec<RegistrationOutput>,
@@ -305,7 +305,7 @@ impl Registration {
         if (200..300).contains(&status) {
             return match granted(headers, self.expires_s) {
                 0 => self.failed(now, "the registrar keeps no binding".to_owned(), Duration::ZERO, out),
-                granted => self.registered(now, granted, out),
+                granted => self.registered((now, since), granted, out),
             };
         }
         let wished = number(headers, "Min-Expires").unwrap_or(0);
@@ -327,9 +327,15 @@ impl Registration {
         self.failed(now, format!("{status} {shown}").trim_end().to_owned(), pause, out);
     }
 
-    fn registered(&mut self, now: Instant, granted: u32, out: &mut Vec<RegistrationOutput>) {
+    /// `since` is when it was asked: the registrar counts from no earlier, and its answer may have taken long.
+    fn registered(
+        &mut self,
+        (now, since): (Instant, Instant),
+        granted: u32,
+        out: &mut Vec<RegistrationOutput>,
+    ) {
         let granted = Duration::from_secs(u64::from(granted.min(LONGEST)));
-        let until = now + granted;
+        let until = since + granted;
         self.binding = Some(Binding { registrar: self.registrar, until });
         self.tried = 0;
         self.rounds_failed = 0;
@@ -340,7 +346,8 @@ impl Registration {
         out.push(RegistrationOutput::State(RegistrationState::Registered { until }));
         // Between 50 and 80 % of its life, so that a thousand trunks do not come back at once.
         let share = 500 + self.identifiers.below(301);
-        self.phase = Phase::Bound { refresh_at: now + (granted * share / 1_000).max(SHORTEST_REFRESH) };
+        self.phase =
+            Phase::Bound { refresh_at: (since + granted * share / 1_000).max(now + SHORTEST_REFRESH) };
         if !self.wanted {
             self.leave(now, out);
         }
@@ -387,8 +394,8 @@ impl Registration {
 
     fn timeout(&mut self, now: Instant, out: &mut Vec<RegistrationOutput>) {
         match self.phase {
-            Phase::Asking { leaving, limit } if limit <= now => {
-                self.answered(now, leaving, (408, "no answer", &[]), out);
+            Phase::Asking { leaving, since } if since + ANSWER_LIMIT <= now => {
+                self.answered((now, since), leaving, (408, "no answer", &[]), out);
             }
             Phase::Bound { refresh_at } if refresh_at <= now => {
                 let long_ago = |at: Instant| now >= at + self.config.return_after;

@@ -127,6 +127,38 @@ fn the_nonce_of_the_call_serves_its_later_requests() {
 }
 
 #[test]
+fn every_request_of_our_call_may_be_challenged() {
+    let update = Command::Update { dialog: KEY, sdp: Some(OFFER.into()) };
+    let info = Command::Info { dialog: KEY, content_type: "text/plain".into(), body: "x".into() };
+    let refer = Command::Refer { dialog: KEY, refer_to: "sip:carol@example.org".into(), referred_by: None };
+    let reinvite = Command::Reinvite { dialog: KEY, sdp: OFFER.into() };
+    let bye = Command::Bye { dialog: KEY, reason: None };
+    let commands = [("UPDATE", update), ("INFO", info), ("REFER", refer), ("INVITE", reinvite), ("BYE", bye)];
+    for (method, command) in commands {
+        let mut bench = Bench::new(udp());
+        let invite = place(&mut bench);
+        let contact = format!("{CONTACT}Allow: INVITE, ACK, BYE, UPDATE, REFER, INFO\r\n");
+        bench.receive(&response(&invite, 200, "them", &contact, ANSWER));
+        bench.take_sent();
+        bench.take_events();
+        bench.command(command);
+        let first = bench.take_sent().pop().unwrap();
+        assert_eq!(kind(&first), method);
+        bench.receive(&response(&first, 401, "them", &www("n1"), ""));
+        assert_eq!(bench.take_event_names(), "", "{method}: nobody else hears of it");
+        let second = bench.take_sent().pop().unwrap();
+        assert_eq!((kind(&second).as_str(), cseq(&second)), (method, cseq(&first) + 1));
+        assert_eq!((second.body == first.body, proven(&second, "Authorization").1), (true, 1));
+        bench.receive(&response(&second, 401, "them", &www("n2"), ""));
+        let third = bench.take_sent().pop().unwrap();
+        assert_eq!((kind(&third).as_str(), cseq(&third)), (method, cseq(&second) + 1));
+        bench.receive(&response(&third, 200, "them", &contact, if method == "INVITE" { ANSWER } else { "" }));
+        let ends = bench.take_event_names() == "Ended";
+        assert_eq!(ends, method == "BYE", "{method}");
+    }
+}
+
+#[test]
 fn a_proxy_and_a_server_may_each_ask_once() {
     let mut bench = Bench::new(udp());
     let first = place(&mut bench);
@@ -420,4 +452,17 @@ fn the_switch_to_tcp_can_be_turned_off() {
     let mut bench = Bench::with(EndpointConfig { large_to_tcp: false, ..EndpointConfig::default() }, udp());
     bench.command(Command::Invite(large()));
     assert_eq!(bench.sent_flows, [udp()]);
+}
+
+#[test]
+fn a_lost_stream_fails_only_what_was_sent_to_the_same_name() {
+    let named = |name: u64| Flow { transport: Transport::Tls, connection: name << 48, ..tcp() };
+    let mut bench = Bench::new(named(1));
+    let request = OutgoingRequest::new(RequestKey(1), "OPTIONS", "sip:192.0.2.7", "sip:us@x", named(1));
+    bench.command(Command::Request(request));
+    let stream = |name| Flow { connection: named(name).connection | 9, ..named(name) };
+    bench.step(Input::FlowClosed { flow: stream(2) });
+    assert_eq!(bench.take_event_names(), "");
+    bench.step(Input::FlowClosed { flow: stream(1) });
+    assert_eq!(bench.take_event_names(), "Response");
 }

@@ -6,7 +6,7 @@ mod kit;
 
 use kit::{Bench, in_dialog, invite, request, tag_of, tcp, udp};
 use sip::message::HeaderName;
-use sip::{Command, DialogKey, EndpointConfig, Event, Input, OutgoingInvite, Output};
+use sip::{Command, DialogKey, EndpointConfig, Event, Flow, Input, OutgoingInvite, Output};
 
 #[test]
 fn a_call_rings_is_answered_acknowledged_and_hung_up() {
@@ -162,13 +162,13 @@ fn refusals_say_what_would_have_been_right() {
     let mut bench = Bench::new(udp());
     let body = "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
     let cases = [
-        (request("REGISTER", "a", "z9hG4bKa", ""), "405", "Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO"),
         (
-            request("OPTIONS", "b", "z9hG4bKb", "Require: 100rel, path\r\n"),
-            "420",
-            "Unsupported",
-            "100rel, path",
+            request("REGISTER", "a", "z9hG4bKa", ""),
+            "405",
+            "Allow",
+            "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY",
         ),
+        (request("OPTIONS", "b", "z9hG4bKb", "Require: 100rel, path\r\n"), "420", "Unsupported", "path"),
         (request("INVITE", "c", "z9hG4bKc", body), "415", "Accept", "application/sdp"),
         (request("INVITE", "d", "z9hG4bKd", "Accept: text/plain\r\n"), "406", "Content-Length", "0"),
         (
@@ -488,7 +488,10 @@ fn a_closed_stream_fails_its_requests_and_ends_the_call_at_hang_up() {
     bench.step(Input::FlowClosed { flow: tcp() });
     let events = bench.take_events();
     assert!(matches!(&events[0], Event::Failed { status: 503, .. }), "{events:?}");
+    bench.take_sent();
     bench.command(Command::Bye { dialog, reason: None });
+    assert_eq!(bench.sent_flows, [Flow { connection: 0, ..tcp() }], "the BYE goes out on a new connection");
+    bench.step(Input::FlowClosed { flow: Flow { connection: 0, ..tcp() } });
     assert_eq!(bench.take_event_names(), "Ended");
     bench.pass_ms(60_000);
     assert_eq!((bench.wake, bench.endpoint.statistics().transactions), (None, 0));

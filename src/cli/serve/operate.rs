@@ -154,6 +154,7 @@ impl Seen {
             metrics.sip_dropped(reason, now - before);
         }
         self.transport = now;
+        metrics.sip_transport(sip, server.ladders());
     }
 
     fn publish_queues(&mut self, server: &Server, status: &Status, metrics: &Metrics) {

@@ -20,7 +20,9 @@ impl Endpoint {
         step: &mut Step<'_>,
         mut request: Request<'a>,
     ) -> Option<Request<'a>> {
-        if self.is_inside(&request) {
+        if self.is_inside(&request)
+            || *request.method == Method::Notify && self.is_late_notify(step.now, request.message)
+        {
             return Some(request);
         }
         let Some(gate) = &mut self.gate else {

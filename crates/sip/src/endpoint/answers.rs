@@ -1,33 +1,61 @@
 //! The user's answers to INVITEs and re-INVITEs, and what they make of the dialog (RFC 3261 sections 13.3.1, 14.2).
 //! Knows the open INVITE of a dialog. What a status means to the caller is for the user to know.
 
+use super::facts::description_hash;
 use super::io::{DialogKey, Event, Flow};
 use super::store::ServerMachine;
 use super::uas::PROVISIONAL_REFRESH;
-use super::{ALLOW, Endpoint, Step};
+use super::{Endpoint, Step};
 use crate::builder::Writer;
-use crate::dialog::{Incoming, Phase, Unacked};
+use crate::dialog::{Dialog, Incoming, Phase, Unacked};
 use crate::message::HeaderName;
 use crate::parser::is_token;
-
-/// The user's answer to an INVITE.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) reason: Option<String>,
-    pub(super) sdp: Option<String>,
-    pub(super) headers: Vec<(String, String)>,
-}
+use crate::pending::Answer;
+use crate::session::{Agreed, Session, Side, as_uas};
 
 impl Endpoint {
-    /// [`super::Command::Respond`].
-    pub(super) fn respond(&mut self, step: &mut Step<'_>, key: DialogKey, answer: Answer) {
-        let status = if (100..=699).contains(&answer.status) { answer.status } else { 500 };
-        let incoming = self.store.dialogs.get(&key).and_then(|dialog| dialog.incoming.clone());
-        let Some(incoming) = incoming.filter(|_| status != 100) else {
+    /// [`super::Command::Respond`]. A final answer is for the latest question: an offer in an UPDATE or PRACK comes
+    /// after the INVITE.
+    pub(super) fn respond(&mut self, step: &mut Step<'_>, key: DialogKey, mut answer: Answer) {
+        if !(100..=699).contains(&answer.status) {
+            answer.status = 500;
+        }
+        let dialog = self.store.dialogs.get(&key).filter(|_| answer.status != 100);
+        let Some(dialog) = dialog else {
             self.statistics.commands_ignored += 1;
             return;
         };
-        let Some(bytes) = self.invite_response(&incoming, status, &answer) else { return };
+        if answer.status >= 200 && dialog.offered.is_some() {
+            return self.answer_offered(step, key, answer);
+        }
+        let Some(incoming) = &dialog.incoming else {
+            self.statistics.commands_ignored += 1;
+            return;
+        };
+        match answer.status {
+            ..200 if incoming.initial => self.provisional(step, key, answer),
+            200..300 if self.waits_for_prack(key) => self.accept_after_prack(key, answer),
+            _ => self.answer_invite(step, key, answer, None),
+        }
+    }
+
+    /// Sends a response to the open INVITE; `rseq` makes it a reliable provisional one.
+    pub(super) fn answer_invite(
+        &mut self,
+        step: &mut Step<'_>,
+        key: DialogKey,
+        mut answer: Answer,
+        rseq: Option<u32>,
+    ) {
+        let Some(dialog) = self.store.dialogs.get(&key) else { return };
+        let Some(incoming) = dialog.incoming.clone() else { return };
+        if answer.status < 300 && incoming.settled {
+            // The answer has gone out reliably: a second one would be a new offer (RFC 6337 section 2.1).
+            answer.sdp = None;
+        }
+        let status = answer.status;
+        let agreed = agreed(dialog, &incoming, status);
+        let Some(bytes) = self.invite_response(dialog, &incoming, &answer, (agreed, rseq)) else { return };
         let Some(transaction) = self.store.servers.get_mut(&incoming.transaction) else { return };
         let flow = transaction.flow;
         if let ServerMachine::Invite(machine) = &mut transaction.machine {
@@ -39,23 +67,42 @@ impl Endpoint {
         }
         self.store.wake_server(incoming.transaction);
         self.send(step, flow, bytes.clone());
-        if status >= 200 {
-            self.finish_incoming(step, key, &incoming, (status < 300).then_some((flow, bytes)));
-        } else if let Some(dialog) = self.store.dialogs.get_mut(&key)
-            && let Some(open) = &mut dialog.incoming
-        {
-            open.refresh = step.now + PROVISIONAL_REFRESH;
-            self.store.wake_dialog(key);
+        let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
+        if status < 300 && answer.sdp.is_some() {
+            dialog.our_sdp.clone_from(&answer.sdp);
         }
+        if status >= 200 {
+            let accepted = (status < 300).then_some((flow, bytes, answer.sdp.is_some() && !incoming.offer));
+            return self.finish_incoming(step, key, (incoming, agreed), accepted);
+        }
+        if let Some(open) = &mut dialog.incoming {
+            open.refresh = step.now + PROVISIONAL_REFRESH;
+        }
+        if rseq.is_some() {
+            self.note_unpracked(step.now, key, flow, (bytes, answer.sdp.is_some()));
+        }
+        self.store.wake_dialog(key);
     }
 
-    fn invite_response(&self, incoming: &Incoming, status: u16, answer: &Answer) -> Option<Vec<u8>> {
+    fn invite_response(
+        &self,
+        dialog: &Dialog,
+        incoming: &Incoming,
+        answer: &Answer,
+        (agreed, rseq): (Option<Agreed>, Option<u32>),
+    ) -> Option<Vec<u8>> {
         let transaction = self.store.servers.get(&incoming.transaction)?;
+        let status = answer.status;
         let mut writer =
             self.response(&transaction.template, status, answer.reason.as_deref(), &transaction.tag);
         if status < 300 {
             writer.raw(transaction.template.record_route());
-            writer.header("Contact", self.contact(&transaction.flow)).header("Allow", ALLOW);
+            writer.header("Contact", self.contact(&transaction.flow));
+            self.write_abilities(&mut writer, &dialog.policy);
+            self.write_agreed(&mut writer, agreed);
+        }
+        if let Some(rseq) = rseq {
+            writer.header("Require", "100rel").header("RSeq", rseq.to_string());
         }
         write_extra_headers(&mut writer, &answer.headers);
         let body = answer.sdp.as_deref().unwrap_or_default();
@@ -67,18 +114,24 @@ impl Endpoint {
         &mut self,
         step: &mut Step<'_>,
         key: DialogKey,
-        incoming: &Incoming,
-        accepted: Option<(Flow, Vec<u8>)>,
+        (incoming, agreed): (Incoming, Option<Agreed>),
+        accepted: Option<(Flow, Vec<u8>, bool)>,
     ) {
         let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
         dialog.incoming = None;
+        let provisional = dialog.provisional.take();
+        let overtaken = provisional.filter(|open| open.unpracked.is_some()).map(|open| open.rseq);
+        dialog.late_rack = overtaken.map(|rseq| (rseq, incoming.cseq));
         match accepted {
-            Some((flow, bytes)) => {
+            Some((flow, bytes, offer)) => {
                 if dialog.phase == Phase::Early {
                     dialog.phase = Phase::Confirmed;
                 }
                 let timers = &self.config.timers;
-                dialog.unacked = Some(Unacked::new(step.now, flow, incoming.cseq, bytes, timers));
+                let unacked = Unacked::new(step.now, flow, incoming.cseq, bytes, timers);
+                dialog.unacked = Some(Unacked { offer, pracked_answer: incoming.pracked_answer, ..unacked });
+                dialog.session = agreed
+                    .map(|agreed| Session::start(step.now, agreed.interval_s, agreed.refresher == Side::Uas));
                 self.store.wake_dialog(key);
             }
             None if incoming.initial => self.end_dialog(step, key),
@@ -88,17 +141,41 @@ impl Endpoint {
 
     /// Refuses the open INVITE of a dialog on the endpoint's own account.
     pub(super) fn reject_incoming(&mut self, step: &mut Step<'_>, key: DialogKey, status: u16) {
-        self.respond(step, key, Answer { status, reason: None, sdp: None, headers: Vec::new() });
+        self.answer_invite(step, key, Answer::bare(status), None);
     }
 
-    /// Removes the dialog and says so, once. An INVITE of ours that is still open must not wait for ever.
+    /// Removes the dialog and says so, once. An INVITE of ours that is still open must not wait for ever, and what the
+    /// peer asked gets an answer.
     pub(super) fn end_dialog(&mut self, step: &mut Step<'_>, key: DialogKey) {
         let Some(dialog) = self.store.remove_dialog(key) else { return };
-        if let Some(outgoing) = dialog.outgoing {
+        if let Some(outgoing) = &dialog.outgoing {
             self.limit_invite(outgoing.transaction, step.now + self.config.timers.timeout());
+        }
+        let held = [
+            dialog.offered.as_ref().map(|offered| offered.transaction),
+            dialog.referral.as_ref().map(|referral| referral.transaction),
+        ];
+        for transaction in held.into_iter().flatten() {
+            self.answer_held(step, transaction, 487, |_| None);
+        }
+        if dialog.expects_notify {
+            self.remember_referral(step.now, &dialog);
         }
         step.event(Event::Ended { dialog: key });
     }
+
+    /// What the peer describes now; whether it differs from what it described before.
+    pub(super) fn note_their_sdp(&mut self, key: DialogKey, sdp: Option<&str>) -> bool {
+        let (Some(sdp), Some(dialog)) = (sdp, self.store.dialogs.get_mut(&key)) else { return false };
+        let hash = description_hash(sdp);
+        std::mem::replace(&mut dialog.their_sdp, hash) != hash
+    }
+}
+
+/// The session timer that a 2xx to this INVITE agrees to.
+fn agreed(dialog: &Dialog, incoming: &Incoming, status: u16) -> Option<Agreed> {
+    let accepts = (200..300).contains(&status);
+    accepts.then(|| as_uas(&dialog.policy.session_timer, &incoming.said, dialog.session.as_ref())).flatten()
 }
 
 /// The user's own fields, except those the endpoint answers for.
@@ -116,6 +193,9 @@ pub(super) fn write_extra_headers(writer: &mut Writer, headers: &[(String, Strin
                 | HeaderName::MaxForwards
                 | HeaderName::Route
                 | HeaderName::RecordRoute
+                | HeaderName::RSeq
+                | HeaderName::RAck
+                | HeaderName::SessionExpires
         );
         if !reserved && is_token(name) {
             writer.header(name, value);

@@ -118,11 +118,14 @@ impl Endpoint {
 
     /// The dialog waits for another transaction now.
     pub(super) fn replace_outgoing(&mut self, key: Option<DialogKey>, old: u64, new: u64) {
-        let dialog = key.and_then(|key| self.store.dialogs.get_mut(&key));
-        let outgoing = dialog.and_then(|dialog| dialog.outgoing.as_mut());
-        if let Some(outgoing) = outgoing.filter(|outgoing| outgoing.transaction == old) {
+        let Some(dialog) = key.and_then(|key| self.store.dialogs.get_mut(&key)) else { return };
+        if let Some(outgoing) = dialog.outgoing.as_mut().filter(|outgoing| outgoing.transaction == old) {
             outgoing.transaction = new;
             outgoing.provisional_seen = false;
+            outgoing.early.clear();
+        }
+        if let Some(update) = dialog.update.as_mut().filter(|update| update.transaction == old) {
+            update.transaction = new;
         }
     }
 

@@ -25,14 +25,14 @@ pub struct EndpointConfig {
     pub max_transactions: usize,
     /// Most dialogs at once; an INVITE beyond gets 503.
     pub max_dialogs: usize,
-    /// An INVITE or a request outside dialogs of more than 1,300 bytes goes over TCP instead of UDP, and over UDP
-    /// after all if nobody listens there (RFC 3261 section 18.1.1).
-    pub large_to_tcp: bool,
     /// Retry-After of our 503 answers, in seconds: each request gets its own number of this range, so that the
     /// callers whom we send away do not all come back at once.
     pub retry_after_s: RangeInclusive<u32>,
     /// Who may send us requests outside a dialog; `None` = everybody.
     pub gate: Option<GateConfig>,
+    /// An INVITE or a request outside dialogs of more than 1,300 bytes goes over TCP instead of UDP, and over UDP
+    /// after all if nobody listens there (RFC 3261 section 18.1.1).
+    pub large_to_tcp: bool,
     /// An incoming INVITE that nobody has answered by then gets 480.
     pub answer_limit: Duration,
     /// An outgoing INVITE that rings longer is cancelled (like timer C, which is at least 3 minutes).
@@ -53,9 +53,9 @@ impl Default for EndpointConfig {
             product: String::new(),
             max_transactions: 50_000,
             max_dialogs: 10_000,
-            large_to_tcp: true,
             retry_after_s: 5..=30,
             gate: None,
+            large_to_tcp: true,
             answer_limit: Duration::from_secs(300),
             ring_limit: Duration::from_secs(200),
             default_policy: DialogPolicy::default(),

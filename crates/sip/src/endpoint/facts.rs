@@ -5,8 +5,10 @@ use super::io::{Address, DialogKey, Event, IncomingInvite};
 use super::uas::Request;
 use crate::headers::{CSeq, NameAddr, Via, split_list};
 use crate::message::{HeaderName, Message};
+use crate::multipart::{is_multipart, session_description};
 use crate::replaces::Replaces;
 use crate::uri::Uri;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// The key that finds the transaction of a request (RFC 3261 section 17.2.3).
@@ -47,9 +49,21 @@ pub(super) fn cseq_number(message: &Message) -> u32 {
     message.value(&HeaderName::CSeq).and_then(CSeq::parse).map_or(0, |cseq| cseq.number)
 }
 
-/// The body of an INVITE or ACK as an offer or answer.
+/// The session description of a message, also out of a multipart body.
 pub(super) fn sdp_body(message: &Message) -> Option<String> {
-    (!message.body.is_empty()).then(|| message.body_text())
+    let kind = message.value(&HeaderName::ContentType).filter(|kind| is_multipart(kind));
+    let body = match kind {
+        Some(kind) => session_description(kind, &message.body).ok()??,
+        None => &message.body,
+    };
+    (!body.is_empty()).then(|| String::from_utf8_lossy(body).into_owned())
+}
+
+/// Tells one session description from another.
+pub(super) fn description_hash(sdp: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    sdp.trim_end().hash(&mut hasher);
+    hasher.finish()
 }
 
 pub(super) fn address(message: &Message, name: &HeaderName) -> Address {

@@ -8,6 +8,7 @@ use super::uas::{Refusal, Request};
 use super::{Endpoint, Step};
 use crate::dialog::Phase;
 use crate::message::{HeaderName, Message, Method};
+use crate::pending::Abilities;
 use crate::transaction::InviteServerState;
 
 impl Endpoint {
@@ -26,36 +27,40 @@ impl Endpoint {
 
     pub(super) fn handle_in_dialog(&mut self, step: &mut Step<'_>, request: Request<'_>) {
         let Some(key) = self.dialog_of(request.message) else {
+            if *request.method == Method::Notify && self.is_late_notify(step.now, request.message) {
+                return self.answer_ok(step, request);
+            }
             return self.refuse(step, request, Refusal::new(481));
         };
         let cseq = cseq_number(request.message);
         let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
         // Section 12.2.2: a lower CSeq is out of order. BYE is served all the same: the call is over.
-        if *request.method != Method::Bye && dialog.remote_cseq.is_some_and(|last| cseq < last) {
+        if !dialog.takes_cseq(from_tag(request.message), cseq) && *request.method != Method::Bye {
             return self.refuse(step, request, Refusal::new(500));
         }
-        dialog.remote_cseq = dialog.remote_cseq.max(Some(cseq));
-        dialog.flow = request.flow;
-        dialog.flow_closed = false;
+        dialog.hear_on(request.flow);
+        let ending = dialog.phase == Phase::Ending;
+        self.store.wake_dialog(key);
         match request.method {
+            Method::Prack | Method::Update | Method::Refer | Method::Info if ending => {
+                self.refuse(step, request, Refusal::new(481));
+            }
+            Method::Prack => self.handle_prack(step, request, key),
+            Method::Update => self.handle_update(step, request, key),
+            Method::Refer => self.handle_refer(step, request, key),
+            Method::Notify => self.handle_notify(step, request, key),
             Method::Bye => self.handle_bye(step, request, key),
             Method::Invite => self.handle_reinvite(step, request, key),
             Method::Info => self.handle_info(step, request, key),
             Method::Options => self.answer_options(step, request),
-            Method::Ack
-            | Method::Cancel
-            | Method::Prack
-            | Method::Update
-            | Method::Refer
-            | Method::Notify
-            | Method::Other(_) => {
+            Method::Ack | Method::Cancel | Method::Other(_) => {
                 self.refuse(step, request, Refusal::new(481));
             }
         }
     }
 
     /// Answers a request of a dialog with a bare 200.
-    fn answer_ok(&mut self, step: &mut Step<'_>, request: Request<'_>) {
+    pub(super) fn answer_ok(&mut self, step: &mut Step<'_>, request: Request<'_>) {
         let bytes = self.response(&request.template, 200, None, "").finish(None, b"");
         self.complete(step, request, String::new(), bytes);
     }
@@ -88,15 +93,16 @@ impl Endpoint {
         if dialog.phase == Phase::Ending {
             return self.refuse(step, request, Refusal::new(481));
         }
-        if dialog.outgoing.is_some() {
+        if dialog.outgoing.is_some() || dialog.update.is_some_and(|update| update.offer) {
             return self.refuse(step, request, Refusal::new(491));
         }
-        if dialog.incoming.is_some() || dialog.unacked.is_some() {
+        if dialog.incoming.is_some() || dialog.unacked.is_some() || dialog.offered.is_some() {
             // Section 14.2: Retry-After between 0 and 10 seconds, by chance.
             let retry_after = self.identifiers.below(10).to_string();
             return self.refuse(step, request, Refusal::with(500, "Retry-After", retry_after));
         }
         dialog.refresh_target(request.message);
+        dialog.peer = Abilities::read(request.message);
         let message = request.message;
         let transaction = self.begin_invite(step, request, String::new(), key);
         let incoming = self.incoming(step, message, transaction, false);
@@ -104,6 +110,7 @@ impl Endpoint {
             dialog.incoming = Some(incoming);
         }
         self.store.wake_dialog(key);
+        self.note_their_sdp(key, sdp_body(message).as_deref());
         step.event(Event::Reinvite { dialog: key, offer: sdp_body(message) });
     }
 
@@ -128,11 +135,13 @@ impl Endpoint {
             self.statistics.retransmissions_in += 1;
             return;
         }
-        dialog.unacked = None;
-        dialog.flow = request.flow;
+        let pracked = dialog.unacked.take().and_then(|unacked| unacked.pracked_answer);
+        dialog.hear_on(request.flow);
         let bye = dialog.bye_wanted.take();
         self.store.wake_dialog(key);
-        step.event(Event::Acked { dialog: key, sdp: sdp_body(request.message) });
+        let sdp = sdp_body(request.message).or(pracked);
+        self.note_their_sdp(key, sdp.as_deref());
+        step.event(Event::Acked { dialog: key, sdp });
         if let Some(reason) = bye {
             self.send_bye(step, key, reason);
         }

@@ -544,6 +544,11 @@ pub enum Event {
         /// Which dialog.
         dialog: DialogKey,
     },
+    /// 100 Trying to our INVITE: somebody is there and works on it.
+    Trying {
+        /// Which dialog.
+        dialog: DialogKey,
+    },
     /// A provisional response (101–199) to our INVITE.
     Progress {
         /// Which dialog.
@@ -609,6 +614,7 @@ impl Event {
             | Self::Referred { dialog, .. }
             | Self::Notify { dialog, .. }
             | Self::SessionExpired { dialog }
+            | Self::Trying { dialog }
             | Self::Progress { dialog, .. }
             | Self::Answered { dialog, .. }
             | Self::Failed { dialog, .. }
@@ -633,6 +639,7 @@ impl Event {
             Self::Referred { .. } => "Referred",
             Self::Notify { .. } => "Notify",
             Self::SessionExpired { .. } => "SessionExpired",
+            Self::Trying { .. } => "Trying",
             Self::Progress { .. } => "Progress",
             Self::Answered { .. } => "Answered",
             Self::Failed { .. } => "Failed",
@@ -666,6 +673,7 @@ impl fmt::Debug for Event {
             | Self::Refer { .. }
             | Self::Notify { .. }
             | Self::SessionExpired { .. }
+            | Self::Trying { .. }
             | Self::Answered { .. }
             | Self::Ended { .. } => Ok(()),
         }

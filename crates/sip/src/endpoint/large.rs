@@ -42,12 +42,10 @@ impl ClientTransaction {
     }
 }
 
-/// Whether `closed` is the stream of `flow`, which may have been sent with connection 0.
-pub(super) fn same_stream(flow: &Flow, closed: &Flow) -> bool {
-    flow == closed
-        || flow.connection == 0
-            && flow.transport.is_reliable()
-            && (flow.transport, flow.remote) == (closed.transport, closed.remote)
+/// Whether `stream` is the one that `flow` names, or the one that a request for any stream to that peer got.
+pub(super) fn same_stream(flow: &Flow, stream: &Flow) -> bool {
+    let any = Flow { local: flow.local, ..stream.any_stream() };
+    flow == stream || flow.is_any_stream() && *flow == any
 }
 
 impl Endpoint {
@@ -95,14 +93,10 @@ impl Endpoint {
 
     /// A response names the connection that a request with connection 0 got.
     pub(super) fn learn_connection(&mut self, id: u64, flow: Flow) {
-        let Some(client) = self.store.clients.get_mut(&id) else { return };
-        if client.flow == flow || !same_stream(&client.flow, &flow) {
-            return;
-        }
-        let asked = std::mem::replace(&mut client.flow, flow);
-        let dialog = client.dialog.and_then(|key| self.store.dialogs.get_mut(&key));
-        if let Some(dialog) = dialog.filter(|dialog| dialog.flow == asked) {
-            dialog.flow = flow;
+        if let Some(client) = self.store.clients.get_mut(&id)
+            && same_stream(&client.flow, &flow)
+        {
+            client.flow = flow;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The SIP endpoint: one machine for all calls, with its transactions and dialogs (RFC 3261 as UAS and UAC).
 //! Messages, commands and time come in; messages and events go out. Knows no socket and no clock.
 
+mod abilities;
 mod admission;
 mod answers;
 mod authentication;
@@ -9,7 +10,9 @@ mod facts;
 mod in_dialog;
 mod io;
 mod large;
+mod refer;
 mod registrations;
+mod reliable;
 mod reports;
 mod requests;
 mod responses;
@@ -17,8 +20,10 @@ mod routing;
 mod statistics;
 mod store;
 mod timeouts;
+mod timer;
 mod uac;
 mod uas;
+mod update;
 
 pub use config::EndpointConfig;
 pub use io::{
@@ -31,13 +36,12 @@ use crate::gate::{Explained, Facts, Gate};
 use crate::identifiers::Identifiers;
 use crate::message::StartLine;
 use crate::parser::{ParseError, parse};
+use crate::pending::Answer;
 use crate::registrar::Registrar;
 use reports::Reports;
+use std::collections::VecDeque;
 use std::time::Instant;
 use store::Store;
-
-/// Our methods, as the Allow header says them.
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
 
 /// The machine.
 pub struct Endpoint {
@@ -52,6 +56,8 @@ pub struct Endpoint {
     reports: Reports,
     gate: Option<Gate>,
     registrar: Registrar,
+    /// Subscriptions of REFERs whose dialogs have ended.
+    lingering: VecDeque<refer::Lingering>,
 }
 
 /// One step: its time and where its outputs go.
@@ -85,6 +91,7 @@ impl Endpoint {
             reports: Reports::default(),
             gate,
             registrar,
+            lingering: VecDeque::new(),
         }
     }
 
@@ -156,7 +163,7 @@ impl Endpoint {
     fn handle_command(&mut self, step: &mut Step<'_>, command: Command) {
         match command {
             Command::Respond { dialog, status, reason, sdp, headers } => {
-                let answer = answers::Answer { status, reason, sdp, headers };
+                let answer = Answer { status, reason, sdp, headers };
                 self.respond(step, dialog, answer);
             }
             Command::Invite(invite) => self.invite(step, invite),
@@ -165,10 +172,14 @@ impl Endpoint {
             Command::Bye { dialog, reason } => self.hang_up(step, dialog, reason),
             Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
             Command::Info { dialog, content_type, body } => self.info(step, dialog, &content_type, &body),
-            Command::Update { .. }
-            | Command::Refer { .. }
-            | Command::RespondRefer { .. }
-            | Command::Notify { .. } => self.statistics.commands_ignored += 1,
+            Command::Update { dialog, sdp } => self.update(step, dialog, sdp),
+            Command::Refer { dialog, refer_to, referred_by } => {
+                self.refer(step, dialog, (refer_to, referred_by));
+            }
+            Command::RespondRefer { dialog, status } => self.respond_refer(step, dialog, status),
+            Command::Notify { dialog, event, state, content_type, body } => {
+                self.notify(step, dialog, (&event, &state), (&content_type, &body));
+            }
             Command::Drain(draining) => self.draining = draining,
         }
     }

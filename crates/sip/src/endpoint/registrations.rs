@@ -4,7 +4,7 @@
 use super::facts::cseq_number;
 use super::io::{Event, Flow};
 use super::uas::{Refusal, Request};
-use super::{ALLOW, Endpoint, Step};
+use super::{Endpoint, Step};
 use crate::gate::{GateReason, unescaped};
 use crate::headers::{NameAddr, split_list};
 use crate::message::HeaderName;
@@ -21,12 +21,6 @@ impl Endpoint {
     /// but not for the address that it names (RFC 3261 section 21.4.6), and the Allow of that answer says so.
     pub(super) fn serves_register(&self, request: &Request<'_>) -> bool {
         request.method.name() == "REGISTER" && self.trunk_of(request).is_some_and(|rules| rules.registrar)
-    }
-
-    /// Our methods as that request's trunk may use them.
-    pub(super) fn allow_for(&self, request: &Request<'_>) -> String {
-        let registrar = self.trunk_of(request).is_some_and(|rules| rules.registrar);
-        if registrar { format!("{ALLOW}, REGISTER") } else { ALLOW.to_owned() }
     }
 
     /// A REGISTER that the gate admitted.

@@ -5,7 +5,7 @@ use super::answers::write_extra_headers;
 use super::io::{Event, Flow, OutgoingRequest, RequestKey};
 use super::store::{ClientTransaction, Purpose};
 use super::uac::from_value;
-use super::{ALLOW, Endpoint, Step, routing};
+use super::{Endpoint, Step, routing};
 use crate::builder::Writer;
 use crate::digest::AuthSession;
 use crate::headers::{NameAddr, split_list};
@@ -57,7 +57,7 @@ impl Endpoint {
         if !request.headers.iter().any(|(name, _)| HeaderName::from_text(name) == HeaderName::Contact) {
             writer.header("Contact", self.request_contact(request));
         }
-        writer.header("Allow", ALLOW);
+        writer.header("Allow", self.allow());
         if request.method == "OPTIONS" {
             writer.header("Accept", "application/sdp");
         }

@@ -1,9 +1,11 @@
 //! What the responses to our requests mean: progress, answers, forks, failures
-//! (RFC 3261 sections 12.2.1.2, 13.2.2, 14.1, 17.1.1.3). Knows client transactions. What a 401 or 407 asks for is in `authentication`.
+//! (RFC 3261 sections 12.2.1.2, 13.2.2, 14.1, 17.1.1.3). Knows client transactions.
+//! What a 401 or 407 asks for is in `authentication`.
 
 use super::authentication::copy_proofs;
 use super::facts::{cseq_number, sdp_body, to_tag};
 use super::io::{DialogKey, Event, Flow};
+use super::reliable::early_answer;
 use super::store::{ClientMachine, Purpose};
 use super::uac::like_invite;
 use super::{Endpoint, Step, routing};
@@ -11,8 +13,8 @@ use crate::dialog::{Cancel, Dialog, Phase};
 use crate::headers::{CSeq, Via, split_list};
 use crate::message::{HeaderName, Message, StartLine};
 use crate::parser::parse;
+use crate::pending::Again;
 use crate::transaction::Heard;
-use std::time::Duration;
 
 /// The most forks of one INVITE that are acknowledged; the rest time out at their side.
 const MAX_FORKS: usize = 8;
@@ -29,6 +31,7 @@ impl Endpoint {
         let (purpose, dialog) = (client.purpose.clone(), client.dialog);
         self.store.wake_client(id);
         self.learn_connection(id, flow);
+        self.follow_response(dialog, flow);
         match heard {
             Heard::Ignore => {}
             Heard::Acknowledge => self.acknowledge_rejection(step, id, message),
@@ -38,7 +41,7 @@ impl Endpoint {
                     return;
                 }
                 if let Some(key) = dialog {
-                    self.invite_failed(step, key, (*status, reason), purpose);
+                    self.invite_rejected(step, (key, id), (*status, reason, message), purpose);
                 }
             }
             Heard::Pass if self.answer_challenge(step, id, message) => {}
@@ -46,14 +49,18 @@ impl Endpoint {
                 (Purpose::Request(request), 200..) => {
                     self.request_answered(step, id, (*request, flow), message);
                 }
-                (Purpose::Invite | Purpose::Reinvite(_), ..200) => self.handle_progress(step, id, message),
-                (Purpose::Invite | Purpose::Reinvite(_), _) => self.handle_2xx(step, id, message),
-                (Purpose::Bye | Purpose::Info, 200..) => {
+                (Purpose::Invite | Purpose::Reinvite(_) | Purpose::RefreshInvite, ..200) => {
+                    self.handle_progress(step, id, message);
+                }
+                (Purpose::Invite | Purpose::Reinvite(_) | Purpose::RefreshInvite, _) => {
+                    self.handle_2xx(step, id, message);
+                }
+                (_, 200..) => {
                     if let Some(key) = dialog {
-                        self.request_completed(step, key, &purpose, *status);
+                        self.request_completed(step, key, (*status, Some(message)), purpose);
                     }
                 }
-                (Purpose::Bye | Purpose::Info | Purpose::Silent | Purpose::Request(_), _) => {}
+                (_, _) => {}
             },
         }
     }
@@ -97,10 +104,13 @@ impl Endpoint {
         let initial = outgoing.initial;
         let cancelled = outgoing.cancel != Cancel::No;
         self.store.wake_dialog(key);
+        let new = status > 100 && self.take_provisional(step, key, message);
         if send_cancel {
             self.send_cancel(step, id);
-        } else if status > 100 && initial && !cancelled {
-            step.event(Event::Progress { dialog: key, status, sdp: sdp_body(message) });
+        } else if status == 100 && initial && !cancelled {
+            step.event(Event::Trying { dialog: key });
+        } else if new && initial && !cancelled {
+            self.tell_progress(step, key, (status, message));
         }
     }
 
@@ -132,6 +142,7 @@ impl Endpoint {
 
     fn answered(&mut self, step: &mut Step<'_>, id: u64, key: DialogKey, message: &Message) {
         let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
+        let sdp = sdp_body(message).or_else(|| early_answer(dialog, message));
         let outgoing = dialog.outgoing.take();
         let initial = outgoing.as_ref().is_some_and(|outgoing| outgoing.initial);
         let cancelled = outgoing.is_some_and(|outgoing| outgoing.cancel != Cancel::No);
@@ -141,6 +152,7 @@ impl Endpoint {
         } else {
             dialog.refresh_target(message);
         }
+        dialog.retries = 0;
         let ending = dialog.phase == Phase::Ending;
         let dialog = dialog.clone();
         self.store.wake_dialog(key);
@@ -153,7 +165,27 @@ impl Endpoint {
             step.event(Event::Failed { dialog: key, status: 487, reason });
             return self.send_bye(step, key, None);
         }
-        step.event(Event::Answered { dialog: key, sdp: sdp_body(message) });
+        self.told_answer(step, (key, id), message, sdp);
+    }
+
+    /// A 2xx to our INVITE or re-INVITE is for the user, unless it only confirms a refresh.
+    fn told_answer(
+        &mut self,
+        step: &mut Step<'_>,
+        (key, id): (DialogKey, u64),
+        message: &Message,
+        sdp: Option<String>,
+    ) {
+        let purpose = self.store.clients.get(&id).map(|client| client.purpose.clone());
+        if purpose == Some(Purpose::RefreshInvite) {
+            return self.refresh_completed(step, key, (200, Some(message)));
+        }
+        if let (Some(Purpose::Reinvite(offer)), Some(dialog)) = (purpose, self.store.dialogs.get_mut(&key)) {
+            dialog.our_sdp = Some(offer);
+        }
+        self.session_from_2xx(step, key, message);
+        self.note_their_sdp(key, sdp.as_deref());
+        step.event(Event::Answered { dialog: key, sdp });
     }
 
     fn acknowledge_2xx(&mut self, step: &mut Step<'_>, id: u64, dialog: &Dialog, message: &Message) {
@@ -221,49 +253,105 @@ impl Endpoint {
         if dialog.phase == Phase::Ending {
             return self.store.wake_dialog(key);
         }
-        let failed = Event::Failed { dialog: key, status, reason: reason.to_owned() };
-        let Purpose::Reinvite(sdp) = purpose else {
-            step.event(failed);
-            return self.end_dialog(step, key);
-        };
-        if status == 491 {
-            // Section 14.1: the owner of the Call-ID waits 2.1 to 4 s, the other side 0 to 2 s, in steps of 10 ms.
-            let steps = if dialog.is_caller {
-                210 + self.identifiers.below(191)
-            } else {
-                self.identifiers.below(201)
-            };
-            dialog.retry = Some((step.now + Duration::from_millis(10) * steps, sdp));
-            return self.store.wake_dialog(key);
-        }
         self.store.wake_dialog(key);
-        step.event(failed);
-        if matches!(status, 408 | 481) {
-            // Section 12.2.1.2: the peer knows nothing of this dialog, or is gone.
-            self.send_bye(step, key, None);
+        step.event(Event::Failed { dialog: key, status, reason: reason.to_owned() });
+        if purpose == Purpose::Invite {
+            return self.end_dialog(step, key);
         }
+        self.end_if_unknown(step, key, status);
     }
 
-    /// A BYE or INFO has its final response (or will never have one: 408).
+    /// A non-2xx to our INVITE or re-INVITE: some only ask for another try.
+    fn invite_rejected(
+        &mut self,
+        step: &mut Step<'_>,
+        (key, id): (DialogKey, u64),
+        (status, reason, message): (u16, &str, &Message),
+        purpose: Purpose,
+    ) {
+        let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
+        let alive = dialog.phase != Phase::Ending;
+        match &purpose {
+            Purpose::RefreshInvite => {
+                dialog.outgoing = None;
+                self.store.wake_dialog(key);
+                if alive {
+                    self.refresh_completed(step, key, (status, Some(message)));
+                }
+                return;
+            }
+            Purpose::Reinvite(sdp) if alive => {
+                dialog.outgoing = None;
+                if status == 422 && self.raise_interval(key, Some(message)) {
+                    return self.reinvite(step, key, sdp.clone());
+                }
+                let again = Again::Reinvite(sdp.clone());
+                if self.try_again_later(step, key, (status, Some(message)), again) {
+                    return;
+                }
+            }
+            Purpose::Invite
+                if status == 422
+                    && self.raise_interval(key, Some(message))
+                    && self.invite_again(step, id, key) =>
+            {
+                return;
+            }
+            Purpose::Invite
+            | Purpose::Reinvite(_)
+            | Purpose::Bye
+            | Purpose::Info
+            | Purpose::Update(_)
+            | Purpose::RefreshUpdate
+            | Purpose::Prack
+            | Purpose::Refer
+            | Purpose::Notify
+            | Purpose::Request(_)
+            | Purpose::Silent => {}
+        }
+        self.invite_failed(step, key, (status, reason), purpose);
+    }
+
+    /// A request that is no INVITE has its final response; without a message there will never be one.
     pub(super) fn request_completed(
         &mut self,
         step: &mut Step<'_>,
         key: DialogKey,
-        purpose: &Purpose,
-        status: u16,
+        (status, message): (u16, Option<&Message>),
+        purpose: Purpose,
     ) {
         match purpose {
             Purpose::Bye => self.end_dialog(step, key),
-            Purpose::Info if status == 481 => {
-                if self.store.dialogs.get(&key).is_some_and(|dialog| dialog.phase == Phase::Confirmed) {
-                    self.send_bye(step, key, None);
+            Purpose::Info if status == 481 => self.end_if_unknown(step, key, status),
+            Purpose::Update(_) | Purpose::RefreshUpdate => {
+                self.update_completed(step, key, (status, message), purpose);
+            }
+            Purpose::Refer => self.refer_completed(step, key, status),
+            Purpose::Notify => {
+                if let Some(dialog) = self.store.dialogs.get_mut(&key).filter(|_| status == 481) {
+                    dialog.notifying = None;
                 }
             }
             Purpose::Info
+            | Purpose::Prack
             | Purpose::Silent
             | Purpose::Invite
             | Purpose::Reinvite(_)
+            | Purpose::RefreshInvite
             | Purpose::Request(_) => {}
+        }
+    }
+
+    /// The peer answered on a stream: the dialog's requests go there from now on.
+    fn follow_response(&mut self, dialog: Option<DialogKey>, flow: Flow) {
+        if !flow.transport.is_reliable() {
+            return;
+        }
+        if let Some(dialog) = dialog.and_then(|key| self.store.dialogs.get_mut(&key))
+            && dialog.flow.transport == flow.transport
+        {
+            dialog.flow = flow;
+            dialog.flow_closed = false;
         }
     }
 }

@@ -19,24 +19,30 @@ pub(super) fn may_send_to(address: SocketAddr) -> bool {
 /// The flow of a request inside a dialog: the route set or remote target says it where that is an IP address
 /// and the peer is not behind a NAT; everything else follows the flow the peer was last heard on.
 pub(super) fn next_hop(dialog: &Dialog) -> Flow {
-    if dialog.flow.transport.is_reliable() || dialog.behind_nat {
-        return dialog.flow;
+    let reliable = dialog.flow.transport.is_reliable();
+    // Connection 0 of a stream is a new one, or one that stands to the same address.
+    let lost = reliable && dialog.flow_closed;
+    let dialog_flow = if lost { Flow { connection: 0, ..dialog.flow } } else { dialog.flow };
+    if dialog.behind_nat || (reliable && !lost) {
+        return dialog_flow;
     }
     let route = dialog.route_set.first().and_then(|first| NameAddr::parse(first)).map(|addr| addr.uri);
     let Ok(uri) = Uri::parse(route.unwrap_or(&dialog.remote_target)) else {
-        return dialog.flow;
+        return dialog_flow;
     };
     let wants_other_transport = uri.scheme.eq_ignore_ascii_case("sips")
-        || uri.param("transport").is_some_and(|name| !name.eq_ignore_ascii_case("udp"));
+        || uri
+            .param("transport")
+            .is_some_and(|name| !name.eq_ignore_ascii_case(dialog_flow.transport.name()));
     match uri.socket_address(5060) {
         Some(remote)
             if !wants_other_transport
                 && may_send_to(remote)
                 && same_reach(remote.ip(), dialog.flow.remote.ip()) =>
         {
-            Flow { remote, ..dialog.flow }
+            Flow { remote, ..dialog_flow }
         }
-        Some(_) | None => dialog.flow,
+        Some(_) | None => dialog_flow,
     }
 }
 

@@ -6,7 +6,10 @@ use crate::gate::GateStatistics;
 use std::collections::BTreeMap;
 
 /// The methods that are counted by name; every other one is counted as `other`.
-const METHODS: &[&str] = &["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "REGISTER", "other"];
+const METHODS: &[&str] = &[
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "PRACK", "UPDATE", "REFER", "NOTIFY", "REGISTER",
+    "other",
+];
 
 /// Why messages got no answer.
 const DROP_REASONS: &[&str] = &[
@@ -48,14 +51,14 @@ pub struct EndpointStatistics {
     pub refused_full: u64,
     /// Calls refused while draining.
     pub refused_draining: u64,
+    /// What the gate did; all zero without one.
+    pub gate: GateStatistics,
     /// Challenges (401, 407) to our requests that were answered with credentials.
     pub challenges_answered: u64,
     /// Challenges that were not, by reason.
     pub challenges_refused: BTreeMap<&'static str, u64>,
     /// Large requests that went over UDP because TCP failed.
     pub udp_after_tcp: u64,
-    /// What the gate did; all zero without one.
-    pub gate: GateStatistics,
     /// Transactions that exist now.
     pub transactions: usize,
     /// Dialogs that exist now.
@@ -77,10 +80,10 @@ impl Default for EndpointStatistics {
             commands_ignored: 0,
             refused_full: 0,
             refused_draining: 0,
+            gate: GateStatistics::default(),
             challenges_answered: 0,
             challenges_refused: REFUSALS.iter().map(|reason| (*reason, 0)).collect(),
             udp_after_tcp: 0,
-            gate: GateStatistics::default(),
             transactions: 0,
             dialogs: 0,
         }

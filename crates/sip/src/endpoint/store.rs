@@ -6,7 +6,9 @@ use super::large::SizeChoice;
 use crate::builder::ResponseTemplate;
 use crate::dialog::Dialog;
 use crate::digest::AuthSession;
-use crate::transaction::{InviteClient, InviteServer, NonInviteClient, NonInviteServer};
+use crate::transaction::{
+    InviteClient, InviteClientState, InviteServer, NonInviteClient, NonInviteClientState, NonInviteServer,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -47,6 +49,16 @@ impl ClientMachine {
             Self::Other(machine) => machine.request(),
         }
     }
+
+    /// Whether its final response is still to come.
+    pub(super) fn waits(&self) -> bool {
+        match self {
+            Self::Invite(machine) => {
+                matches!(machine.state(), InviteClientState::Calling | InviteClientState::Proceeding)
+            }
+            Self::Other(machine) => machine.state() != NonInviteClientState::Completed,
+        }
+    }
 }
 
 /// Why a request was sent, which decides what its response means.
@@ -59,6 +71,14 @@ pub(super) enum Purpose {
     Info,
     /// A request outside dialogs.
     Request(RequestKey),
+    /// With its offer, because it is sent again after a 491.
+    Update(Option<String>),
+    /// An UPDATE or re-INVITE of the session timer's.
+    RefreshUpdate,
+    RefreshInvite,
+    Prack,
+    Refer,
+    Notify,
     /// CANCEL, or the BYE of a fork: nobody waits for the response.
     Silent,
 }

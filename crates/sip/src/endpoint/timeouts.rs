@@ -3,10 +3,14 @@
 
 use super::io::{DialogKey, Event, Flow};
 use super::large::same_stream;
-use super::store::{ClientMachine, Owner, Purpose, ServerMachine};
+use super::store::{ClientMachine, ClientTransaction, Owner, Purpose, ServerMachine};
 use super::{Endpoint, Step};
+use crate::pending::Again;
 use crate::transaction::{Fired, InviteServerState};
 use std::time::Duration;
+
+/// How long a caller whose stream has closed may take to come back on another one.
+const COME_BACK: Duration = Duration::from_secs(4);
 
 /// What a client transaction's end means.
 enum ClientEnd {
@@ -79,15 +83,34 @@ impl Endpoint {
         let Some(key) = client.dialog else { return };
         match client.purpose {
             Purpose::Invite | Purpose::Reinvite(_) => self.invite_failed(step, key, why, client.purpose),
-            Purpose::Bye | Purpose::Info | Purpose::Silent | Purpose::Request(_) => {
-                self.request_completed(step, key, &client.purpose, why.0);
+            Purpose::RefreshInvite => {
+                if let Some(dialog) = self.store.dialogs.get_mut(&key) {
+                    dialog.outgoing = None;
+                }
+                self.refresh_completed(step, key, (why.0, None));
             }
+            Purpose::Bye if why.0 == 503 && client.flow.connection != 0 => {
+                // The BYE was not heard: once more, on a new connection.
+                self.send_bye(step, key, None);
+            }
+            purpose @ (Purpose::Bye
+            | Purpose::Info
+            | Purpose::Update(_)
+            | Purpose::RefreshUpdate
+            | Purpose::Prack
+            | Purpose::Refer
+            | Purpose::Notify
+            | Purpose::Request(_)
+            | Purpose::Silent) => self.request_completed(step, key, (why.0, None), purpose),
         }
     }
 
     fn fire_dialog(&mut self, step: &mut Step<'_>, key: DialogKey) {
         let now = step.now;
         let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
+        if dialog.ends_at.is_some_and(|ends| ends <= now) {
+            return self.end_dialog(step, key);
+        }
         if dialog.unacked.as_ref().is_some_and(|unacked| unacked.ends <= now) {
             dialog.unacked = None;
             let reason = dialog.bye_wanted.take().flatten();
@@ -100,8 +123,13 @@ impl Endpoint {
             self.statistics.retransmissions_out += 1;
             self.send(step, flow, bytes);
         }
+        self.fire_lost(step, key);
+        self.fire_provisional(step, key);
+        self.fire_offered(step, key);
+        self.fire_referral(step, key);
         self.fire_incoming(step, key);
         self.fire_outgoing(step, key);
+        self.fire_session(step, key);
         self.store.wake_dialog(key);
     }
 
@@ -142,22 +170,57 @@ impl Endpoint {
                 self.client_failed(step, id, (408, "Request Timeout"));
             };
         }
-        if dialog.retry.as_ref().is_some_and(|(at, _)| *at <= step.now)
-            && let Some((_, sdp)) = dialog.retry.take()
+        if dialog.retry.as_ref().is_some_and(|retry| retry.at <= step.now)
+            && let Some(retry) = dialog.retry.take()
         {
-            self.reinvite(step, key, sdp);
+            match retry.request {
+                Again::Reinvite(sdp) => self.reinvite(step, key, sdp),
+                Again::Update(sdp) => self.update(step, key, sdp),
+            }
+        }
+    }
+
+    /// The caller's stream has closed while its INVITE was open, and it did not come back: it is gone.
+    fn fire_lost(&mut self, step: &mut Step<'_>, key: DialogKey) {
+        let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
+        if dialog.lost_at.is_none_or(|lost| lost > step.now) {
+            return;
+        }
+        dialog.lost_at = None;
+        let ringing = dialog.incoming.as_ref().is_some_and(|incoming| incoming.initial);
+        if ringing {
+            step.event(Event::Cancelled { dialog: key });
+            self.reject_incoming(step, key, 487);
+        } else if dialog.unacked.take().is_some() {
+            let reason = dialog.bye_wanted.take().flatten();
+            step.event(Event::AckTimeout { dialog: key });
+            self.send_bye(step, key, reason);
+        }
+    }
+
+    /// An INVITE that comes again on another stream moves its dialog there.
+    pub(super) fn follow_flow(&mut self, flow: Flow, id: u64) {
+        let Some(transaction) = self.store.servers.get_mut(&id) else { return };
+        if !flow.transport.is_reliable() || transaction.flow == flow {
+            return;
+        }
+        transaction.flow = flow;
+        if let Some(key) = transaction.dialog {
+            if let Some(dialog) = self.store.dialogs.get_mut(&key) {
+                dialog.hear_on(flow);
+                if let Some(unacked) = &mut dialog.unacked {
+                    unacked.flow = flow;
+                }
+            }
+            self.store.wake_dialog(key);
         }
     }
 
     /// A stream is gone: requests sent on it have failed, its dialogs wait for the peer to come back.
     pub(super) fn handle_flow_closed(&mut self, step: &mut Step<'_>, flow: Flow) {
-        let failed: Vec<u64> = self
-            .store
-            .clients
-            .iter()
-            .filter(|(_, client)| same_stream(&client.flow, &flow))
-            .map(|(id, _)| *id)
-            .collect();
+        let waits = |client: &ClientTransaction| same_stream(&client.flow, &flow) && client.machine.waits();
+        let failed: Vec<u64> =
+            self.store.clients.iter().filter(|(_, client)| waits(client)).map(|(id, _)| *id).collect();
         let affected: Vec<DialogKey> = self
             .store
             .dialogs
@@ -169,7 +232,11 @@ impl Endpoint {
         for key in affected {
             if let Some(dialog) = self.store.dialogs.get_mut(&key) {
                 dialog.flow_closed = true;
+                let owed =
+                    dialog.unacked.is_some() || dialog.incoming.as_ref().is_some_and(|open| open.initial);
+                dialog.lost_at = owed.then_some(step.now + COME_BACK);
             }
+            self.store.wake_dialog(key);
         }
         for id in failed {
             if !self.fall_back_to_udp(step, id) {

@@ -6,13 +6,14 @@ use super::facts::cseq_number;
 use super::io::{DialogKey, Event, Flow, OutgoingInvite};
 use super::large::{SizeChoice, Way};
 use super::store::{ClientMachine, ClientTransaction, Purpose};
-use super::{ALLOW, Endpoint, Step, routing};
+use super::{Endpoint, Step, routing};
 use crate::builder::Writer;
 use crate::dialog::{Cancel, Dialog, Outgoing, Phase};
 use crate::digest::AuthSession;
 use crate::headers::NameAddr;
 use crate::message::{HeaderName, Message, StartLine};
 use crate::parser::parse;
+use crate::policy::{Reliable, SessionTimerMode};
 use crate::transaction::{InviteClient, NonInviteClient};
 use crate::uri::Uri;
 use std::time::Instant;
@@ -46,10 +47,12 @@ impl Endpoint {
             return;
         }
         let mut dialog = self.uac_dialog(&invite);
+        dialog.set_policy(invite.policy);
+        dialog.our_sdp = Some(invite.sdp.clone());
         let cseq = dialog.reserve_cseq();
         let branch = self.identifiers.branch();
         let mut writer = dialog.request("INVITE", cseq, &self.via(&invite.flow, &branch));
-        self.write_invite_headers(&mut writer, &invite.flow);
+        self.write_invite_headers(&mut writer, &invite.flow, &dialog);
         write_extra_headers(&mut writer, &invite.headers);
         let bytes = writer.finish(Some("application/sdp"), invite.sdp.as_bytes());
         self.store.add_dialog(dialog);
@@ -73,18 +76,26 @@ impl Endpoint {
         }
     }
 
-    fn write_invite_headers(&self, writer: &mut Writer, flow: &Flow) {
-        writer
-            .header("Contact", self.contact(flow))
-            .header("Allow", ALLOW)
-            .header("Accept", "application/sdp");
+    fn write_invite_headers(&self, writer: &mut Writer, flow: &Flow, dialog: &Dialog) {
+        writer.header("Contact", self.contact(flow));
+        self.write_abilities(writer, &dialog.policy);
+        writer.header("Accept", "application/sdp");
+        let initial = dialog.phase == Phase::Early;
+        let required = [
+            ("100rel", initial && dialog.policy.reliable == Reliable::Required),
+            ("timer", initial && dialog.policy.session_timer.mode == SessionTimerMode::Require),
+        ];
+        for (tag, _) in required.iter().filter(|(_, wanted)| *wanted) {
+            writer.header("Require", tag);
+        }
+        self.write_session_request(writer, dialog);
         if !self.config.product.is_empty() {
             writer.header("User-Agent", &self.config.product);
         }
     }
 
     /// Sends an INVITE or re-INVITE and notes it in its dialog.
-    fn send_invite(
+    pub(super) fn send_invite(
         &mut self,
         step: &mut Step<'_>,
         key: DialogKey,
@@ -118,6 +129,7 @@ impl Endpoint {
                 provisional_seen: false,
                 cancel: Cancel::No,
                 ends: Some(step.now + self.config.ring_limit),
+                early: Vec::new(),
             });
             self.store.wake_dialog(key);
         }
@@ -207,7 +219,7 @@ impl Endpoint {
         match dialog.phase {
             Phase::Early if dialog.is_caller => self.cancel(step, key),
             Phase::Early => self.reject_incoming(step, key, 480),
-            Phase::Confirmed if dialog.unacked.is_some() && !dialog.flow_closed => {
+            Phase::Confirmed if dialog.unacked.is_some() => {
                 dialog.bye_wanted = Some(reason);
             }
             Phase::Confirmed => self.send_bye(step, key, reason),
@@ -224,9 +236,7 @@ impl Endpoint {
         dialog.phase = Phase::Ending;
         dialog.unacked = None;
         dialog.retry = None;
-        if dialog.flow_closed {
-            return self.end_dialog(step, key);
-        }
+        dialog.session = None;
         let extra = reason.map(|reason| ("Reason", reason));
         self.send_in_dialog(step, key, ("BYE", Purpose::Bye), |writer| {
             if let Some((name, value)) = &extra {
@@ -239,12 +249,7 @@ impl Endpoint {
 
     /// [`super::Command::Info`].
     pub(super) fn info(&mut self, step: &mut Step<'_>, key: DialogKey, content_type: &str, body: &str) {
-        if self
-            .store
-            .dialogs
-            .get(&key)
-            .is_none_or(|dialog| dialog.phase != Phase::Confirmed || dialog.flow_closed)
-        {
+        if self.store.dialogs.get(&key).is_none_or(|dialog| dialog.phase != Phase::Confirmed) {
             self.statistics.commands_ignored += 1;
             return;
         }
@@ -253,7 +258,8 @@ impl Endpoint {
         });
     }
 
-    fn send_in_dialog(
+    /// Sends a request of a dialog with the next CSeq; `fill` adds fields and returns the body.
+    pub(super) fn send_in_dialog(
         &mut self,
         step: &mut Step<'_>,
         key: DialogKey,
@@ -278,26 +284,38 @@ impl Endpoint {
             self.statistics.commands_ignored += 1;
             return;
         };
-        if dialog.phase != Phase::Confirmed || dialog.bye_wanted.is_some() || dialog.flow_closed {
+        if dialog.phase != Phase::Confirmed || dialog.bye_wanted.is_some() {
             self.statistics.commands_ignored += 1;
             return;
         }
-        if dialog.invite_is_open() {
-            // The same as a 491 from the peer: one INVITE at a time (section 14.1).
+        if dialog.invite_is_open() || dialog.offers() || dialog.is_offered() {
+            // The same as a 491 from the peer: one offer at a time (section 14.1).
             let reason = "Request Pending".to_owned();
             step.event(Event::Failed { dialog: key, status: 491, reason });
             return;
         }
         dialog.retry = None;
+        self.send_reinvite(step, key, sdp.clone(), Purpose::Reinvite(sdp));
+    }
+
+    /// Sends a re-INVITE with that offer.
+    pub(super) fn send_reinvite(
+        &mut self,
+        step: &mut Step<'_>,
+        key: DialogKey,
+        sdp: String,
+        purpose: Purpose,
+    ) {
+        let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
         let cseq = dialog.reserve_cseq();
         let flow = routing::next_hop(dialog);
         let branch = self.identifiers.branch();
         let via = self.via(&flow, &branch);
         let Some(dialog) = self.store.dialogs.get(&key) else { return };
         let mut writer = dialog.request("INVITE", cseq, &via);
-        self.write_invite_headers(&mut writer, &flow);
+        self.write_invite_headers(&mut writer, &flow, dialog);
         let bytes = writer.finish(Some("application/sdp"), sdp.as_bytes());
-        self.send_invite(step, key, flow, (branch, bytes), Purpose::Reinvite(sdp));
+        self.send_invite(step, key, flow, (branch, bytes), purpose);
     }
 }
 

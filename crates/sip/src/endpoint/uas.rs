@@ -1,7 +1,7 @@
 //! The server side: what a request gets, in the order of RFC 3261 section 8.2, and the user's answers to INVITEs.
 //! Knows requests outside dialogs; what happens inside one is in `in_dialog`.
 
-use super::facts::{cseq_number, from_tag, invite_event, merge_key, to_tag, transaction_key};
+use super::facts::{cseq_number, from_tag, invite_event, merge_key, sdp_body, to_tag, transaction_key};
 use super::io::{DialogKey, Event, Flow};
 use super::store::{ServerMachine, ServerTransaction};
 use super::{Endpoint, Step};
@@ -10,6 +10,10 @@ use crate::dialog::{Dialog, Incoming, contact_uri, record_routes};
 use crate::finding::check_request;
 use crate::headers::{NameAddr, Via, accepts_sdp, media_type, split_list};
 use crate::message::{HeaderName, Message, Method, StartLine};
+use crate::multipart::{MultipartError, is_multipart, session_description};
+use crate::pending::Abilities;
+use crate::replaces::Replaces;
+use crate::session::Said;
 use crate::transaction::{InviteServer, InviteServerState, NonInviteServer};
 use crate::uri::Uri;
 use std::time::Duration;
@@ -43,8 +47,8 @@ impl Refusal {
         Self { status, reason: None, header: None }
     }
 
-    pub(super) fn because(status: u16, reason: &str) -> Self {
-        Self { status, reason: Some(reason.to_owned()), header: None }
+    pub(super) fn because(status: u16, reason: impl Into<String>) -> Self {
+        Self { status, reason: Some(reason.into()), header: None }
     }
 
     pub(super) fn with(status: u16, name: &'static str, value: impl Into<String>) -> Self {
@@ -89,6 +93,7 @@ impl Endpoint {
     /// A request that came again: its transaction answers as before.
     fn repeat_response(&mut self, step: &mut Step<'_>, flow: Flow, id: u64) {
         self.statistics.retransmissions_in += 1;
+        self.follow_flow(flow, id);
         let response = self.store.servers.get(&id).and_then(|transaction| match &transaction.machine {
             ServerMachine::Invite(machine) => machine.handle_retransmission(),
             ServerMachine::Other(machine) => machine.handle_retransmission(),
@@ -113,12 +118,15 @@ impl Endpoint {
         if !in_dialog && merge_key(request.message).is_some_and(|key| self.store.is_merged(&key)) {
             return Some(Refusal { status: 482, reason: Some("Merged Request".into()), header: None });
         }
-        let required: Vec<&str> =
-            request.message.all(&HeaderName::Require).flat_map(|field| split_list(&field.value)).collect();
-        if !required.is_empty() {
-            return Some(Refusal::with(420, "Unsupported", required.join(", ")));
+        if let Some(refusal) = self.extension_refusal(request) {
+            return Some(refusal);
         }
-        if *request.method == Method::Invite { content_refusal(request.message) } else { None }
+        let describes = matches!(request.method, Method::Invite | Method::Update | Method::Prack);
+        if *request.method == Method::Invite && !replaces_ok(request.message) {
+            return Some(Refusal::because(400, "Bad Replaces"));
+        }
+        let content = describes.then(|| content_refusal(request.message)).flatten();
+        content.or_else(|| self.requirement_refusal(request))
     }
 
     fn accept_request(&mut self, step: &mut Step<'_>, request: Request<'_>) {
@@ -129,13 +137,14 @@ impl Endpoint {
             Method::Options => self.answer_options(step, request),
             Method::Invite => self.accept_invite(step, request),
             Method::Other(_) if self.serves_register(&request) => self.handle_register(step, request),
+            // Only who is in a call with us may ask us to call somebody.
+            Method::Refer => self.refuse(step, request, Refusal::new(403)),
             Method::Ack
             | Method::Bye
             | Method::Cancel
             | Method::Info
             | Method::Prack
             | Method::Update
-            | Method::Refer
             | Method::Notify
             | Method::Other(_) => {
                 self.refuse(step, request, Refusal::new(481));
@@ -147,8 +156,9 @@ impl Endpoint {
         let tag = self.identifiers.tag();
         let mut writer = self.response(&request.template, 200, None, &tag);
         writer.header("Allow", self.allow_for(&request)).header("Accept", "application/sdp");
-        // We support no extension, and say so (RFC 3261 section 11.2).
-        writer.header("Accept-Encoding", "identity").header("Supported", "");
+        // Without any extension the field is empty (RFC 3261 section 11.2).
+        let supported = self.supported(self.policy_of(&request));
+        writer.header("Accept-Encoding", "identity").header("Supported", supported);
         self.complete(step, request, tag, writer.finish(None, b""));
     }
 
@@ -227,12 +237,16 @@ impl Endpoint {
         let tag = self.identifiers.tag();
         let trunk = self.trunk_of(&request).map(|rules| rules.name.clone());
         let event = invite_event(key, trunk, &request);
+        let policy = self.policy_of_new(&request).clone();
         let (message, flow) = (request.message, request.flow);
         let transaction = self.begin_invite(step, request, tag.clone(), key);
         let mut dialog = uas_dialog(key, message, flow, tag);
         dialog.local_cseq = self.identifiers.cseq();
         dialog.incoming = Some(self.incoming(step, message, transaction, true));
+        dialog.peer = Abilities::read(message);
+        dialog.set_policy(policy);
         self.store.add_dialog(dialog);
+        self.note_their_sdp(key, sdp_body(message).as_deref());
         step.event(event);
     }
 
@@ -266,6 +280,10 @@ impl Endpoint {
             initial,
             ends: step.now + self.config.answer_limit,
             refresh: step.now + PROVISIONAL_REFRESH,
+            offer: sdp_body(message).is_some(),
+            settled: false,
+            pracked_answer: None,
+            said: Said::read(message),
         }
     }
 
@@ -303,9 +321,20 @@ impl Endpoint {
     }
 }
 
+/// At most one Replaces, and a readable one (RFC 3891 section 3).
+fn replaces_ok(message: &Message) -> bool {
+    let mut fields = message.all(&HeaderName::Replaces);
+    fields.next().is_none_or(|field| Replaces::parse(&field.value).is_some()) && fields.next().is_none()
+}
+
 /// Only SDP can be a session description here (sections 8.2.3 and 13.3.1).
 fn content_refusal(message: &Message) -> Option<Refusal> {
     let is_sdp = match message.value(&HeaderName::ContentType) {
+        Some(kind) if is_multipart(kind) => match session_description(kind, &message.body) {
+            Ok(_) => true,
+            Err(MultipartError::Boundary) => return Some(Refusal::because(400, "Bad Multipart Body")),
+            Err(MultipartError::Encoding) => false,
+        },
         Some(kind) => media_type(kind).eq_ignore_ascii_case("application/sdp"),
         None => message.body.starts_with(b"v=0"),
     };

@@ -142,6 +142,18 @@ impl Bench {
         (dialog, tag)
     }
 
+    /// As `established`, with more header fields in the INVITE and in what was sent last: the 200.
+    pub fn established_with(&mut self, extra: &str) -> (DialogKey, String, Message) {
+        self.receive(&with_headers(&invite("call", "z9hG4bKinv"), extra));
+        let dialog = self.last_dialog();
+        self.respond(dialog, 200);
+        let ok = self.take_sent().pop().expect("200");
+        let tag = tag_of(&ok, &HeaderName::To);
+        self.receive(&in_dialog("ACK", 1, "z9hG4bKack", &tag));
+        assert_eq!(self.take_event_names(), "Invite Acked");
+        (dialog, tag, ok)
+    }
+
     pub fn last_dialog(&self) -> DialogKey {
         self.events.iter().rev().find_map(Event::dialog).expect("an event with a dialog")
     }
@@ -204,4 +216,20 @@ pub fn response(request: &Message, status: u16, to_tag: &str, extra: &str, body:
     }
     let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
     format!("{text}{extra}{kind}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// The message with more header fields.
+pub fn with_headers(text: &str, extra: &str) -> String {
+    text.replacen("Max-Forwards: 70\r\n", &format!("Max-Forwards: 70\r\n{extra}"), 1)
+}
+
+/// The message with a session description as its body.
+pub fn with_sdp(text: &str, sdp: &str) -> String {
+    let head = text.split("Content-Length").next().unwrap_or_default();
+    format!("{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len())
+}
+
+/// A response of the peer to our request, as a caller's side would answer it: with nothing to say.
+pub fn ok(request: &Message) -> String {
+    response(request, 200, "", "", "")
 }
