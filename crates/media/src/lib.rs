@@ -2,10 +2,14 @@
 //! Knows packets and 20 ms frames. Knows nothing of SIP, turns or providers.
 
 mod codec;
+pub mod comfort_noise;
 mod conceal;
+mod decoder;
 mod digits;
+mod encoder;
 mod frame;
 mod g711;
+mod g722;
 mod jitter;
 mod playout;
 mod receiver;
@@ -17,7 +21,10 @@ pub mod tone;
 mod vad;
 
 pub use codec::Codec;
+pub use comfort_noise::ComfortNoise;
+pub use decoder::Decoder;
 pub use digits::Digit;
+pub use encoder::Encoder;
 pub use frame::{FRAME, Frame, SampleRate};
 pub use jitter::{Heard, HeardSource, JitterConfig};
 pub use playout::{Played, Playout, SegmentId, SegmentProgress};

@@ -321,6 +321,7 @@ mod tests {
         duplicates: 0,
         reordered: 0,
         concealed: 0,
+        recovered: 0,
         inserted: 0,
         dropped: 0,
         overflowed: 0,
