@@ -283,16 +283,17 @@ fn any_packetization_is_cut_into_the_same_frames() {
 }
 
 #[test]
-fn a_drifting_clock_costs_one_frame_now_and_then_and_no_delay() {
+fn a_drifting_clock_costs_a_few_periods_and_no_delay() {
     for seed in 0..20 {
-        for skew_ppm in [-300, 300] {
+        for skew_ppm in [-500, 500] {
             let run = Link { skew_ppm, seconds: 140, ..Link::perfect(seed) }.run();
             let delays = run.delays();
-            assert!(delays[delays.len() - 1] <= 45.0, "seed {seed}, {skew_ppm} ppm");
-            // 300 ppm of 140 s are 42 ms: two frames, one more at the edge.
+            // The very last frame may hold the rest of a packet whose first half was in the one before.
+            assert!(delays[delays.len() - 2] <= 45.0, "seed {seed}, {skew_ppm} ppm");
+            // 500 ppm of 140 s are 70 ms: pitch periods of 5 to 20 ms.
             let statistics = run.statistics;
-            assert!(statistics.inserted + statistics.dropped <= 4, "seed {seed}: {statistics:?}");
-            assert!(run.blocks().len() >= 13_990, "seed {seed}: {}", run.blocks().len());
+            assert!(statistics.inserted + statistics.dropped <= 14, "seed {seed}: {statistics:?}");
+            assert!(run.blocks().len() >= 13_900, "seed {seed}: {}", run.blocks().len());
         }
     }
 }
