@@ -509,10 +509,13 @@ impl JitterBuffer {
             if missing <= 0 {
                 return;
             }
-            match self.queue.front().map(|first| first.position) {
-                Some(position) if position <= self.at => self.decode_first(),
-                Some(position) => self.cover(position.min(self.at + missing)),
-                None => self.cover(self.at + missing),
+            let end = self.at + missing;
+            match self.queue.front().map(|first| (first.position, first.position - first.samples)) {
+                Some((position, _)) if position <= self.at => self.decode_first(),
+                // What the packet behind the hole may have a copy of is covered by itself.
+                Some((_, copy)) if copy > self.at => self.cover(copy.min(end)),
+                Some((position, _)) => self.cover(position.min(end)),
+                None => self.cover(end),
             }
         }
     }
@@ -575,10 +578,10 @@ impl JitterBuffer {
         let next = self.queue.front().map(|next| next.sequence.wrapping_sub(self.last_sequence));
         if !matches!(self.quiet, Quiet::No) || next == Some(1) {
             self.silence(count);
-        } else if next == Some(2) && self.recover() {
+        } else if self.recover() {
             return;
         } else {
-            self.loss_remembered = LOSS_REMEMBERED;
+            self.lost();
             let decoder = &mut self.decoder;
             self.ready.append(0, None, |out| match decoder.conceal(count as usize, out) {
                 true => Origin::MadeUp,
@@ -589,12 +592,21 @@ impl JitterBuffer {
         self.at = until;
     }
 
-    /// Decodes the one lost packet from its copy in the next. False if there is none.
+    /// The copy of what is lost was not there in time: for a codec that sends copies more delay is worth its price.
+    const fn lost(&mut self) {
+        self.loss_remembered = LOSS_REMEMBERED;
+        if self.codec.has_error_correction() {
+            self.delay.was_late();
+        }
+    }
+
+    /// Decodes a lost packet from its copy in the next. False if there is none.
     fn recover(&mut self) -> bool {
         let Some(next) = self.queue.front() else { return false };
         let StoredContent::Audio(codec, payload) = &next.content else { return false };
         let (hole, decoder) = (next.position - self.at, &mut self.decoder);
-        let fits = hole <= next.samples && next.stream == self.decoded_stream && self.made_up == 0;
+        // Of several lost packets the copy is that of the last one, and only as a whole.
+        let fits = hole == next.samples && next.stream == self.decoded_stream;
         if !codec.has_error_correction() || !fits {
             return false;
         }
@@ -607,6 +619,7 @@ impl JitterBuffer {
             self.loss_remembered = LOSS_REMEMBERED;
             self.counts.recovered += 1;
             self.last_sequence = next.sequence.wrapping_sub(1);
+            self.made_up = 0;
             self.at += hole;
         }
         recovered
