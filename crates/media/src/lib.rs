@@ -22,7 +22,7 @@ mod rtcp;
 mod rtp;
 mod sender;
 pub mod tone;
-mod vad;
+pub mod vad;
 
 pub use codec::Codec;
 pub use comfort_noise::ComfortNoise;
@@ -41,4 +41,4 @@ pub use resample::Resampler;
 pub use rtcp::{REPORT_INTERVAL, RemoteReport, RtcpEvent, RtcpSession, RtcpStatistics};
 pub use rtp::{RtpError, RtpPacket, is_rtcp};
 pub use sender::{Sender, SenderConfig, SenderCounts};
-pub use vad::{SpeechGate, Vad};
+pub use vad::{SpeechGate, Vad, VadModel, VadStream, VadWindow};

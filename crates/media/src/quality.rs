@@ -16,10 +16,10 @@ const fn robustness(codec: Codec) -> (f32, f32) {
     match codec {
         // With concealment after G.711 appendix I; without any Bpl would be 4.3.
         Codec::Pcmu | Codec::Pcma => (0.0, 25.1),
-        // G.113 knows G.722 on the wide-band scale only. On this narrow-band one it is no worse than G.711 without
-        // loss, and a hole upsets its adaptive predictors for a while longer.
+        // An estimate: G.113 knows G.722 on the wide-band scale only. On this narrow-band one it is no worse than
+        // G.711 without loss, and a hole upsets its adaptive predictors for a while longer.
         Codec::G722 => (0.0, 20.0),
-        // Not in G.113. Without loss like G.711; single losses come back from the copy in the next packet.
+        // An estimate, G.113 has none: without loss like G.711; single losses come back from the copy in the next packet.
         Codec::Opus(_) => (0.0, 30.0),
     }
 }
