@@ -15,8 +15,12 @@ const PATIENCE: (u32, u32) = (25, 100);
 /// So far off target the patience shrinks to a tenth of that.
 const URGENT_US: i64 = 60_000;
 
-/// Packets that came too late while the delay was below its target, before speech is stretched.
+/// Packets that came too late while the delay was below its target, before speech is stretched: a stream that comes
+/// evenly may do with less delay than the target for ever.
 const LATE_ENOUGH: u32 = 2;
+
+/// With so little left the next packet of a slow clock comes too late: speech is stretched before that.
+const NEARLY_EMPTY_US: i64 = 5_000;
 
 /// What the delay should become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +86,8 @@ impl Delay {
             return Wanted::AsItIs;
         }
         let long = self.off_target >= PATIENCE.1 / haste;
-        if off > 0 { Wanted::Less(long) } else { Wanted::More(long && self.late_while_off >= LATE_ENOUGH) }
+        let needed = self.late_while_off >= LATE_ENOUGH || mean < NEARLY_EMPTY_US;
+        if off > 0 { Wanted::Less(long) } else { Wanted::More(long && needed) }
     }
 }
 
