@@ -348,8 +348,12 @@ fn flags_win_over_the_file() {
 fn the_template_repeats_every_default_truthfully() {
     let folder = Folder::new();
     let mut text = uncommented().replace("seed = 1\n", "").replace("external_ip = \"203.0.113.9\"\n", "");
+    // Files and addresses that have no default.
     let external = text.find("[[server.external]]").zip(text.find("[sip]")).expect("both are there");
     text.replace_range(external.0..external.1, "");
+    let own = ["certificate", "key", "client_ca", "client_certificate", "client_key", "ca", "hep"];
+    let has_none = |line: &str| own.iter().any(|name| line.starts_with(&format!("{name} = ")));
+    text = text.lines().filter(|line| !has_none(line)).map(|line| format!("{line}\n")).collect();
     text = text
         .replace("threads = 2\n", "")
         .replace("Tandem/VERSION", concat!("Tandem/", env!("CARGO_PKG_VERSION")));
@@ -406,6 +410,8 @@ fn the_template_holds_every_key_there_is() {
     ] {
         assert_eq!(inner(&[section]), known_keys(&format!("[{section}]")), "[{section}]");
     }
+    assert_eq!(inner(&["sip", "tls"]), known_keys("[sip.tls]"));
+    assert_eq!(inner(&["server", "external"]), known_keys("[[server.external]]"));
     assert_eq!(inner(&["trunk"]), known_keys("[[trunk]]"));
     for (path, header) in [
         (&["llm", "gpt"][..], "[llm.x]"),
@@ -563,4 +569,45 @@ fn a_trunk_for_our_own_calls_does_not_let_strangers_in() {
     let config = trunk(&format!("[trunk.signalling]\noutbound = [\"sip:pbx.example\"]\n{login}"));
     assert_eq!(decided(&config, "192.0.2.7", "u1"), Ok("t".to_owned()), "the name that we registered");
     assert!(decided(&config, "192.0.2.7", "100").is_err());
+}
+
+// ---- transports ----
+
+#[test]
+fn tls_is_checked_before_anybody_calls() {
+    let found = problems("[sip]\nlisten = [\"tls:0.0.0.0:5061\"]\n");
+    assert!(found[0].contains("2:10: tls: and wss: need a certificate"), "{found:?}");
+    let found = problems("[sip.tls]\nkey = \"k.pem\"\nclient_certificate = \"c.pem\"\nverify = false\n");
+    assert!(found[0].contains("2:7: ") && found[0].contains("write both certificate and key"), "{found:?}");
+    assert!(
+        found[1].contains("3:22: ") && found[1].contains("client_certificate and client_key"),
+        "{found:?}"
+    );
+    assert!(found[2].contains("4:10: ") && found[2].contains("can read every call"), "{found:?}");
+    let found = problems("[sip]\nhep = \"tcp:127.0.0.1:9060\"\nmax_connections = 1\n");
+    assert!(found.iter().any(|problem| problem.contains("write udp:")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.starts_with("3:19: 1 is out of range")), "{found:?}");
+    let config =
+        load("[sip]\nlisten = [\"tls:0.0.0.0:5061\"]\n[sip.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n");
+    let config = config.expect("valid");
+    assert!(config.tls_problem().expect("there are no such files").to_string().contains("c.pem"));
+    assert!(defaults().tls_problem().is_none());
+}
+
+#[test]
+fn each_interface_may_have_an_address_of_its_own() {
+    let config = load(
+        "[server]\nexternal_ip = \"203.0.113.9\"\n[[server.external]]\nip = \"203.0.113.2\"\nlocal = \"10.2.0.0/16\"\n\
+         except = [\"198.51.100.0/24\"]\n",
+    );
+    let external = config.expect("valid").server.external;
+    let seen =
+        |local: &str, peer: &str| external.address(local.parse().unwrap(), peer.parse().unwrap()).to_string();
+    assert_eq!(seen("10.2.0.1", "192.0.2.1"), "203.0.113.2");
+    assert_eq!(seen("10.2.0.1", "198.51.100.1"), "203.0.113.9");
+    assert_eq!(seen("10.3.0.1", "192.0.2.1"), "203.0.113.9");
+    assert_eq!(seen("10.3.0.1", "10.3.0.2"), "10.3.0.1");
+    let found = problems("[[server.external]]\nlocal = \"here\"\n");
+    assert!(found.iter().any(|problem| problem.contains("needs an address")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.contains("not an address or a network")), "{found:?}");
 }

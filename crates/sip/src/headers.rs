@@ -194,7 +194,8 @@ impl<'a> CSeq<'a> {
     pub fn parse(value: &'a str) -> Option<Self> {
         let (number, method) = value.trim().split_once([' ', '\t'])?;
         let number = number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse::<u32>().ok())??;
-        (number < 1 << 31).then_some(Self { number, method: method.trim() })
+        let method = method.trim();
+        (number < 1 << 31 && crate::parser::is_token(method)).then_some(Self { number, method })
     }
 }
 
@@ -253,6 +254,12 @@ mod tests {
         assert_eq!(CSeq::parse("36893488147419103232 REGISTER"), None);
         assert_eq!(CSeq::parse("2147483648 OPTIONS"), None);
         assert_eq!(CSeq::parse("-1 OPTIONS"), None);
+    }
+
+    #[test]
+    fn a_cseq_names_one_method() {
+        assert_eq!(CSeq::parse("1 INVITE x"), None);
+        assert_eq!(CSeq::parse("1 INVITE;x"), None);
     }
 
     #[test]

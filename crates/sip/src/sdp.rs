@@ -100,27 +100,45 @@ fn origin_ok(line: &str) -> bool {
 
 /// The formats of a line in the sender's order of preference. Static payload types need no rtpmap (RFC 3551).
 pub(crate) fn formats(media: &Media) -> Vec<Format> {
+    // Read once and kept by payload type: there are 128 of these, however long the line and however many attributes.
+    let mut mapped: [Option<&str>; PAYLOAD_TYPES] = [None; PAYLOAD_TYPES];
+    for (number, encoding) in values(&media.attributes, "rtpmap").filter_map(rtpmap) {
+        mapped[number].get_or_insert(encoding);
+    }
+    let mut seen = [false; PAYLOAD_TYPES];
     media
         .fmt
         .split_ascii_whitespace()
-        .filter_map(|fmt| fmt.parse::<u8>().ok().filter(|payload_type| *payload_type < 128))
-        .filter_map(|payload_type| {
-            let mapped = values(&media.attributes, "rtpmap").find_map(|value| rtpmap(value, payload_type));
-            mapped.or_else(|| static_format(payload_type))
+        .filter_map(payload_type)
+        .filter(|number| !std::mem::replace(&mut seen[*number], true))
+        .filter_map(|number| {
+            let payload_type = number as u8;
+            mapped[number]
+                .and_then(|encoding| format_of(encoding, payload_type))
+                .or_else(|| static_format(payload_type))
         })
         .collect()
 }
 
-fn rtpmap(value: &str, wanted: u8) -> Option<Format> {
-    let (payload_type, encoding) = value.trim().split_once([' ', '\t'])?;
-    if payload_type.parse() != Ok(wanted) {
-        return None;
-    }
-    let mut parts = encoding.trim().split('/');
+/// RTP has seven bits for it.
+const PAYLOAD_TYPES: usize = 128;
+
+fn payload_type(text: &str) -> Option<usize> {
+    text.parse::<usize>().ok().filter(|number| *number < PAYLOAD_TYPES)
+}
+
+/// The payload type and the encoding of an rtpmap.
+fn rtpmap(value: &str) -> Option<(usize, &str)> {
+    let (number, encoding) = value.trim().split_once([' ', '\t'])?;
+    Some((payload_type(number)?, encoding.trim()))
+}
+
+fn format_of(encoding: &str, payload_type: u8) -> Option<Format> {
+    let mut parts = encoding.split('/');
     let name = parts.next()?.trim().to_ascii_uppercase();
     let clock = parts.next().and_then(|clock| clock.trim().parse().ok()).unwrap_or(8000);
     let channels = parts.next().map_or(Some(1), |channels| channels.trim().parse().ok())?;
-    Some(Format { payload_type: wanted, name, clock, channels, fmtp: None })
+    Some(Format { payload_type, name, clock, channels, fmtp: None })
 }
 
 fn static_format(payload_type: u8) -> Option<Format> {

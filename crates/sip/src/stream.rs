@@ -45,6 +45,9 @@ impl StreamFramer {
     #[expect(clippy::should_implement_trait, reason = "an error ends the stream, so this is no iterator")]
     pub fn next(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
         self.skip_keep_alives();
+        if !self.is_mid_message() {
+            return Ok(None);
+        }
         let Some(head) = self.find_head_end() else {
             return if self.buffer.len() > MAX_MESSAGE { Err(FrameError::TooLarge) } else { Ok(None) };
         };
@@ -169,6 +172,19 @@ mod tests {
         framer.push(b"\r\n\r\n");
         assert_eq!(all(&mut framer).len(), 0);
         assert_eq!((framer.take_answers(), framer.take_pongs()), (0, 1));
+    }
+
+    #[test]
+    fn line_ends_before_a_message_are_no_message_wherever_the_segments_fall() {
+        for prefix in ["\n\r\n", "\r\n\n", "\n\n\n", "\r\n\r\n\n\n", "\0\n\n\0"] {
+            let mut framer = StreamFramer::new();
+            let mut messages = Vec::new();
+            for byte in [prefix.as_bytes(), OPTIONS].concat() {
+                framer.push(&[byte]);
+                messages.extend(all(&mut framer));
+            }
+            assert_eq!(messages, [OPTIONS], "after {prefix:?}");
+        }
     }
 
     #[test]
