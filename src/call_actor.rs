@@ -465,6 +465,7 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         | sip::Event::Refer { .. }
         | sip::Event::Referred { .. }
         | sip::Event::Notify { .. }
+        | sip::Event::Trying { .. }
         | sip::Event::Progress { .. }
         | sip::Event::Answered { .. }
         | sip::Event::Failed { .. }

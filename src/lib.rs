@@ -4,7 +4,7 @@
 //! caller; `cli` the commands; `config` the file as written and as checked; `http` the API; `media_threads` where calls
 //! live; `providers` the three traits and one file per vendor; `rtp_socket` a leg's sockets; `secret` what must never be
 //! printed; `server` joins all of it; `services` prepares what it works with; `sip_transport` the SIP sockets; `store` the database; `telemetry` traces, metrics
-//! and logs; `tools` what agents can do.
+//! and logs; `tools` what agents can do; `trunks` registrations, reachability and outgoing calls.
 
 pub mod ai_gateway;
 pub mod call_actor;
@@ -22,3 +22,4 @@ pub mod sip_transport;
 pub mod store;
 pub mod telemetry;
 pub mod tools;
+pub mod trunks;

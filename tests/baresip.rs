@@ -1,5 +1,5 @@
-//! baresip, a phone with a SIP and an RTP of its own, calls over UDP and over TCP: the server understands its question,
-//! and it hears the answer.
+//! baresip, a phone with a SIP, an RTP and an SRTP of its own, calls over UDP and over TCP, plain and encrypted: the
+//! server understands its question, and it hears the answer.
 
 mod served;
 
@@ -29,7 +29,7 @@ fn have_baresip() -> bool {
 }
 
 /// A configuration with nothing but what a call needs: a file for the microphone, a file for each direction.
-fn configure(folder: &Path, question: &Path) {
+fn configure(folder: &Path, question: &Path, mediaenc: &str) {
     // The second one up is where it listens for TLS.
     let ports = free_ports(12);
     let modules = MODULES.iter().find(|path| Path::new(path).is_dir()).expect("baresip has modules");
@@ -38,11 +38,12 @@ fn configure(folder: &Path, question: &Path) {
     let _ = writeln!(config, "audio_source aufile,{}", question.display());
     let _ = writeln!(config, "audio_player aubridge,sink\naudio_alert aubridge,sink");
     let _ = writeln!(config, "snd_path {}\nmodule_path {modules}", folder.display());
-    for module in ["account", "uuid", "g711", "aufile", "aubridge", "sndfile"] {
+    // The accounts are read as their module is loaded, and must find the encryption that they name.
+    for module in ["srtp", "account", "uuid", "g711", "aufile", "aubridge", "sndfile"] {
         let _ = writeln!(config, "module {module}.so");
     }
     config.push_str("module_app menu.so\n");
-    let account = format!("<sip:phone@127.0.0.1:{}>;regint=0\n", ports.start);
+    let account = format!("<sip:phone@127.0.0.1:{}>;regint=0{mediaenc}\n", ports.start);
     for (name, text) in [("config", config), ("accounts", account), ("contacts", String::new())] {
         std::fs::write(folder.join(name), text).expect("a file");
     }
@@ -58,18 +59,33 @@ fn dump(folder: &Path) -> Vec<i16> {
     wav.samples().map_while(Result::ok).collect()
 }
 
-fn baresip_asks_for_the_hours(parameters: &str, address: impl Fn(&Served) -> std::net::SocketAddr) {
+/// How the trunk and baresip are to encrypt, and what comes of it in the record.
+struct Encryption {
+    trunk: &'static str,
+    mediaenc: &'static str,
+    codec: &'static str,
+}
+
+/// As without a word about it.
+const PLAIN: Encryption = Encryption { trunk: "", mediaenc: "", codec: "PCMU" };
+
+fn baresip_asks_for_the_hours(
+    parameters: &str,
+    encryption: &Encryption,
+    address: impl Fn(&Served) -> std::net::SocketAddr,
+) {
     if !have_baresip() {
         return;
     }
-    let server = Served::start(2, "");
+    let server =
+        Served::start(2, &format!("[[trunk]]\nname = \"phone\"\n[trunk.media]\n{}\n", encryption.trunk));
     let pad = (QUESTION_AT_S * 1_000).to_string();
     let spoken =
         server.tandem(&["say", "What are your opening hours?", "--pad-ms", &pad, "--out", "question.wav"]);
     assert!(spoken.status.success(), "{spoken:?}");
     let folder = server.path("phone");
     std::fs::create_dir(&folder).expect("a folder");
-    configure(&folder, &server.path("question.wav"));
+    configure(&folder, &server.path("question.wav"), encryption.mediaenc);
 
     let dial = format!("/dial sip:demo@{}{parameters}", address(&server));
     let mut baresip = Command::new("baresip");
@@ -85,7 +101,10 @@ fn baresip_asks_for_the_hours(parameters: &str, address: impl Fn(&Served) -> std
     let _may_have_ended = baresip.kill();
     wait_for("the end of baresip", || baresip.try_wait().expect("it is ours"));
 
-    assert_eq!((&record["end_cause"], &record["codec"]), (&"caller_hung_up".into(), &"PCMU".into()));
+    assert_eq!(
+        (&record["end_cause"], &record["codec"]),
+        (&"caller_hung_up".into(), &encryption.codec.into())
+    );
     let trace = server.trace(&["last"]);
     assert!(heard(&trace).iter().any(|text| text.ends_with("opening hours")), "{:?}", heard(&trace));
     assert!(said(&trace).contains("from nine"), "{}", said(&trace));
@@ -98,10 +117,29 @@ fn baresip_asks_for_the_hours(parameters: &str, address: impl Fn(&Served) -> std
 
 #[test]
 fn baresip_asks_over_udp_and_hears_the_answer() {
-    baresip_asks_for_the_hours("", |server| server.udp);
+    baresip_asks_for_the_hours("", &PLAIN, |server| server.udp);
 }
 
 #[test]
 fn baresip_asks_over_tcp_and_hears_the_answer() {
-    baresip_asks_for_the_hours(";transport=tcp", |server| server.tcp);
+    baresip_asks_for_the_hours(";transport=tcp", &PLAIN, |server| server.tcp);
+}
+
+/// RTP/SAVP, where both sides insist.
+#[test]
+fn baresip_asks_encrypted_where_that_is_required() {
+    let encryption =
+        Encryption { trunk: "srtp = \"required\"", mediaenc: ";mediaenc=srtp-mand", codec: "PCMU srtp" };
+    baresip_asks_for_the_hours("", &encryption, |server| server.udp);
+}
+
+/// RTP/AVP with keys, where neither does (RFC 8643), in the suite with the short tag.
+#[test]
+fn baresip_asks_encrypted_where_both_can() {
+    let encryption = Encryption {
+        trunk: "srtp = \"optional\"\nsrtp_suites = [\"AES_CM_128_HMAC_SHA1_32\"]",
+        mediaenc: ";mediaenc=srtp",
+        codec: "PCMU srtp",
+    };
+    baresip_asks_for_the_hours("", &encryption, |server| server.udp);
 }

@@ -131,7 +131,10 @@ fn a_goodbye_ends_the_call_from_the_agents_side() {
 
 #[test]
 fn a_call_that_is_refused_or_disappoints_its_script_fails_the_command() {
-    let server = Served::start(2, "[[trunk]]\nname = \"ours\"\nprofile = \"generic\"\ncalled = [\"demo\"]\n");
+    let server = Served::start(
+        2,
+        "[[trunk]]\nname = \"ours\"\nprofile = \"generic\"\nsources = [\"127.0.0.1\"]\ncalled = [\"demo\"]\n",
+    );
     let script = server.path("disappointed.toml");
     let steps = "steps = [ { expect = \"bananas\", within_ms = 1500 }, { hang_up = true } ]";
     std::fs::write(&script, steps).expect("a script");

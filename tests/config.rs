@@ -11,7 +11,6 @@ use std::{
 use tandem::config::{
     Config, ConfigError, LogFormat, Overrides, Problem, Secrets, TEMPLATE,
     target::{LlmTarget, SttTarget},
-    trunk::NoTrunk,
 };
 
 /// A folder of its own, removed at the end.
@@ -170,11 +169,10 @@ fn nothing_that_can_be_in_a_file_makes_the_reader_panic() {
 #[test]
 fn the_defaults_take_every_call_with_the_demo_agent_and_the_embedded_engines() {
     let config = defaults();
-    let trunk = config.trunk_for(ip("198.51.100.9"), "anything").expect("open");
-    assert_eq!(
-        (trunk.name.as_str(), trunk.profile.codecs[0], trunk.profile.at_cap.status),
-        ("open", "PCMU", 503)
-    );
+    assert_eq!(decided(&config, "198.51.100.9", "anything"), Ok("open".to_owned()));
+    let trunk = &config.trunks[0];
+    assert_eq!((trunk.profile.media.codecs[0], trunk.profile.at_cap.status), ("PCMU", 503));
+    assert_eq!(trunk.profile.at_cap.retry_after_seconds, None, "a carrier takes its next route at once");
     assert!(config.agents.contains_key(&trunk.agent));
     assert!(matches!(
         config.stt[&config.routes.stt["default"].targets[0]],
@@ -192,23 +190,32 @@ fn with_a_trunk_strangers_are_refused_and_unknown_numbers_too() {
         "[[trunk]]\nname = \"a\"\nsources = [\"192.0.2.0/24\"]\ncalled = [\"+49\"]\n[[trunk]]\nname = \"b\"\nsources = [\"192.0.2.7\"]\n",
     )
     .expect("valid");
-    let name = |source, called| config.trunk_for(ip(source), called).map(|trunk| trunk.name.as_str());
-    assert_eq!(name("192.0.2.1", "+4930123"), Ok("a"));
-    assert_eq!(name("192.0.2.1", "+1800"), Err(NoTrunk::UnknownNumber));
-    assert_eq!(name("192.0.2.7", "+1800"), Ok("b"));
-    assert_eq!(name("198.51.100.1", "+4930123"), Err(NoTrunk::UnknownSource));
-    assert_eq!((NoTrunk::UnknownSource.status(), NoTrunk::UnknownNumber.status()), (403, 404));
+    let name = |source, called| decided(&config, source, called);
+    assert_eq!(name("192.0.2.1", "+4930123"), Ok("a".to_owned()));
+    assert_eq!(name("192.0.2.1", "+1800"), Err("unknown_number".to_owned()));
+    assert_eq!(name("192.0.2.7", "+1800"), Ok("b".to_owned()));
+    assert_eq!(name("198.51.100.1", "+4930123"), Err("unknown_source".to_owned()));
 }
 
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
+/// The trunk that the gate finds for a call, or its reason to find none.
+fn decided(config: &Config, source: &str, called: &str) -> Result<String, String> {
+    let gate = sip::Gate::new(tandem::trunks::rules::gate(config), [0; 32]);
+    let uri = format!("sip:{called}@tandem.example");
+    let source: IpAddr = source.parse().unwrap();
+    let facts = sip::Facts::new((source, 5060).into(), sip::Transport::Udp, "INVITE", &uri);
+    match gate.decide(&facts) {
+        sip::gate::Decision::Admit { trunk } => Ok(gate.config().trunks[trunk].name.to_string()),
+        sip::gate::Decision::Digest { trunks } => Err(format!("digest of {trunks:?}")),
+        sip::gate::Decision::Unmatched { reason } => Err(reason.name().to_owned()),
+    }
 }
 
 #[test]
 fn a_trunk_behind_one_that_takes_everything_is_pointed_out() {
     let found = problems("[[trunk]]\nname = \"all\"\n[[trunk]]\nname = \"late\"\n");
-    assert_eq!(found.len(), 1);
-    assert!(found[0].starts_with("3:1: warning: no call reaches this trunk: `all` above"), "{found:?}");
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("1:1: warning: anybody may call over this trunk"), "{found:?}");
+    assert!(found[1].starts_with("3:1: warning: no call reaches this trunk: `all` above"), "{found:?}");
 }
 
 #[test]
@@ -342,6 +349,12 @@ fn the_template_repeats_every_default_truthfully() {
     text = text
         .replace("threads = 2\n", "")
         .replace("Tandem/VERSION", concat!("Tandem/", env!("CARGO_PKG_VERSION")));
+    let of_trunk = ["outbound = ", "from_user = ", "max_channels = ", "max_cps = ", "overflow_"];
+    let text: String = text
+        .lines()
+        .filter(|line| !of_trunk.iter().any(|key| line.starts_with(key)))
+        .map(|line| format!("{}\n", line.replace("[\"my-carrier\"]", "[]")))
+        .collect();
     let file = folder.write("t.toml", &text);
     let written = Config::load_with(Some(&file), &Overrides::default(), Secrets::Noted).expect("valid");
     let mut default = defaults();
@@ -442,4 +455,108 @@ fn check_exits_with_what_it_found() {
     let checked = tandem(&["check", "absent.toml"], &folder);
     assert_eq!(code(&checked), Some(2), "{checked:?}");
     assert_eq!(code(&tandem(&["chekc"], &folder)), Some(2));
+}
+
+// ---- trunks ----
+
+/// A config with one trunk, which says this.
+fn trunk(text: &str) -> Config {
+    load(&format!("[[trunk]]\nname = \"t\"\n{text}")).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+#[test]
+fn every_profile_is_understood_and_gives_its_reasons() {
+    for (name, text) in tandem::config::profile::BUILT_IN {
+        let config = format!("[[trunk]]\nname = \"t\"\nprofile = \"{name}\"\nsources = [\"192.0.2.1\"]\n");
+        let register = "[trunk.signalling]\noutbound = [\"sip:pbx.example\"]\n[trunk.auth]\nusername = \"u\"\npassword = \"env:PATH\"\n";
+        let config = load(&(config + register)).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+        assert_eq!(config.trunks[0].profile.name, name);
+        let told: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+        assert!(told.is_empty(), "{name}: {told:?}");
+        let mut reasoned = true;
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let is_value = line.contains(" = ") && !line.starts_with(['#', ' ']);
+            let follows = [
+                "registrar = ",
+                "prepend = ",
+                "min_se",
+                "refresher",
+                "options_misses",
+                "#from_host",
+                "srtp_suites",
+            ];
+            let shares = follows.iter().any(|key| line.starts_with(key));
+            let is_known = name == "generic" || line.starts_with("name") || line.starts_with("notes");
+            assert!(!is_value || reasoned || shares || is_known, "{name}: `{line}` has no reason above it");
+            reasoned = line.starts_with('#') || (reasoned && is_value);
+        }
+    }
+}
+
+#[test]
+fn a_trunk_overrides_any_value_of_its_profile_and_keeps_the_others() {
+    let config = trunk(
+        "profile = \"telnyx\"\n[trunk.media]\nsrtp = \"required\"\n[trunk.signalling]\ntransport = [\"tls\"]\n\
+         [trunk.timers]\nsession_timer = \"require\"\n[trunk.at_cap]\nretry_after_seconds = [5, 15]\n",
+    );
+    let profile = &config.trunks[0].profile;
+    assert_eq!(profile.media.srtp, tandem::config::profile::Srtp::Required);
+    assert_eq!(profile.signalling.outbound, ["sip:sip.telnyx.com"]);
+    assert_eq!(profile.signalling.failover_codes, [408, 480, 503, 504]);
+    assert_eq!(profile.timers.policy.session_timer.mode, sip::SessionTimerMode::Require);
+    assert_eq!(profile.at_cap.retry_after_seconds, Some(5..=15));
+    assert_eq!(config.trunks[0].sources.len(), 8, "the profile's own");
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn contradictions_of_a_trunk_are_told() {
+    for (text, expected) in [
+        ("[trunk.auth]\nregister = true\n", "there is nowhere to register"),
+        (
+            "[trunk.signalling]\noutbound = [\"sip:x\"]\n[trunk.auth]\nregister = true\n",
+            "registering needs a login",
+        ),
+        ("[trunk.auth]\nregistrar = true\n", "anybody could register"),
+        ("[trunk.auth]\nusername = \"u\"\n", "this login has no password"),
+        ("[trunk.auth]\npassword = \"env:PATH\"\n", "this login has no username"),
+        ("[trunk.auth]\nusername = \"u\"\npassword = \"verysecret\"\n", "a secret is written as env:NAME"),
+        ("[trunk.auth]\nusernme = \"u\"\n", "unknown key `usernme`; did you mean `username`?"),
+        ("[trunk.media]\nsrtp = \"required\"\n", "SRTP keys may travel unencrypted"),
+        ("[trunk.at_cap]\nstatus = 302\n", "a redirection needs an address"),
+        ("[trunk.at_cap]\noverflow_slots = 3\n", "overflow needs both slots and an agent"),
+        ("[trunk.signalling]\noutbound = [\"carrier.example\"]\n", "`carrier.example` is not a SIP address"),
+        ("[trunk.signalling]\noutbound = [\"sip:carrier.example\"]\n", "this trunk takes no calls"),
+        ("[trunk.identity]\nheaders = { \"X Y\" = \"z\" }\n", "`X Y` is not a header"),
+        ("[trunk_groups]\nall = [\"tt\"]\n", "there is no trunk `tt`; did you mean `t`?"),
+    ] {
+        let found = problems(&format!("[[trunk]]\nname = \"t\"\n{text}"));
+        assert!(found.iter().any(|line| line.contains(expected)), "{expected}\nis not in\n{found:?}");
+        assert!(!found.iter().any(|line| line.contains("verysecret")), "{found:?}");
+    }
+    let folder = Folder::new();
+    folder.write("p.toml", "[auth]\nusername = \"u\"\n");
+    let file = folder.write("t.toml", "[[trunk]]\nname = \"t\"\nprofile = \"p.toml\"\n");
+    let Err(ConfigError::Wrong(found)) = Config::load(Some(&file), &Overrides::default()) else { panic!() };
+    assert!(
+        found.iter().any(|problem| problem.to_string().contains("a login belongs to a trunk")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_trunk_for_our_own_calls_does_not_let_strangers_in() {
+    let config = trunk("[trunk.signalling]\noutbound = [\"sip:192.0.2.7:5070\"]\n");
+    assert_eq!(
+        decided(&config, "192.0.2.7", "1"),
+        Ok("t".to_owned()),
+        "where our calls go, theirs come from"
+    );
+    assert_eq!(decided(&config, "192.0.2.8", "1"), Err("unknown_source".to_owned()));
+    let config = trunk("[trunk.signalling]\noutbound = [\"sip:carrier.example\"]\n");
+    assert!(!config.trunks[0].incoming && decided(&config, "192.0.2.7", "1").is_err());
+    let login = "[trunk.auth]\nregister = true\nusername = \"u1\"\npassword = \"env:PATH\"\n";
+    let config = trunk(&format!("[trunk.signalling]\noutbound = [\"sip:pbx.example\"]\n{login}"));
+    assert_eq!(decided(&config, "192.0.2.7", "u1"), Ok("t".to_owned()), "the name that we registered");
+    assert!(decided(&config, "192.0.2.7", "100").is_err());
 }

@@ -58,11 +58,13 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("it is bound");
         let state = HttpState {
+            trunks: None,
             reader: store.reader().expect("there is a database"),
             metrics: metrics.clone(),
             health: Arc::clone(&shell) as Arc<dyn Health>,
             control: Arc::clone(&shell) as Arc<dyn CallControl>,
             live: live.clone(),
+            ladders: tandem::sip_transport::Ladders::default(),
         };
         tokio::spawn(serve(listener, state, std::future::pending()));
         Self { directory, address, store, metrics, live, shell }

@@ -8,7 +8,7 @@ use call::{
 };
 use conversation::{Agent, LlmRequest, ToolCall, TurnId};
 use media::{Codec, Frame, RtpPacket, SampleRate};
-use sip::{LocalMedia, Transport};
+use sip::{CodecSpec, LocalMedia, Transport};
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
@@ -25,6 +25,7 @@ use tandem::{
     rtp_socket::RtpPortsConfig,
     server::{
         AgentCalls, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal, Server, ServerConfig, Services,
+        SrtpPolicy,
     },
 };
 use tokio::{runtime::Runtime, sync::mpsc};
@@ -222,14 +223,7 @@ fn providers(fake: &Arc<Fake>) -> Providers {
 }
 
 fn local_media(media: SocketAddr) -> LocalMedia {
-    LocalMedia {
-        address: media.ip(),
-        port: media.port(),
-        codecs: vec!["PCMU"],
-        telephone_event: true,
-        session_id: 1,
-        version: 1,
-    }
+    LocalMedia { codecs: vec![CodecSpec::PCMU], ..LocalMedia::new(media.ip(), media.port()) }
 }
 
 // ---- the server under test ----
@@ -452,6 +446,7 @@ fn a_caller_asks_and_hears_an_answer() {
             config: CallConfig::default(),
             providers: providers(&fake),
             codecs: vec!["PCMU", "PCMA"],
+            srtp: SrtpPolicy::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         })
     });
@@ -566,7 +561,9 @@ fn draining_says_goodbye_breaks_off_the_deaf_and_writes_every_record() {
     let mut deaf = bench.caller("deaf", "deaf");
     polite.call();
     deaf.call();
-    let drained = bench.runtime.block_on(async { bench.server.drain(Duration::from_millis(300)).await });
+    let drained = bench
+        .runtime
+        .block_on(async { bench.server.drain(Duration::ZERO, Duration::from_millis(300)).await });
     assert_eq!((drained.calls, drained.broken_off), (2, 1));
     assert_eq!(bench.kept.causes(), ["server_stopping", "server_stopping"]);
     let mut late = bench.caller("late", "echo");

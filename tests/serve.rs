@@ -260,7 +260,8 @@ fn fill(file: &Path) {
 
 #[test]
 fn a_log_that_nobody_reads_costs_lines_and_no_call() {
-    let mut live = Live::start_unread("[[trunk]]\nname = \"only\"\ncalled = [\"agent\"]\n");
+    let mut live =
+        Live::start_unread("[[trunk]]\nname = \"only\"\nsources = [\"127.0.0.1\"]\ncalled = [\"agent\"]\n");
     let mut phone = RawPhone::new(live.sip);
     // Each of these is a line of the log.
     eventually("the log is blocked", || {

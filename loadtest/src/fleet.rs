@@ -150,18 +150,15 @@ fn dial(plan: &Plan<'_>, number: usize, sockets: &Sockets, script: Script) -> Di
         from: format!("<sip:load{number}@{}>", sockets.flow.local),
         flow: sockets.flow,
         local: LocalMedia {
-            address: sockets.flow.local.ip(),
-            port: sockets.rtp_port,
-            codecs: vec!["PCMU", "PCMA"],
-            telephone_event: true,
             session_id: number as u64 + 1,
-            version: 1,
+            ..LocalMedia::new(sockets.flow.local.ip(), sockets.rtp_port)
         },
         seed,
         speech: plan.speech.clone(),
         files: BTreeMap::new(),
         script,
         record: false,
+        extras: Default::default(),
     }
 }
 

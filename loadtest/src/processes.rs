@@ -173,7 +173,7 @@ fn config_text(addresses: &Addresses, engines: Engines, data: &Path, agent: &Pat
 [server]
 data_dir = "{data}"
 ports = 400
-drain_seconds = 2
+drain_seconds = 0
 [sip]
 listen = ["udp:{sip}"]
 [rtp]

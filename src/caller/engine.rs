@@ -4,6 +4,7 @@
 use super::phone::{Dial, Happening, Input, Output, Phone};
 use call::Stamped;
 use rustix::event::epoll;
+use rustls::pki_types::ServerName;
 use sip::{Flow, StreamFramer, Transport};
 use std::{
     cmp::Reverse,
@@ -11,7 +12,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     os::fd::{AsFd as _, OwnedFd},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,9 @@ const HANDFUL: usize = 16;
 
 /// What sharing a wake-up costs a packet at most.
 const TICK: Duration = Duration::from_millis(1);
+
+/// How long a server may take to accept a connection, and for each step of its handshake.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// The largest datagram.
 const DATAGRAM: usize = 65_536;
@@ -40,7 +44,45 @@ pub struct Line {
 
 enum SipSocket {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, framer: StreamFramer },
+    Stream { stream: Stream, framer: StreamFramer },
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+
+    /// What is sent is small: the kernel takes it at once, or the call is lost anyway.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
+}
+
+/// Whom a call over TLS trusts.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// What the peer's certificate is checked with.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name that it must bear: the domain that was dialled.
+    pub name: ServerName<'static>,
 }
 
 /// What the outside tells a running engine.
@@ -73,6 +115,14 @@ impl Sockets {
 /// # Errors
 /// What the operating system says, when the server cannot be reached at all.
 pub fn open(server: SocketAddr, transport: Transport) -> io::Result<Sockets> {
+    open_with(server, transport, None)
+}
+
+/// As [`open`]; TLS needs to know whom to trust.
+///
+/// # Errors
+/// What the operating system says, or what is wrong with the peer's certificate.
+pub fn open_with(server: SocketAddr, transport: Transport, trust: Option<Trust>) -> io::Result<Sockets> {
     let local = local_address(server)?;
     let rtp = UdpSocket::bind((local, 0))?;
     rtp.set_nonblocking(true)?;
@@ -86,16 +136,38 @@ pub fn open(server: SocketAddr, transport: Transport) -> io::Result<Sockets> {
             (SipSocket::Udp(socket), address)
         }
         Transport::Tcp => {
-            let stream = TcpStream::connect_timeout(&server, Duration::from_secs(5))?;
-            stream.set_nodelay(true)?;
+            let stream = connect(server)?;
             stream.set_nonblocking(true)?;
             let address = stream.local_addr()?;
-            (SipSocket::Tcp { stream, framer: StreamFramer::default() }, address)
+            (SipSocket::Stream { stream: Stream::Tcp(stream), framer: StreamFramer::default() }, address)
         }
-        Transport::Tls | Transport::Ws | Transport::Wss => return Err(io::ErrorKind::Unsupported.into()),
+        Transport::Tls => {
+            let trust = trust.ok_or(io::ErrorKind::InvalidInput)?;
+            let stream = shake_hands(connect(server)?, trust)?;
+            let address = stream.socket().local_addr()?;
+            (SipSocket::Stream { stream, framer: StreamFramer::default() }, address)
+        }
+        Transport::Ws | Transport::Wss => return Err(io::ErrorKind::Unsupported.into()),
     };
-    let connection = u64::from(transport == Transport::Tcp);
+    let connection = u64::from(transport.is_reliable());
     Ok(Sockets { sip, rtp, flow: Flow { transport, local: address, remote: server, connection }, rtp_port })
+}
+
+fn connect(server: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, CONNECT)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The handshake waits; everything after it does not.
+fn shake_hands(mut socket: TcpStream, trust: Trust) -> io::Result<Stream> {
+    let mut tls = rustls::ClientConnection::new(trust.config, trust.name).map_err(io::Error::other)?;
+    socket.set_read_timeout(Some(CONNECT))?;
+    while tls.is_handshaking() {
+        tls.complete_io(&mut socket)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(Stream::Tls(Box::new(rustls::StreamOwned::new(tls, socket))))
 }
 
 /// The address of ours that the system would use to reach the server.
@@ -179,7 +251,7 @@ fn register(lines: &[Line]) -> io::Result<OwnedFd> {
         let data = |is_rtp: bool| epoll::EventData::new_u64((number as u64) << 1 | u64::from(is_rtp));
         let sip = match &line.sip {
             SipSocket::Udp(socket) => socket.as_fd(),
-            SipSocket::Tcp { stream, .. } => stream.as_fd(),
+            SipSocket::Stream { stream, .. } => stream.socket().as_fd(),
         };
         epoll::add(&poll, sip, data(false), epoll::EventFlags::IN)?;
         epoll::add(&poll, &line.rtp, data(true), epoll::EventFlags::IN)?;
@@ -298,7 +370,7 @@ fn read_sip(
     while let Some(line) = lines.get_mut(number) {
         let read = match &mut line.sip {
             SipSocket::Udp(socket) => socket.recv(buffer).map(|length| vec![buffer[..length].to_vec()]),
-            SipSocket::Tcp { stream, framer } => read_stream(stream, framer, buffer),
+            SipSocket::Stream { stream, framer } => read_stream(stream, framer, buffer),
         };
         match read {
             Ok(messages) => {
@@ -337,13 +409,13 @@ impl Line {
     fn send(&mut self, bytes: &[u8]) {
         match &mut self.sip {
             SipSocket::Udp(socket) => drop(socket.send(bytes)),
-            SipSocket::Tcp { stream, .. } => drop(stream.write_all(bytes)),
+            SipSocket::Stream { stream, .. } => drop(stream.write(bytes)),
         }
     }
 }
 
 fn read_stream(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     framer: &mut StreamFramer,
     buffer: &mut [u8],
 ) -> io::Result<Vec<Vec<u8>>> {

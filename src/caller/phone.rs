@@ -2,12 +2,14 @@
 //! Knows SIP and RTP as any phone does. Knows no socket, and nothing of the server but what comes over the wire.
 
 use super::script::{AgentSound, Player, Script, Situation, Todo};
-use call::Stamped;
+use call::{Protection, Stamped};
 use media::{
     Codec, Digit, FRAME, Frame, Receiver, ReceiverConfig, RtpPacket, SampleRate, Sender, SenderConfig,
 };
+use sip::digest::Credentials;
 use sip::{
-    Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, Negotiated, OutgoingInvite,
+    Command, DialogKey, DialogPolicy, Endpoint, EndpointConfig, Event, Flow, LocalMedia, MediaSession,
+    Negotiated, OutgoingInvite,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -48,6 +50,23 @@ pub struct Dial {
     pub script: Script,
     /// Whether to keep the audio of both sides.
     pub record: bool,
+    /// What a trunk adds to the call.
+    pub extras: Extras,
+}
+
+/// What a trunk adds to a call. `Default`: nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    /// More header fields of the INVITE.
+    pub headers: Vec<(String, String)>,
+    /// Who we are when the peer asks.
+    pub credentials: Option<Credentials>,
+    /// The Route set: an outbound proxy.
+    pub route: Vec<String>,
+    /// How the dialog behaves.
+    pub policy: DialogPolicy,
+    /// Without any response for so long the call has failed; `None`: as long as SIP waits (32 s).
+    pub first_response: Option<Duration>,
 }
 
 /// What reaches a phone.
@@ -130,8 +149,14 @@ pub struct Phone {
     endpoint: Endpoint,
     sip_wake: Option<Instant>,
     invited: Option<Instant>,
+    /// When the call has failed unless something comes.
+    silent_until: Option<Instant>,
     answered: Option<Instant>,
+    /// Our descriptions, one after the other.
+    description: MediaSession,
     media: Option<(Negotiated, Receiver, Sender)>,
+    /// Of the media, once there is some.
+    protection: Option<Protection>,
     player: Player,
     mouth: Mouth,
     ears: Ears,
@@ -182,11 +207,14 @@ impl Phone {
                 dial.seed,
             ),
             player: Player::new(dial.script.clone()),
+            description: MediaSession::new(dial.local.clone()),
             dial,
             sip_wake: None,
             invited: None,
+            silent_until: None,
             answered: None,
             media: None,
+            protection: None,
             mouth: Mouth::default(),
             ears: Ears::default(),
             words: String::new(),
@@ -203,7 +231,9 @@ impl Phone {
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
         if self.invited.is_none() {
             self.invited = Some(now);
-            self.command(now, Command::Invite(self.invite()), out);
+            self.silent_until = self.dial.extras.first_response.map(|patience| now + patience);
+            let invite = self.invite();
+            self.command(now, Command::Invite(invite), out);
         }
         match input {
             Input::Sip(bytes) => {
@@ -224,7 +254,7 @@ impl Phone {
             return None;
         }
         // The endpoint's own timers run for half a minute after a BYE: nobody waits for that.
-        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over), linger];
+        let wakes = [self.sip_wake, self.next_frame.filter(|_| !self.over), linger, self.silent_until];
         Some(wakes.into_iter().flatten().min().unwrap_or(now + Duration::from_secs(1)))
     }
 
@@ -242,9 +272,16 @@ impl Phone {
         DialogKey::outgoing(1)
     }
 
-    fn invite(&self) -> OutgoingInvite {
-        let Dial { uri, from, flow, local, .. } = &self.dial;
-        OutgoingInvite::new(self.key(), uri, from, *flow, sip::make_offer(local))
+    fn invite(&mut self) -> OutgoingInvite {
+        let offer = self.description.offer();
+        let Dial { uri, from, flow, extras, .. } = &self.dial;
+        OutgoingInvite {
+            headers: extras.headers.clone(),
+            credentials: extras.credentials.clone(),
+            route: extras.route.clone(),
+            policy: extras.policy.clone(),
+            ..OutgoingInvite::new(self.key(), uri, from, *flow, offer)
+        }
     }
 
     fn command(&mut self, now: Instant, command: Command, out: &mut Vec<Output>) {
@@ -266,6 +303,7 @@ impl Phone {
     #[expect(clippy::wildcard_enum_match_arm, reason = "a phone ignores what it does not use")]
     fn note(&mut self, now: Instant, event: Event, out: &mut Vec<Output>) {
         let took = self.invited.map_or(Duration::ZERO, |at| now - at);
+        self.silent_until = None;
         match event {
             Event::Progress { status, .. } => {
                 self.measures.provisional.get_or_insert(took);
@@ -279,11 +317,9 @@ impl Phone {
                 self.over = true;
                 out.push(Output::Tell(Happening::Failed(status, reason)));
             }
-            Event::Reinvite { dialog, .. } => {
-                self.dial.local.version += 1;
-                let sdp = Some(sip::make_offer(&self.dial.local));
-                let respond =
-                    Command::Respond { dialog, status: 200, reason: None, sdp, headers: Vec::new() };
+            Event::Reinvite { dialog, offer } => {
+                let (status, sdp) = self.renegotiate(offer.as_deref());
+                let respond = Command::Respond { dialog, status, reason: None, sdp, headers: Vec::new() };
                 self.command(now, respond, out);
             }
             Event::Bye { .. } => self.finish(true, out),
@@ -299,7 +335,7 @@ impl Phone {
         self.measures.status = Some(200);
         self.measures.answered = Some(took);
         self.answered = Some(now);
-        let Ok(media) = sip::accept_answer(&self.dial.local, answer) else {
+        let Ok(media) = self.description.accept(answer) else {
             self.measures.unmet.push("the answer's session description cannot be used".into());
             return self.hang_up(now, out);
         };
@@ -318,13 +354,38 @@ impl Phone {
             payload_type: media.payload_type,
             telephone_event: media.telephone_event,
             ssrc: seed,
-            sequence: (seed >> 7) as u16,
+            // The lower half: with SRTP a wrap at once could not be told from none (RFC 3711 section 3.3.1).
+            sequence: (seed >> 7) as u16 & 0x7fff,
             timestamp: seed.rotate_left(9),
         });
+        self.protection = Protection::new(media.srtp.as_ref());
         self.media = Some((media, receiver, sender));
         self.next_frame = Some(now + FRAME);
         self.ears.own_step = Some(now);
         out.push(Output::Tell(Happening::Answered(took)));
+    }
+
+    /// Our answer to a re-INVITE; without an offer in it, our offer.
+    fn renegotiate(&mut self, offer: Option<&str>) -> (u16, Option<String>) {
+        let Some(offer) = offer else { return (200, Some(self.description.offer())) };
+        let (sdp, new) = match self.description.answer(offer) {
+            Ok(agreed) => agreed,
+            Err(error) => return (error.status(), None),
+        };
+        if let (Some((media, receiver, sender)), Some(protection)) = (&mut self.media, &mut self.protection) {
+            let codec = if new.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
+            receiver.renegotiate(ReceiverConfig {
+                codec,
+                payload_type: new.payload_type,
+                telephone_event: new.telephone_event,
+                comfort_noise: new.comfort_noise,
+                jitter: Default::default(),
+            });
+            sender.renegotiate(codec, new.payload_type, new.telephone_event);
+            protection.renegotiate(new.srtp.as_ref());
+            *media = new;
+        }
+        (200, Some(sdp))
     }
 
     fn finish(&mut self, by_them: bool, out: &mut Vec<Output>) {
@@ -348,9 +409,12 @@ impl Phone {
 
     /// A packet of the agent: the stopwatch reads arrival times, not what a jitter buffer makes of them.
     fn hear(&mut self, now: Instant, datagram: &[u8], out: &mut Vec<Output>) {
-        let Some((media, receiver, _)) = &mut self.media else { return };
-        let _own_keys_are_not_for_us = receiver.receive(now, datagram);
-        let Ok(packet) = RtpPacket::parse(datagram) else { return };
+        let (Some((media, receiver, _)), Some(protection)) = (&mut self.media, &mut self.protection) else {
+            return;
+        };
+        let Some(datagram) = protection.open_rtp(datagram) else { return };
+        let _own_keys_are_not_for_us = receiver.receive(now, &datagram);
+        let Ok(packet) = RtpPacket::parse(&datagram) else { return };
         if packet.payload_type != media.payload_type {
             return;
         }
@@ -395,6 +459,12 @@ impl Phone {
     fn timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.sip_wake.is_some_and(|at| at <= now) {
             self.sip(now, sip::Input::Timeout, out);
+        }
+        if self.silent_until.take_if(|until| *until <= now).is_some() && !self.over {
+            self.measures.status.get_or_insert(408);
+            self.over = true;
+            out.push(Output::Tell(Happening::Failed(408, "no response".to_owned())));
+            self.command(now, Command::Cancel { dialog: self.key() }, out);
         }
         let Some(due) = self.next_frame.filter(|at| *at <= now && !self.over) else { return };
         self.next_frame = Some(if due + FRAME * 5 < now { now + FRAME } else { due + FRAME });
@@ -480,7 +550,10 @@ impl Phone {
     }
 
     fn send_frame(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let Some((media, receiver, sender)) = &mut self.media else { return };
+        let (Some((media, receiver, sender)), Some(protection)) = (&mut self.media, &mut self.protection)
+        else {
+            return;
+        };
         let heard = receiver.pop(now);
         if self.mouth.next_key.is_some_and(|at| at <= now) {
             self.mouth.next_key = self.mouth.keys.pop_front().map(|key| {
@@ -492,7 +565,8 @@ impl Phone {
         let speaks = frame.level_dbfs() > VOICED_DBFS;
         let busy = self.mouth.is_busy();
         let starts = busy && !std::mem::replace(&mut self.mouth.speaking, busy);
-        out.push(Output::Rtp(media.remote, sender.packet(&frame, starts)));
+        let packet = protection.seal_rtp(sender.packet(&frame, starts));
+        out.extend(packet.map(|packet| Output::Rtp(media.remote, packet)));
         if speaks {
             self.mouth.spoke_until = Some(now);
         }

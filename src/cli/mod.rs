@@ -5,10 +5,12 @@ mod audio;
 pub mod call;
 pub mod check;
 pub mod init;
+pub mod route_test;
 pub mod say;
 pub mod serve;
 pub mod serve_args;
 pub mod trace;
+pub mod trunks;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ enum Command {
     Call(call::Args),
     Say(say::Args),
     Trace(trace::Args),
+    Trunks(trunks::Args),
+    RouteTest(route_test::Args),
     Init(init::Args),
     Check(check::Args),
 }
@@ -69,6 +73,8 @@ pub fn main() -> ExitCode {
         Command::Call(args) => return call::run(&args),
         Command::Say(args) => say::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Trunks(args) => trunks::run(&args),
+        Command::RouteTest(args) => route_test::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args, crate::services::missing_engines),
     };
@@ -84,4 +90,13 @@ mod tests {
     fn the_arguments_are_free_of_contradictions() {
         Cli::command().debug_assert();
     }
+}
+
+/// A Call-ID as a path segment: everything but letters and digits escaped.
+pub(crate) fn encode(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
 }

@@ -16,6 +16,7 @@ use crate::{
         metrics::{Metrics, MetricsConfig},
         traces::TraceSink,
     },
+    trunks::{TrunkMetrics, TrunkStates, Trunks, rules},
 };
 use ::call::cdr::Cause;
 use sip::EndpointConfig;
@@ -38,7 +39,8 @@ pub fn run(args: &ServeArgs) -> Exit {
     };
     // Two cryptography providers may be linked one day; rustls must not have to guess.
     let _another_may_have_been_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let metrics = Metrics::new(metrics_config(&config));
+    let trunks = TrunkStates::new(&config);
+    let metrics = Metrics::with(metrics_config(&config), vec![Box::new(TrunkMetrics(trunks.clone()))]);
     let _logs = match logs::init(config.log.format, &config.log.level, metrics.clone()) {
         Ok(guard) => guard,
         Err(error) => return fail(Exit::Failed, &error.to_string()),
@@ -47,7 +49,7 @@ pub fn run(args: &ServeArgs) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Failed, &error.to_string()),
     };
-    let exit = runtime.block_on(serve(config, metrics));
+    let exit = runtime.block_on(serve(config, metrics, trunks));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit
 }
@@ -66,9 +68,9 @@ fn metrics_config(config: &Config) -> MetricsConfig {
     }
 }
 
-async fn serve(config: Arc<Config>, metrics: Metrics) -> Exit {
+async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates) -> Exit {
     match Running::start(&config, &metrics).await {
-        Ok(running) => running.until_stopped(&config, metrics).await,
+        Ok(running) => running.until_stopped(&config, metrics, trunks).await,
         Err(exit) => exit,
     }
 }
@@ -118,7 +120,7 @@ impl Running {
     }
 
     /// Serves until a signal comes, then lets the calls end and writes everything down.
-    async fn until_stopped(mut self, config: &Config, metrics: Metrics) -> Exit {
+    async fn until_stopped(mut self, config: &Arc<Config>, metrics: Metrics, trunks: TrunkStates) -> Exit {
         let http_address = self.listener.local_addr().unwrap_or(config.http.listen);
         let operations = Operations::new(&self.server, metrics.clone());
         let state = HttpState {
@@ -127,22 +129,34 @@ impl Running {
             health: operations.health(),
             control: operations.control(),
             live: self.live,
+            ladders: self.server.ladders().clone(),
+            trunks: Some(trunks.clone()),
         };
         let (stop_http, stopped) = oneshot::channel::<()>();
         let http = tokio::spawn(http::serve(self.listener, state, async {
             let _dropped_means_stop_too = stopped.await;
         }));
-        let publishing = operations.publish();
+        let publishing = operations.publish(trunks.clone());
+        let mut runtime = self
+            .server
+            .outgoing_events()
+            .map(|events| Trunks::start(Arc::clone(config), self.server.sip_link(), events, trunks));
         banner::print(config, &self.server, http_address, &self.vocabulary);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %http_address, ports = config.server.ports, "ready");
         self.signals.wait().await;
-        tracing::info!("told to stop: no new calls, the running ones say goodbye");
+        let longest = config.server.drain.as_secs();
+        tracing::info!(
+            "told to stop: no new calls, the running ones may go on for {longest} s; a second signal ends them"
+        );
+        if let Some(trunks) = &mut runtime {
+            trunks.stop().await;
+        }
         let drained = self.signals.drain(&self.server, config.server.drain).await;
         let _nobody_may_be_listening = stop_http.send(());
         let _ended_either_way = http.await;
         publishing.abort();
         let _it_holds_the_server_no_more = publishing.await;
-        drop(operations);
+        drop((operations, runtime));
         if let Ok(server) = Arc::try_unwrap(self.server).map_err(|_| ()) {
             server.stop().await;
         }
@@ -190,6 +204,7 @@ fn endpoint(config: &Config) -> EndpointConfig {
         product: config.sip.user_agent.clone(),
         external: config.server.external.clone(),
         max_dialogs,
+        gate: Some(rules::gate(config)),
         ..default
     }
 }
@@ -216,6 +231,7 @@ fn start(
         tls: Arc::clone(tls),
         transport: config.sip.transport.clone(),
         ports: u32::from(config.server.ports),
+        overflow_ports: config.overflow_slots(),
         trunk: "none".to_owned(),
         media_threads: config.media.threads,
         seed: config.server.seed,

@@ -1,30 +1,45 @@
 //! `tandem trace`: the calls there were and are, and one of them turn by turn.
 //! Reads the store, so it works while the server runs and when it does not.
 
+mod ladder;
 mod list;
 mod render;
 
+pub use ladder::render_ladder;
 pub use list::render_list;
 pub use render::{render_call, render_turn};
 
-use super::Exit;
+use super::{Exit, encode};
 use crate::config::{Config, Overrides, Secrets};
+use crate::sip_transport::ladder::SipLadder;
 use crate::store::{CallFilter, Reader, StoreError};
 use std::{
     io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
+    time::Duration,
 };
 
 /// Narrower than this nothing is drawn, whatever the terminal says.
 const NARROWEST: usize = 60;
 /// For output that is no terminal.
 const PLAIN_WIDTH: usize = 100;
+/// How long the server's API may take.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Show the newest calls, or one call turn by turn with where its time went.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The call: its id or the first digits of it, its SIP Call-ID, or `last`. Without one, the newest calls are listed.
     call: Option<String>,
+    /// Draw the SIP messages of the call instead, from the memory of the running server.
+    #[arg(long, requires = "call")]
+    sip: bool,
+    /// With --sip: print every message in full.
+    #[arg(long, requires = "sip")]
+    full: bool,
+    /// With --sip: the server's HTTP API.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    api: String,
     /// Print JSON, as the HTTP API does.
     #[arg(long)]
     json: bool,
@@ -41,6 +56,15 @@ pub struct Args {
 
 /// Prints what was asked for.
 pub fn run(args: &Args) -> Exit {
+    if let (true, Some(asked)) = (args.sip, &args.call) {
+        return match sip(args, asked) {
+            Ok(text) => print(&text),
+            Err(message) => {
+                eprintln!("tandem trace: {message}");
+                Exit::Failed
+            }
+        };
+    }
     let overrides = Overrides { data_dir: args.data_dir.clone(), ..Overrides::default() };
     // The keys of providers are of no interest here.
     let config = match Config::load_with(args.config.as_deref(), &overrides, Secrets::Noted) {
@@ -57,6 +81,34 @@ pub fn run(args: &Args) -> Exit {
             exit_code(&error)
         }
     }
+}
+
+/// The ladder of a call, as text or JSON.
+fn sip(args: &Args, asked: &str) -> Result<String, String> {
+    let url = format!("{}/calls/{}/sip", args.api.trim_end_matches('/'), encode(asked));
+    let (success, body) = get(&url).map_err(|error| {
+        format!("nothing answers at {}: {error}; say where the server's HTTP API is with --api", args.api)
+    })?;
+    if !success {
+        let error: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+        let part = |name: &str| safe(error["error"][name].as_str().unwrap_or("no answer that makes sense"));
+        return Err(format!("{}; {}", part("what"), part("instead")));
+    }
+    let ladder: SipLadder = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+    if args.json {
+        return serde_json::to_string_pretty(&ladder).map_err(|error| error.to_string());
+    }
+    Ok(render_ladder(&ladder, terminal().0, args.full))
+}
+
+/// Asks the API: whether it gave what was asked for, and its answer.
+fn get(url: &str) -> Result<(bool, String), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asking = async {
+        let answer = reqwest::Client::new().get(url).timeout(ANSWER).send().await?;
+        Ok::<_, reqwest::Error>((answer.status().is_success(), answer.text().await?))
+    };
+    runtime.map_err(|error| error.to_string())?.block_on(asking).map_err(|error| error.to_string())
 }
 
 /// What is printed, in full.

@@ -2,7 +2,7 @@
 //! Does not look at the machine; `machine.rs` does.
 
 use super::{
-    Config, ConfigError, DEMO, Http, Log, LogFormat, Media, Overrides, Problem, Rtp, Server, Sip,
+    Config, ConfigError, DEMO, Http, Log, LogFormat, Media, Overrides, Problem, Rtp, Server, Sip, Unmatched,
     checker::{Checker, Secrets},
     defaults::*,
     problem::Source,
@@ -63,10 +63,10 @@ fn override_with(config: &mut Config, overrides: &Overrides) {
 }
 
 fn too_few_ports(config: &Config, place: String) -> Option<Problem> {
-    let (range, cap) = (config.rtp.ports, config.server.ports);
+    let (range, cap) = (config.rtp.ports, u32::from(config.server.ports) + config.overflow_slots());
     let pairs = range.pairs();
     let message = format!("{range} holds {pairs} calls (two ports each), but the cap allows {cap}");
-    (pairs < usize::from(cap))
+    (u32::try_from(pairs).unwrap_or(u32::MAX) < cap)
         .then(|| Problem::error(place, message, "widen rtp.ports or lower server.ports"))
 }
 
@@ -89,6 +89,7 @@ impl Checker<'_> {
         let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
         let trunks = self.trunks(&raw, &default_agent, &mut agents);
         self.agent_routes(&agents, &routes);
+        let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
         Config {
             server: self.server(&raw.server),
@@ -105,6 +106,7 @@ impl Checker<'_> {
             agents,
             schemas,
             trunks,
+            trunk_groups,
             log: self.log(&raw.log),
             warnings: Vec::new(),
         }
@@ -116,7 +118,7 @@ impl Checker<'_> {
             ports: self.number(&raw.ports, PORTS, PORTS_RANGE),
             seed: raw.seed.is_some().then(|| self.number(&raw.seed, 0, 0..=i64::MAX)),
             external: self.external(raw),
-            drain: self.seconds(&raw.drain_seconds, DRAIN, 0..=3600),
+            drain: self.seconds(&raw.drain_seconds, DRAIN, 0..=86_400),
         }
     }
 
@@ -129,8 +131,14 @@ impl Checker<'_> {
         if let (Some(key), true) = (&raw.user_agent, user_agent.chars().any(char::is_control)) {
             self.error(key, "a header cannot hold control characters", "write one line of plain text");
         }
-        let tls = self.tls(raw, &listen);
-        Sip { listen, user_agent: user_agent.to_owned(), transport: self.transport(raw), tls }
+        let unmatched = self.choice(&raw.unmatched, "403", &["403", "404", "silent"]);
+        let unmatched = match unmatched.as_str() {
+            "404" => Unmatched::NotFound,
+            "silent" => Unmatched::Silent,
+            _ => Unmatched::Forbidden,
+        };
+        let (tls, transport) = (self.tls(raw, &listen), self.transport(raw));
+        Sip { listen, user_agent: user_agent.to_owned(), unmatched, transport, tls }
     }
 
     fn rtp(&mut self, raw: &RawRtp) -> Rtp {

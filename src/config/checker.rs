@@ -89,6 +89,15 @@ impl Checker<'_> {
         written.unwrap_or_else(|| parse(default).expect("a default follows its own grammar"))
     }
 
+    /// A value with a grammar and no default.
+    pub(super) fn parsed_or_none<T>(
+        &mut self,
+        key: &Key<String>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        key.as_ref().and_then(|key| self.part(key, &parse))
+    }
+
     /// A list of values with a grammar.
     pub(super) fn each<T>(
         &mut self,

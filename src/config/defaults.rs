@@ -7,8 +7,8 @@ pub(super) const DATA_DIR: &str = "data";
 /// Calls at the same time. Enough for a team to try, and within a usual limit of 1,024 open files.
 pub(super) const PORTS: u16 = 50;
 pub(super) const PORTS_RANGE: RangeInclusive<i64> = 1..=20_000;
-/// Longer than most sentences, shorter than the 90 s in which service managers lose patience.
-pub(super) const DRAIN: Duration = Duration::from_secs(30);
+/// As long as the longest call: a stop cuts nobody off. A second signal does not wait.
+pub(super) const DRAIN: Duration = Duration::from_secs(1800);
 
 /// Every interface, so that any soft phone on the network can call.
 pub(super) const SIP_LISTEN: [&str; 2] = ["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"];

@@ -10,6 +10,7 @@ mod problem;
 pub mod profile;
 mod raw;
 mod read;
+mod sections;
 mod signalling;
 pub mod target;
 pub mod trunk;
@@ -70,8 +71,10 @@ pub struct Config {
     pub agents: BTreeMap<String, Arc<Agent>>,
     /// The script that sets up an agent's database, by the same key: the `.sql` file beside the agent's file.
     pub schemas: BTreeMap<String, String>,
-    /// Where calls come from; the first that matches takes the call. Never empty.
+    /// Where calls come from and go to; the first that matches takes the call. Never empty.
     pub trunks: Vec<Trunk>,
+    /// Trunks that outgoing calls may take in turn, by the group's name.
+    pub trunk_groups: BTreeMap<String, Vec<String>>,
     /// What is written to standard error.
     pub log: Log,
     /// What will likely surprise, for the operator.
@@ -104,6 +107,18 @@ impl Config {
         };
         let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
         check::check(&source, folder, overrides, secrets)
+    }
+}
+
+impl Config {
+    /// Slots beyond the cap, of all trunks together.
+    pub fn overflow_slots(&self) -> u32 {
+        self.trunks.iter().map(|trunk| trunk.profile.at_cap.overflow_slots).sum()
+    }
+
+    /// The trunk of that name.
+    pub fn trunk(&self, name: &str) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| trunk.name == name)
     }
 }
 
@@ -152,6 +167,19 @@ pub struct Sip {
     pub transport: SipTransportConfig,
     /// Certificates.
     pub tls: TlsConfig,
+    /// What a call gets that no trunk takes.
+    pub unmatched: Unmatched,
+}
+
+/// What a call gets that no trunk takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmatched {
+    /// Nothing at all.
+    Silent,
+    /// 403: tells a stranger nothing, and an honest carrier that it is our configuration.
+    Forbidden,
+    /// 404, as if there were no such number.
+    NotFound,
 }
 
 /// The callers' media: `[rtp]`.

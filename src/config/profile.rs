@@ -1,13 +1,24 @@
 //! SIP profiles: how one kind of carrier or PBX behaves. The files are in sip-profiles/.
-//! Does not know trunks or addresses.
+//! Knows the checked values only; `sections.rs` reads them, a trunk says what differs.
 
-use super::{checker::Checker, problem::suggest, raw::Key, read::read, value::Transport};
-use serde::Deserialize;
-use std::{ops::RangeInclusive, time::Duration};
-use toml::Spanned;
+use super::value::{Network, Transport};
+use sip::DialogPolicy;
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 /// Profiles that are compiled in, by name.
-pub const BUILT_IN: [(&str, &str); 1] = [("generic", include_str!("../../sip-profiles/generic.toml"))];
+pub const BUILT_IN: [(&str, &str); 11] = [
+    ("generic", include_str!("../../sip-profiles/generic.toml")),
+    ("twilio", include_str!("../../sip-profiles/twilio.toml")),
+    ("telnyx", include_str!("../../sip-profiles/telnyx.toml")),
+    ("plivo", include_str!("../../sip-profiles/plivo.toml")),
+    ("vonage", include_str!("../../sip-profiles/vonage.toml")),
+    ("bandwidth", include_str!("../../sip-profiles/bandwidth.toml")),
+    ("signalwire", include_str!("../../sip-profiles/signalwire.toml")),
+    ("kamailio", include_str!("../../sip-profiles/kamailio.toml")),
+    ("asterisk", include_str!("../../sip-profiles/asterisk.toml")),
+    ("freeswitch", include_str!("../../sip-profiles/freeswitch.toml")),
+    ("threecx", include_str!("../../sip-profiles/threecx.toml")),
+];
 
 /// What we can encode.
 pub const CODECS: [&str; 2] = ["PCMU", "PCMA"];
@@ -17,121 +28,217 @@ pub const CODECS: [&str; 2] = ["PCMU", "PCMA"];
 pub struct Profile {
     /// Its name.
     pub name: String,
-    /// What it may send SIP over.
-    pub transport: Vec<Transport>,
-    /// Status codes on which it tries its next route.
-    pub failover_codes: Vec<u16>,
-    /// Codecs to accept, best first.
-    pub codecs: Vec<&'static str>,
-    /// Whether keys come as telephone-event (RFC 4733).
-    pub telephone_event: bool,
-    /// Audio in one packet.
-    pub ptime: Duration,
+    /// Where its SIP comes from and goes to.
+    pub signalling: Signalling,
+    /// Who proves what to whom.
+    pub auth: Auth,
+    /// How numbers are written, and who is said to call.
+    pub identity: Identity,
+    /// What calls sound like on the wire.
+    pub media: Media,
+    /// What is repeated, waited for and given up.
+    pub timers: Timers,
+    /// Who may move a call elsewhere.
+    pub transfer: Transfer,
+    /// How much it may bring.
+    pub limits: Limits,
     /// The answer over the cap.
     pub at_cap: AtCap,
+    /// What it does differently from everybody else.
+    pub quirks: Quirks,
 }
 
-/// The answer to a call over the cap.
+/// `[signalling]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signalling {
+    /// What it may send SIP over; for our own requests the first is preferred.
+    pub transport: Vec<Transport>,
+    /// Where its requests may come from; empty means anywhere.
+    pub sources: Vec<Network>,
+    /// Where our requests go: SIP URIs, the first is asked first.
+    pub outbound: Vec<String>,
+    /// The proxy that all our requests pass (RFC 3261 section 8.1.2).
+    pub outbound_proxy: Option<String>,
+    /// Status codes on which the next target is tried; also those on which the carrier tries its next route.
+    pub failover_codes: Vec<u16>,
+    /// How long a target that failed is asked last.
+    pub hold_down: Duration,
+    /// Without any response for so long, the next target is tried.
+    pub first_response: Duration,
+}
+
+/// `[auth]`, without the secrets: those belong to the trunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// We register with it.
+    pub register: bool,
+    /// It registers with us.
+    pub registrar: bool,
+    /// Where we register, the first is asked first; empty: the outbound addresses.
+    pub registrars: Vec<String>,
+    /// The expiry we ask for, in seconds.
+    pub expires_s: u32,
+    /// A source address that is known needs no digest.
+    pub trust_sources: bool,
+}
+
+/// How a telephone number is written in what we send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberFormat {
+    /// As it was given.
+    AsWritten,
+    /// `+4930123456`.
+    E164Plus,
+    /// `4930123456`.
+    E164,
+}
+
+/// Where we say who calls (RFC 3325).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerIdOut {
+    /// In From.
+    From,
+    /// In P-Asserted-Identity; From names the account.
+    Asserted,
+    /// In both.
+    Both,
+}
+
+/// A header that says who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerIdIn {
+    /// P-Asserted-Identity (RFC 3325).
+    Asserted,
+    /// Remote-Party-ID, its predecessor that never became an RFC.
+    RemoteParty,
+    /// From (RFC 3261), which anybody can write.
+    From,
+}
+
+impl CallerIdIn {
+    /// The header's name.
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::Asserted => "P-Asserted-Identity",
+            Self::RemoteParty => "Remote-Party-ID",
+            Self::From => "From",
+        }
+    }
+}
+
+/// `[identity]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// How numbers are written.
+    pub number_format: NumberFormat,
+    /// What the called number loses at its beginning before it is sent.
+    pub strip: String,
+    /// What it gets there instead, such as a technical prefix.
+    pub prepend: String,
+    /// The user part of From; `None`: the login's name, or the caller's number.
+    pub from_user: Option<String>,
+    /// The host of From; `None`: that of the target.
+    pub from_host: Option<String>,
+    /// Where we say who calls.
+    pub caller_id: CallerIdOut,
+    /// Asks that the caller's number be hidden (RFC 3323 `Privacy: id`).
+    pub privacy: bool,
+    /// Where the carrier says who calls, the most trustworthy first.
+    pub caller_id_in: Vec<CallerIdIn>,
+    /// Header fields in every INVITE of ours.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// How keys come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtmf {
+    /// As telephone-event in RTP (RFC 4733).
+    Rfc4733,
+    /// In INFO requests.
+    Info,
+    /// As tones in the audio.
+    Inband,
+    /// As telephone-event where it was negotiated, else as INFO or tones.
+    Auto,
+}
+
+/// Whether media is encrypted (RFC 4568).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Srtp {
+    /// Never.
+    Off,
+    /// When the other side wants.
+    Optional,
+    /// Always; a call without is refused with 488.
+    Required,
+}
+
+/// `[media]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Codecs to accept, best first.
+    pub codecs: Vec<&'static str>,
+    /// How keys come.
+    pub dtmf: Dtmf,
+    /// Audio in one packet.
+    pub ptime: Duration,
+    /// Encryption.
+    pub srtp: Srtp,
+    /// Suites in order of preference, by their names of RFC 4568 and RFC 7714.
+    pub srtp_suites: Vec<&'static str>,
+}
+
+/// `[timers]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// Session timers, 100rel and early media.
+    pub policy: DialogPolicy,
+    /// Between two OPTIONS of ours; zero: none.
+    pub ping: Duration,
+    /// So many unanswered OPTIONS in a row mean that it is down.
+    pub ping_misses: u32,
+    /// How long a call of ours may ring.
+    pub ring: Duration,
+}
+
+/// `[transfer]`: who may use REFER (RFC 3515).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// We may send it.
+    pub send: bool,
+    /// We obey it.
+    pub accept: bool,
+    /// Replaces (RFC 3891) may be in it.
+    pub replaces: bool,
+}
+
+/// `[limits]`. What is over them gets the answer of `[at_cap]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls at once; `None`: the server's cap alone.
+    pub max_channels: Option<u32>,
+    /// New calls in any second.
+    pub max_cps: Option<u32>,
+}
+
+/// `[at_cap]`: the answer to a call over the cap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AtCap {
     /// The status code.
     pub status: u16,
-    /// Bounds of the Retry-After, in seconds; spread so that callers do not come back together.
-    pub retry_after_seconds: RangeInclusive<u32>,
+    /// Bounds of the Retry-After, in seconds; `None`: no such header, so that a carrier takes its next route at once.
+    pub retry_after_seconds: Option<RangeInclusive<u32>>,
+    /// Where a 302 sends the call.
+    pub redirect: Option<String>,
+    /// Slots beyond the cap, for calls that another agent answers; 0: none.
+    pub overflow_slots: u32,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table of sections")]
-struct RawProfile {
-    name: Key<String>,
-    signalling: RawSignalling,
-    media: RawMedia,
-    timers: RawTimers,
-    at_cap: RawAtCap,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table: write [signalling] on a line of its own")]
-struct RawSignalling {
-    transport: Key<Vec<Spanned<String>>>,
-    failover_codes: Key<Vec<Spanned<i64>>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table: write [media] on a line of its own")]
-struct RawMedia {
-    codecs: Key<Vec<Spanned<String>>>,
-    dtmf: Key<String>,
-    ptime_ms: Key<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table: write [timers] on a line of its own")]
-struct RawTimers {
-    session_timer: Key<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table: write [at_cap] on a line of its own")]
-struct RawAtCap {
-    status: Key<i64>,
-    retry_after_seconds: Key<Vec<Spanned<i64>>>,
-}
-
-impl Profile {
-    /// Reads the profile that `checker` is at. What is missing is as in `generic`.
-    pub(super) fn read(checker: &mut Checker<'_>) -> Self {
-        let raw: RawProfile = read(checker.source, &mut checker.problems);
-        let transport = checker.each(&raw.signalling.transport, &["udp", "tcp"], |text| {
-            Transport::named(text).ok_or_else(|| {
-                format!("unknown transport `{text}`; {}", suggest(text, Transport::ALL.map(Transport::param)))
-            })
-        });
-        let codecs = checker.each(&raw.media.codecs, &CODECS, |text| {
-            let known = CODECS.into_iter().find(|codec| codec.eq_ignore_ascii_case(text));
-            known.ok_or_else(|| format!("unknown codec `{text}`; {}", suggest(text, CODECS)))
-        });
-        checker.choice(&raw.media.dtmf, "rfc4733", &["rfc4733"]);
-        checker.choice(&raw.timers.session_timer, "off", &["off"]);
-        let failover_codes = failover_codes(checker, &raw.signalling.failover_codes);
-        let at_cap = AtCap {
-            status: checker.number(&raw.at_cap.status, 503, 400..=699),
-            retry_after_seconds: retry_after(checker, &raw.at_cap.retry_after_seconds),
-        };
-        if let Some(key) = raw.at_cap.status.filter(|_| !failover_codes.contains(&at_cap.status)) {
-            checker.warn(
-                &key,
-                format!("{} is not among failover_codes, so a full server ends the call", at_cap.status),
-                "choose one of them if the carrier has another route",
-            );
-        }
-        Self {
-            name: raw.name.map_or_else(|| checker.source.name().to_owned(), Spanned::into_inner),
-            transport,
-            failover_codes,
-            codecs,
-            telephone_event: true,
-            ptime: checker.milliseconds(&raw.media.ptime_ms, Duration::from_millis(20), 20..=20),
-            at_cap,
-        }
-    }
-}
-
-fn failover_codes(checker: &mut Checker<'_>, key: &Key<Vec<Spanned<i64>>>) -> Vec<u16> {
-    let Some(codes) = key else { return vec![408, 480, 500, 502, 503, 504] };
-    codes.get_ref().iter().map(|code| checker.number(&Some(code.clone()), 503, 400..=699)).collect()
-}
-
-fn retry_after(checker: &mut Checker<'_>, key: &Key<Vec<Spanned<i64>>>) -> RangeInclusive<u32> {
-    let default = 5..=15;
-    let Some(bounds) = key else { return default };
-    let numbers: Vec<u32> =
-        bounds.get_ref().iter().map(|bound| checker.number(&Some(bound.clone()), 5, 1..=3600)).collect();
-    match numbers[..] {
-        [low, high] if low <= high => low..=high,
-        _ => {
-            checker.error(bounds, "this needs two numbers, the lower one first", "write [5, 15]");
-            default
-        }
-    }
+/// `[quirks]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// The called number is in To; the Request-URI holds the name that we registered.
+    pub called_in_to: bool,
+    /// What an operator should know about it.
+    pub notes: Vec<String>,
 }

@@ -1,6 +1,9 @@
 //! The config file as it is written: every key optional, every unknown key refused, every value with its place.
 //! Does not know defaults, ranges or what refers to what.
 
+use super::sections::{
+    RawAtCap, RawAuth, RawIdentity, RawLimits, RawQuirks, RawSignalling, RawTimers, RawTransfer, Sections,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -27,6 +30,7 @@ pub(super) struct RawConfig {
     pub(super) routes: RawRoutes,
     pub(super) agent: RawAgent,
     pub(super) trunk: Vec<Spanned<RawTrunk>>,
+    pub(super) trunk_groups: Named<Vec<Spanned<String>>>,
     pub(super) log: RawLog,
 }
 
@@ -67,6 +71,7 @@ pub(super) struct RawSip {
     pub(super) listen: Key<Vec<Spanned<String>>>,
     pub(super) user_agent: Key<String>,
     pub(super) at_cap_status: Key<i64>,
+    pub(super) unmatched: Key<String>,
     pub(super) ring_ms: Key<i64>,
     pub(super) max_connections: Key<i64>,
     pub(super) max_connections_per_address: Key<i64>,
@@ -213,7 +218,35 @@ pub(super) struct RawTrunk {
     pub(super) profile: Key<String>,
     pub(super) sources: Key<Vec<Spanned<String>>>,
     pub(super) called: Key<Vec<Spanned<String>>>,
+    pub(super) hosts: Key<Vec<Spanned<String>>>,
     pub(super) agent: Key<String>,
+    pub(super) overflow_agent: Key<String>,
+    pub(super) signalling: RawSignalling,
+    pub(super) auth: RawAuth,
+    pub(super) identity: RawIdentity,
+    pub(super) media: super::sections::RawMedia,
+    pub(super) timers: RawTimers,
+    pub(super) transfer: RawTransfer,
+    pub(super) limits: RawLimits,
+    pub(super) at_cap: RawAtCap,
+    pub(super) quirks: RawQuirks,
+}
+
+impl RawTrunk {
+    /// What it says otherwise than its profile.
+    pub(super) fn sections(&self) -> Sections<'_> {
+        Sections {
+            signalling: &self.signalling,
+            auth: &self.auth,
+            identity: &self.identity,
+            media: &self.media,
+            timers: &self.timers,
+            transfer: &self.transfer,
+            limits: &self.limits,
+            at_cap: &self.at_cap,
+            quirks: &self.quirks,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

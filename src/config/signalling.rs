@@ -34,9 +34,9 @@ impl Checker<'_> {
     /// `[sip.tls]`, which listeners may need.
     pub(super) fn tls(&mut self, raw: &RawSip, listen: &[Listen]) -> TlsConfig {
         let tls = &raw.tls;
-        let server = self.identity(&tls.certificate, &tls.key, ["certificate", "key"]);
+        let server = self.certified(&tls.certificate, &tls.key, ["certificate", "key"]);
         let client =
-            self.identity(&tls.client_certificate, &tls.client_key, ["client_certificate", "client_key"]);
+            self.certified(&tls.client_certificate, &tls.client_key, ["client_certificate", "client_key"]);
         if let (Some(key), None, true) = (&raw.listen, &server, tls.certificate.is_none())
             && listen.iter().any(|listen| listen.transport.is_secure())
         {
@@ -54,7 +54,7 @@ impl Checker<'_> {
         TlsConfig { server, client_ca: self.file(&tls.client_ca), client, ca: self.file(&tls.ca), verify }
     }
 
-    fn identity(
+    fn certified(
         &mut self,
         certificate: &Key<String>,
         key: &Key<String>,
@@ -101,7 +101,8 @@ impl Checker<'_> {
 
     fn external_rule(&mut self, raw: &Spanned<RawExternal>) -> Option<ExternalAddress> {
         let rule = raw.get_ref();
-        let network = |text: &str| text.parse::<Network>().map(|network| network.prefix());
+        let network =
+            |text: &str| text.parse::<Network>().map(|network| (network.address(), network.prefix()));
         let local = rule.local.as_ref().map(|key| self.parsed(&Some(key.clone()), "0.0.0.0/0", network));
         let except = rule.except.as_ref().map(|_| self.each(&rule.except, &[], network));
         let Some(ip) = &rule.ip else {

@@ -117,9 +117,14 @@ pub struct Network {
 }
 
 impl Network {
-    /// The address, and how many of its bits are common.
-    pub fn prefix(&self) -> (IpAddr, u8) {
-        (self.address, self.prefix)
+    /// Any address of it.
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many bits are common to all of them.
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
     }
 
     /// Whether an address belongs to it. An IPv4 address in IPv6 clothes counts as the IPv4 address.
@@ -135,6 +140,13 @@ impl Network {
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
+    }
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
     }
 }
 

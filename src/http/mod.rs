@@ -4,9 +4,15 @@
 mod calls;
 mod error;
 mod follow;
+mod ladder;
+mod trunks;
 
+pub use trunks::TrunkList;
+
+use crate::sip_transport::Ladders;
 use crate::store::Reader;
 use crate::telemetry::{LiveEvents, Metrics};
+use crate::trunks::TrunkStates;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -85,6 +91,10 @@ pub struct HttpState {
     pub control: Arc<dyn CallControl>,
     /// Their events.
     pub live: LiveEvents,
+    /// Their SIP messages.
+    pub ladders: Ladders,
+    /// How the trunks stand; absent where there are none, as in tests.
+    pub trunks: Option<TrunkStates>,
 }
 
 /// Serves until `stop` is done.
@@ -119,9 +129,11 @@ pub fn router(state: HttpState, loopback: bool) -> Router {
     let router = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .route("/trunks", get(trunks::list))
         .route("/calls", get(calls::list))
         .route("/calls/{call}", get(calls::one).delete(calls::hang_up))
         .route("/calls/{call}/trace", get(calls::trace))
+        .route("/calls/{call}/sip", get(ladder::ladder))
         .route("/calls/{call}/events", get(follow::events))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -151,7 +163,7 @@ async fn unknown_path(uri: Uri) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         format!("there is nothing at {}", uri.path()),
-        "/health, /metrics, /calls, /calls/ID, /calls/ID/trace, /calls/ID/events",
+        "/health, /metrics, /trunks, /calls, /calls/ID, /calls/ID/trace, /calls/ID/events, /calls/ID/sip",
     )
 }
 

@@ -1,7 +1,13 @@
 //! The one place where it is decided that a call begins, and the table of calls that have.
 //! Lives on the SIP task. Knows slots, ports and threads. What a call does is the machine's business.
 
-use super::{ServerConfig, Services, Status, chance::Chance};
+use super::{
+    ServerConfig, Services, Status,
+    chance::Chance,
+    link::OutgoingSink,
+    refusal_log::RefusalLog,
+    trunk_loads::{AtCap, Limit, Place, TrunkLimits, TrunkLoads},
+};
 use crate::{
     call_actor::{ActorCounters, CallActor, CallParts, Finished, Machine, Providers, sip_input},
     media_threads::{Command, MediaThread},
@@ -12,13 +18,12 @@ use crate::{
 use call::{
     CallId, HangUp,
     cdr::{Arrival, Cause, Cdr},
-    port_slots::{Grant, PortSlots},
+    port_slots::{Grant, PortSlot, PortSlots},
 };
 use sip::{Address, DialogKey, EndpointStatistics, Event, Flow, IncomingInvite};
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -58,11 +63,14 @@ pub trait CallBuilder: Send + Sync {
 pub struct ArrivalTrunk {
     /// Its name, for the record.
     pub name: String,
-    /// The status that refuses calls over the cap.
-    pub full_status: u16,
-    /// Seconds of the Retry-After of a refusal over the cap; `None`: no such header, so that the carrier takes its next
-    /// route at once.
-    pub retry_after: Option<RangeInclusive<u32>>,
+    /// Who calls, where the trunk says it elsewhere than in From.
+    pub caller: Option<String>,
+    /// Who was called, where the trunk says it elsewhere than in the Request-URI.
+    pub called: Option<String>,
+    /// The answer to calls over the cap.
+    pub at_cap: AtCap,
+    /// What it may bring.
+    pub limits: TrunkLimits,
 }
 
 /// A call that has its slot and its sockets.
@@ -73,6 +81,10 @@ pub struct NewCall<'a> {
     pub invite: &'a IncomingInvite,
     /// Its slot.
     pub grant: Grant,
+    /// The cap was reached: the slot is one of the trunk's overflow slots.
+    pub overflow: bool,
+    /// Who calls, as the trunk tells it.
+    pub caller: &'a str,
     /// Where the caller is to send its RTP.
     pub media: SocketAddr,
     /// For SSRC and first sequence numbers.
@@ -100,12 +112,22 @@ pub struct Refusal {
     pub cause: Cause,
 }
 
+/// Why a call does not begin.
+enum Denied {
+    /// A cap is reached: the trunk's policy answers.
+    Full,
+    /// Anything else.
+    Refused(Refusal),
+}
+
 /// What others tell admission.
 pub(super) enum Message {
     /// A call is over.
     Finished(Box<Finished>),
-    /// The server stops: no new calls, goodbye to the others. Says how many there are.
+    /// The server stops: no new calls. Says how many there are.
     Drain { reply: oneshot::Sender<u32> },
+    /// The calls that are left say goodbye.
+    Goodbye,
     /// The calls that are left end now.
     BreakOff(Cause),
     /// An operator ends a call.
@@ -116,6 +138,8 @@ pub(super) enum Message {
 struct Dialog {
     call: CallId,
     thread: usize,
+    trunk: String,
+    place: Place,
     /// The call has not ended.
     live: bool,
 }
@@ -123,12 +147,17 @@ struct Dialog {
 pub(super) struct Admission {
     config: ServerConfig,
     services: Services,
+    outgoing: OutgoingSink,
+    refusals: RefusalLog,
     threads: Vec<MediaThread>,
     /// Calls on each thread.
     loads: Vec<u32>,
     chance: Chance,
     counters: Arc<ActorCounters>,
     slots: PortSlots,
+    /// Slots beyond the cap, of all trunks together; their numbers follow those of the others.
+    overflow: PortSlots,
+    loads_of_trunks: TrunkLoads,
     ports: RtpPorts,
     dialogs: HashMap<DialogKey, Dialog>,
     undelivered: VecDeque<(usize, Command)>,
@@ -140,20 +169,30 @@ impl Handler for Admission {
     type Message = Message;
 
     fn event(&mut self, now: Instant, event: Event, commands: &mut Vec<sip::Command>) {
+        if event.dialog().is_some_and(DialogKey::is_outgoing) {
+            return self.outgoing.tell(event);
+        }
         match event {
             Event::Invite(invite) => self.invite(now, &invite, commands),
-            Event::Refused { sip_call_id, from, user, status, .. } => {
+            Event::Refused { flow, sip_call_id, from, user, status, reason, .. } => {
                 let arrival = self.arrival(sip_call_id, &from, user);
-                // The endpoint refuses by itself only when it drains or has no memory to give.
-                let cause = if self.status.draining { Cause::Draining } else { Cause::PortsFull };
+                let cause = match reason {
+                    "draining" => Cause::Draining,
+                    "full" => Cause::PortsFull,
+                    _ => {
+                        self.refusals.log(now, flow.remote.ip(), status, reason);
+                        Cause::NoTrunk
+                    }
+                };
                 self.count_refused(arrival, Refusal { status, cause }, Duration::ZERO);
             }
             // Whom a call is passed on to is not for the caller to say.
             Event::Refer { dialog, .. } => {
                 commands.push(sip::Command::RespondRefer { dialog, status: 603 });
             }
-            // Whom the registrar knows is kept by the endpoint, which is asked when a call goes there.
-            Event::Registered { .. } | Event::Unregistered { .. } => {}
+            event @ (Event::Registered { .. } | Event::Unregistered { .. } | Event::Response { .. }) => {
+                self.outgoing.tell(event);
+            }
             event @ (Event::Cancelled { .. }
             | Event::Acked { .. }
             | Event::AckTimeout { .. }
@@ -163,12 +202,11 @@ impl Handler for Admission {
             | Event::Referred { .. }
             | Event::Notify { .. }
             | Event::SessionExpired { .. }
+            | Event::Trying { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }
             | Event::Ended { .. }) => self.route(event),
-            // The answer to a request outside calls.
-            Event::Response { .. } => {}
         }
         self.publish();
     }
@@ -178,10 +216,10 @@ impl Handler for Admission {
             Message::Finished(finished) => self.finished(now, *finished),
             Message::Drain { reply } => {
                 self.status.draining = true;
-                let _ = reply.send(self.slots.busy()); // Who asked may have gone.
+                let _ = reply.send(self.slots.busy() + self.overflow.busy()); // Who asked may have gone.
                 commands.push(sip::Command::Drain(true));
-                self.tell_all(|dialog| Command::HangUp(dialog, HangUp::Drain));
             }
+            Message::Goodbye => self.tell_all(|dialog| Command::HangUp(dialog, HangUp::Drain)),
             Message::BreakOff(cause) => {
                 for thread in 0..self.threads.len() {
                     self.tell(thread, Command::BreakOff(cause));
@@ -210,7 +248,7 @@ impl Handler for Admission {
 impl Admission {
     pub(super) fn new(
         config: ServerConfig,
-        services: Services,
+        (services, outgoing): (Services, OutgoingSink),
         threads: Vec<MediaThread>,
         chance: Chance,
         counters: Arc<ActorCounters>,
@@ -220,6 +258,8 @@ impl Admission {
         Self {
             // Ports cool down in their pool, where the sockets are; a slot is only a number.
             slots: PortSlots::new(config.ports, 0, Duration::ZERO),
+            overflow: PortSlots::new(config.overflow_ports, 0, Duration::ZERO),
+            loads_of_trunks: TrunkLoads::default(),
             ports: RtpPorts::new(config.rtp.clone()),
             loads: vec![0; threads.len()],
             status,
@@ -227,6 +267,8 @@ impl Admission {
             undelivered: VecDeque::new(),
             config,
             services,
+            outgoing,
+            refusals: RefusalLog::default(),
             threads,
             chance,
             counters,
@@ -238,17 +280,17 @@ impl Admission {
         let mut arrival = self.arrival(invite.sip_call_id.clone(), &invite.from, invite.user.clone());
         let builder = Arc::clone(&self.services.calls);
         let trunk = builder.trunk(invite).map(|trunk| trunk.unwrap_or_else(|| self.own_trunk()));
-        let mut retry_after = Some(self.config.retry_after.clone());
-        let admitted = trunk.and_then(|trunk| {
-            arrival.trunk = trunk.name;
-            retry_after = trunk.retry_after;
-            self.admit(now, invite, &arrival, trunk.full_status)
-        });
-        let Err(refusal) = admitted else { return };
-        let mut headers = Vec::new();
-        if let (503, Some(seconds)) = (refusal.status, retry_after) {
-            headers.push(("Retry-After".to_owned(), self.chance.within(&seconds).to_string()));
-        }
+        let admitted = match trunk {
+            Ok(mut trunk) => {
+                arrival.trunk.clone_from(&trunk.name);
+                arrival.caller = trunk.caller.take().unwrap_or(arrival.caller);
+                arrival.called = trunk.called.take().unwrap_or(arrival.called);
+                self.admit(now, invite, &arrival, &trunk).map_err(|denied| (denied, Some(trunk.at_cap)))
+            }
+            Err(refusal) => Err((Denied::Refused(refusal), None)),
+        };
+        let Err((denied, at_cap)) = admitted else { return };
+        let (refusal, headers) = self.answer(denied, at_cap);
         let (dialog, status) = (invite.dialog, refusal.status);
         commands.push(sip::Command::Respond { dialog, status, reason: None, sdp: None, headers });
         self.count_refused(arrival, refusal, now.elapsed());
@@ -257,9 +299,35 @@ impl Admission {
     fn own_trunk(&self) -> ArrivalTrunk {
         ArrivalTrunk {
             name: self.config.trunk.clone(),
-            full_status: self.config.full_status,
-            retry_after: Some(self.config.retry_after.clone()),
+            caller: None,
+            called: None,
+            at_cap: AtCap {
+                status: self.config.full_status,
+                retry_after: Some(self.config.retry_after.clone()),
+                redirect: None,
+                overflow_slots: 0,
+            },
+            limits: TrunkLimits::default(),
         }
+    }
+
+    /// The final response to a call that is not taken: over the cap as its trunk wants it; when it is our own trouble,
+    /// 503 with a Retry-After that spreads those who come back.
+    fn answer(&mut self, denied: Denied, at_cap: Option<AtCap>) -> (Refusal, Vec<(String, String)>) {
+        let (refusal, retry_after, contact) = match (denied, at_cap) {
+            (Denied::Full, Some(AtCap { status, retry_after, redirect, .. })) => {
+                let contact = redirect.filter(|_| (300..400).contains(&status));
+                (Refusal { status, cause: Cause::PortsFull }, retry_after, contact)
+            }
+            (Denied::Full, None) => (Refusal { status: 503, cause: Cause::PortsFull }, None, None),
+            (Denied::Refused(refusal), _) => (refusal, Some(self.config.retry_after.clone()), None),
+        };
+        let mut headers = Vec::new();
+        if let (503, Some(seconds)) = (refusal.status, retry_after) {
+            headers.push(("Retry-After".to_owned(), self.chance.within(&seconds).to_string()));
+        }
+        headers.extend(contact.map(|uri| ("Contact".to_owned(), format!("<{uri}>"))));
+        (refusal, headers)
     }
 
     /// Takes a slot and its sockets before anything rings, and starts the call. What was taken comes back if the call
@@ -269,29 +337,52 @@ impl Admission {
         now: Instant,
         invite: &IncomingInvite,
         arrival: &Arrival,
-        full_status: u16,
-    ) -> Result<(), Refusal> {
-        let full = Refusal { status: full_status, cause: Cause::PortsFull };
+        trunk: &ArrivalTrunk,
+    ) -> Result<(), Denied> {
         if self.status.draining {
-            return Err(Refusal { status: 503, cause: Cause::Draining });
+            return Err(Denied::Refused(Refusal { status: 503, cause: Cause::Draining }));
         }
         if !self.undelivered.is_empty() {
             // A thread is a thousand commands behind: one more call would hurt those that are up.
-            return Err(Refusal { status: 503, cause: Cause::PortsFull });
+            return Err(Denied::Refused(Refusal { status: 503, cause: Cause::PortsFull }));
         }
-        let grant = self.slots.acquire(now).map_err(|_| full)?;
+        let (grant, place) = self.slot(now, trunk)?;
         let started = self.ports.acquire().map_err(|error| no_ports(&error)).and_then(|sockets| {
             let sockets = &mut Some(sockets);
-            let started = self.start(now, invite, arrival, grant, sockets);
+            let started = self.start(now, invite, arrival, (grant, place), sockets);
             if let Some(sockets) = sockets.take() {
                 self.ports.release(now, sockets);
             }
             started
         });
         if started.is_err() {
-            self.slots.release(now, grant.slot);
+            self.release(now, grant.slot);
         }
-        started
+        started.map_err(Denied::Refused)
+    }
+
+    /// A slot for a call of the trunk: a regular one, or one of its overflow slots when a limit is reached.
+    fn slot(&mut self, now: Instant, trunk: &ArrivalTrunk) -> Result<(Grant, Place), Denied> {
+        let room = self.loads_of_trunks.room(now, &trunk.name, trunk.limits);
+        let granted = room.and_then(|()| self.slots.acquire(now).map_err(|_| Limit::Ports));
+        let limit = match granted {
+            Ok(grant) => return Ok((grant, Place::Regular)),
+            Err(limit) => limit,
+        };
+        self.loads_of_trunks.refused(&trunk.name, limit);
+        if self.loads_of_trunks.overflow(&trunk.name) >= trunk.at_cap.overflow_slots {
+            return Err(Denied::Full);
+        }
+        let grant = self.overflow.acquire(now).map_err(|_| Denied::Full)?;
+        let slot = PortSlot(grant.slot.0 + self.config.ports);
+        Ok((Grant { slot, concurrency: self.slots.busy() + grant.concurrency }, Place::Overflow))
+    }
+
+    fn release(&mut self, now: Instant, slot: PortSlot) {
+        match slot.0.checked_sub(self.config.ports) {
+            Some(beyond) => self.overflow.release(now, PortSlot(beyond)),
+            None => self.slots.release(now, slot),
+        };
     }
 
     /// Builds the call and hands it to a thread. Leaves the sockets where they are if that fails.
@@ -300,7 +391,7 @@ impl Admission {
         now: Instant,
         invite: &IncomingInvite,
         arrival: &Arrival,
-        grant: Grant,
+        (grant, place): (Grant, Place),
         sockets: &mut Option<RtpSockets>,
     ) -> Result<(), Refusal> {
         let internal_error = Refusal { status: 500, cause: Cause::InternalError };
@@ -309,6 +400,8 @@ impl Admission {
             call: arrival.call,
             invite,
             grant,
+            overflow: place == Place::Overflow,
+            caller: &arrival.caller,
             media: SocketAddr::new(self.media_address(&invite.flow), port),
             seed: self.chance.number(),
             started_at_us: arrival.invited_at_us,
@@ -336,7 +429,9 @@ impl Admission {
         let actor = Box::new(CallActor::new(parts));
         self.status.invites += 1;
         self.loads[thread] += 1;
-        self.dialogs.insert(invite.dialog, Dialog { call: arrival.call, thread, live: true });
+        self.loads_of_trunks.enter(&arrival.trunk, place);
+        let trunk = arrival.trunk.clone();
+        self.dialogs.insert(invite.dialog, Dialog { call: arrival.call, thread, trunk, place, live: true });
         self.tell(thread, Command::Start(actor));
         Ok(())
     }
@@ -344,9 +439,10 @@ impl Admission {
     fn finished(&mut self, now: Instant, finished: Finished) {
         let Finished { dialog, slot, sockets, cdr } = finished;
         self.ports.release(now, sockets);
-        self.slots.release(now, slot);
+        self.release(now, slot);
         if let Some(dialog) = self.dialogs.get_mut(&dialog) {
             dialog.live = false;
+            self.loads_of_trunks.leave(&dialog.trunk, dialog.place);
             self.loads[dialog.thread] = self.loads[dialog.thread].saturating_sub(1);
         }
         self.services.records.end(&cdr);
@@ -437,7 +533,8 @@ impl Admission {
     }
 
     fn publish(&mut self) {
-        self.status.calls = self.slots.busy();
+        self.status.calls = self.slots.busy() + self.overflow.busy();
+        self.status.trunks = self.loads_of_trunks.figures();
         self.status.busiest = self.slots.busiest();
         self.status.dialogs = self.dialogs.len();
         self.status.undelivered = self.undelivered.len();

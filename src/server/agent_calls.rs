@@ -7,7 +7,7 @@ use call::{Call, CallConfig, CallSetup, Clips};
 use conversation::Agent;
 use jiff::{Timestamp, tz::TimeZone};
 use media::SampleRate;
-use sip::LocalMedia;
+use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSeed, SrtpSuite};
 use std::{sync::Arc, time::Instant};
 
 /// The agent that answers every call.
@@ -23,8 +23,34 @@ pub struct AgentCalls {
     pub providers: Providers,
     /// Codecs it offers, preferred first.
     pub codecs: Vec<&'static str>,
+    /// Whether their media is encrypted, and how.
+    pub srtp: SrtpPolicy,
     /// Where "tomorrow" is reckoned.
     pub time_zone: TimeZone,
+}
+
+/// Whether media is encrypted, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SrtpPolicy {
+    /// Off, optional or required.
+    pub mode: SrtpMode,
+    /// The ways to encrypt, preferred first in our offers.
+    pub suites: Vec<SrtpSuite>,
+}
+
+impl SrtpPolicy {
+    /// Where the keys of one call come from. Not from the seed of the call: its SSRC tells half of that.
+    pub fn seed(&self) -> SrtpSeed {
+        let mut secret = [0; 32];
+        let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+        match self.mode {
+            SrtpMode::Off => SrtpSeed::default(),
+            // Without randomness there are no keys, and a call that must have them is refused.
+            SrtpMode::Optional | SrtpMode::Required => {
+                random.fill(&mut secret).map_or_else(|_| SrtpSeed::default(), |()| SrtpSeed::new(secret))
+            }
+        }
+    }
 }
 
 impl AgentCalls {
@@ -32,12 +58,12 @@ impl AgentCalls {
         let started =
             i64::try_from(new.started_at_us).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
         let local = LocalMedia {
-            address: new.media.ip(),
-            port: new.media.port(),
-            codecs: self.codecs.clone(),
-            telephone_event: true,
+            codecs: self.codecs.iter().filter_map(|name| CodecSpec::named(name)).collect(),
             session_id: new.seed >> 1, // Fits the 63 bits that some peers read it into.
-            version: 1,
+            srtp: self.srtp.mode,
+            srtp_suites: self.srtp.suites.clone(),
+            srtp_seed: self.srtp.seed(),
+            ..LocalMedia::new(new.media.ip(), new.media.port())
         };
         let setup = CallSetup {
             id: new.call,

@@ -4,9 +4,14 @@
 mod admission;
 mod agent_calls;
 mod chance;
+mod link;
+mod refusal_log;
+mod trunk_loads;
 
 pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
-pub use agent_calls::AgentCalls;
+pub use agent_calls::{AgentCalls, SrtpPolicy};
+pub use link::{OutgoingEvents, SipLink};
+pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
 
 use crate::{
     call_actor::{ActorCounters, TraceSink},
@@ -20,7 +25,14 @@ use admission::{Admission, Message};
 use call::{CallId, cdr::Cause};
 use chance::Chance;
 use sip::{EndpointConfig, EndpointStatistics, Transport};
-use std::{io, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -48,6 +60,8 @@ pub struct ServerConfig {
     pub rtp: RtpPortsConfig,
     /// The cap: calls at once, exactly.
     pub ports: u32,
+    /// Slots beyond the cap, for the overflow of trunks that have one.
+    pub overflow_ports: u32,
     /// The status that refuses calls over the cap.
     pub full_status: u16,
     /// Seconds of the Retry-After of a 503, chosen at random so that those refused do not come back together.
@@ -69,6 +83,7 @@ impl Default for ServerConfig {
             endpoint: EndpointConfig::default(),
             rtp: RtpPortsConfig::default(),
             ports: 100,
+            overflow_ports: 0,
             full_status: 503,
             retry_after: 5..=30,
             trunk: "any".to_owned(),
@@ -110,6 +125,8 @@ pub struct Status {
     pub undelivered: usize,
     /// Commands for media threads that were lost because too many waited.
     pub lost_commands: u64,
+    /// The calls of each trunk that has had any.
+    pub trunks: Arc<BTreeMap<String, TrunkCalls>>,
     /// The RTP ports.
     pub ports: PortsStatistics,
     /// What has passed through the endpoint, up to a second ago.
@@ -132,6 +149,7 @@ pub struct Server {
     threads: MediaThreads,
     status: watch::Receiver<Status>,
     counters: Arc<ActorCounters>,
+    outgoing: Mutex<Option<OutgoingEvents>>,
 }
 
 impl Server {
@@ -149,16 +167,18 @@ impl Server {
         let endpoint = sip::Endpoint::new(config.endpoint.clone(), chance.seed());
         let (publish, status) = watch::channel(Status { cap: config.ports, ..Status::default() });
         let transport = config.transport.clone();
+        let (outgoing, outgoing_events) = link::outgoing();
         let admission = Admission::new(
             config,
-            services,
+            (services, outgoing),
             threads.threads().to_vec(),
             chance,
             Arc::clone(&counters),
             publish,
         );
         let task = sip_transport::run(sockets, endpoint, admission, transport, (sip.clone(), requests));
-        Ok(Self { sip, task, threads, status, counters })
+        let outgoing = Mutex::new(Some(outgoing_events));
+        Ok(Self { sip, task, threads, status, counters, outgoing })
     }
 
     /// Where it listens.
@@ -169,6 +189,16 @@ impl Server {
     /// How it stands, now and whenever it changes.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// A way to the endpoint, for who places calls and registers.
+    pub fn sip_link(&self) -> SipLink {
+        SipLink::new(self.sip.clone())
+    }
+
+    /// What becomes of the calls and requests that we begin. There is one reader: whoever asks first.
+    pub fn outgoing_events(&self) -> Option<OutgoingEvents> {
+        self.outgoing.lock().ok()?.take()
     }
 
     /// What the calls count.
@@ -198,14 +228,18 @@ impl Server {
         answer.await.unwrap_or(false)
     }
 
-    /// Refuses new calls and lets the running ones say goodbye. Those that have not ended after `deadline` are broken
-    /// off with a BYE. Returns when every call has its record.
-    pub async fn drain(&self, deadline: Duration) -> Drained {
+    /// Refuses new calls and lets the running ones go on for `running`, then say goodbye within `goodbye`. Those that
+    /// have not ended by then are broken off with a BYE. Returns when every call has its record.
+    pub async fn drain(&self, running: Duration, goodbye: Duration) -> Drained {
         let mut status = self.status.clone();
         let (reply, answer) = oneshot::channel();
         self.sip.send(Request::Message(Message::Drain { reply })).await;
         let calls = answer.await.unwrap_or(0); // A task that has ended has no calls.
-        let _ = timeout(deadline, status.wait_for(|status| status.calls == 0)).await;
+        let _ = timeout(running, status.wait_for(|status| status.calls == 0)).await;
+        if status.borrow().calls > 0 {
+            self.sip.send(Request::Message(Message::Goodbye)).await;
+            let _ = timeout(goodbye, status.wait_for(|status| status.calls == 0)).await;
+        }
         let broken_off = status.borrow().calls;
         if broken_off > 0 {
             self.sip.send(Request::Message(Message::BreakOff(Cause::ServerStopping))).await;

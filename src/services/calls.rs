@@ -5,16 +5,22 @@ use super::{StartError, clips, stages};
 use crate::{
     ai_gateway::AiGateway,
     call_actor::{Models, Providers, Tools},
-    config::{Config, trunk::Trunk},
+    config::{
+        Config,
+        profile::{CallerIdIn, Profile, Srtp},
+        trunk::Trunk,
+    },
     providers::{CallInfo, Events, Request},
-    server::{AgentCalls, ArrivalTrunk, BuiltCall, CallBuilder, NewCall, Refusal},
+    server::{
+        AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, NewCall, Refusal, SrtpPolicy, TrunkLimits,
+    },
     telemetry::{metrics::Metrics, pii::Pii},
     tools::{SqlTool, ToolContext, ToolRunner},
 };
 use call::cdr::Cause;
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use sip::IncomingInvite;
+use sip::{IncomingInvite, SrtpMode, SrtpSuite};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::runtime::Handle;
 
@@ -51,35 +57,93 @@ impl TrunkCalls {
         self.agents.values().filter_map(|agent| agent.vocabulary.clone()).collect()
     }
 
+    /// The trunk that the gate found; without one, the only trunk of a config that names none.
     fn trunk_of(&self, invite: &IncomingInvite) -> Result<&Trunk, Refusal> {
-        self.config
-            .trunk_for(invite.flow.remote.ip(), &invite.user)
-            .map_err(|reason| Refusal { status: reason.status(), cause: Cause::NoTrunk })
+        let trunk = match &invite.trunk {
+            Some(name) => self.config.trunk(name),
+            None => self.config.trunks.first(),
+        };
+        trunk.ok_or(Refusal { status: 500, cause: Cause::InternalError })
     }
 }
 
 impl CallBuilder for TrunkCalls {
     fn trunk(&self, invite: &IncomingInvite) -> Result<Option<ArrivalTrunk>, Refusal> {
         let trunk = self.trunk_of(invite)?;
+        let Profile { at_cap, limits, identity, quirks, .. } = &*trunk.profile;
         Ok(Some(ArrivalTrunk {
             name: trunk.name.clone(),
-            full_status: trunk.profile.at_cap.status,
-            retry_after: Some(trunk.profile.at_cap.retry_after_seconds.clone()),
+            caller: caller_id(invite, &identity.caller_id_in),
+            called: quirks.called_in_to.then(|| invite.to.user.clone()),
+            at_cap: AtCap {
+                status: at_cap.status,
+                retry_after: at_cap.retry_after_seconds.clone(),
+                redirect: at_cap.redirect.clone(),
+                overflow_slots: at_cap.overflow_slots,
+            },
+            limits: TrunkLimits { max_channels: limits.max_channels, max_cps: limits.max_cps },
         }))
     }
 
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
         let trunk = self.trunk_of(new.invite)?;
-        let agent =
-            self.agents.get(&trunk.agent).ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
+        let overflow = trunk.overflow_agent.as_ref().filter(|_| new.overflow);
+        let agent = self.agents.get(overflow.unwrap_or(&trunk.agent));
+        let agent = agent.ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
         agent.gateway.warm();
-        let caller = Pii::new(new.invite.from.user.clone());
-        let calls = AgentCalls { codecs: trunk.profile.codecs.clone(), ..agent.calls.clone() };
+        let caller = Pii::new(new.caller.to_owned());
+        let codecs = trunk.profile.media.codecs.clone();
+        let calls = AgentCalls { codecs, srtp: srtp(&trunk.profile), ..agent.calls.clone() };
         let mut built = calls.build(now, new)?;
         let today = today(&self.config.time_zone);
         built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), caller, today });
         Ok(built)
     }
+}
+
+/// The encryption of a trunk's media, as its profile words it.
+fn srtp(profile: &Profile) -> SrtpPolicy {
+    let mode = match profile.media.srtp {
+        Srtp::Off => SrtpMode::Off,
+        Srtp::Optional => SrtpMode::Optional,
+        Srtp::Required => SrtpMode::Required,
+    };
+    let suites = profile.media.srtp_suites.iter().filter_map(|name| SrtpSuite::named(name)).collect();
+    SrtpPolicy { mode, suites }
+}
+
+/// Who calls, by the first of these headers that the carrier sent; `None`: as From says.
+fn caller_id(invite: &IncomingInvite, headers: &[CallerIdIn]) -> Option<String> {
+    let value = |wanted: &str| {
+        let found = invite.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.as_str())
+    };
+    for header in headers {
+        match header {
+            CallerIdIn::From => return None,
+            CallerIdIn::Asserted | CallerIdIn::RemoteParty => {
+                let user = value(header.header()).and_then(user_of);
+                if user.is_some() {
+                    return user;
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The user part, or the number, of the first address in a header.
+fn user_of(value: &str) -> Option<String> {
+    let after = value.split_once('<').map_or(value, |(_, rest)| rest);
+    let uri = after.split(['>', ',']).next()?.trim();
+    let (scheme, rest) = uri.split_once(':')?;
+    let user = match scheme.to_ascii_lowercase().as_str() {
+        "sip" | "sips" => rest.split_once('@')?.0,
+        "tel" => rest,
+        _ => return None,
+    };
+    let user = user.split(';').next().unwrap_or_default();
+    (!user.is_empty()).then(|| user.to_owned())
 }
 
 impl AgentServices {
@@ -111,6 +175,7 @@ impl AgentServices {
             providers,
             // Each call takes those of its trunk.
             codecs: Vec::new(),
+            srtp: SrtpPolicy::default(),
             time_zone: config.time_zone.clone(),
         };
         Ok(Self { calls, vocabulary, gateway, tools })
@@ -163,5 +228,19 @@ impl Tools for CallTools {
     fn run(&self, call: &CallInfo, turn: TurnId, tool: ToolCall, events: Events) {
         let context = ToolContext { call: call.call, caller: self.caller.clone(), today: self.today };
         self.runner.run(&context, turn, &tool, events);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::user_of;
+
+    #[test]
+    fn the_callers_number_is_read_from_the_forms_that_carriers_write() {
+        let number = Some("+4930123".to_owned());
+        assert_eq!(user_of("<sip:+4930123@carrier.example;user=phone>"), number);
+        assert_eq!(user_of("\"A, B\" <tel:+4930123;ext=4>, <sip:x@y>"), number);
+        assert_eq!(user_of("sip:+4930123;npdi@carrier.example"), number);
+        assert_eq!((user_of("<sip:carrier.example>"), user_of("garbage"), user_of("")), (None, None, None));
     }
 }

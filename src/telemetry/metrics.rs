@@ -1,6 +1,8 @@
 //! The server's figures, in the OpenMetrics text format.
 //! Few, present at zero from the start, and with labels from closed lists: never a call, a number or a port.
 
+use super::sip_metrics::SipFigures;
+use crate::sip_transport::{Ladders, SipCounters};
 use crate::store::{CRASHED, CallRecord, Direction};
 use call::{
     Event,
@@ -40,11 +42,14 @@ const OTHER: &str = "other";
 const STAGES: [&str; 5] = ["stt", "llm", "tts", "tool", OTHER];
 const QUEUES: [&str; 10] =
     ["store", "trace", "live", "log", "stt_audio", "sentences", "rtp_send", "rtp_receive", "commands", OTHER];
-const METHODS: [&str; 8] = ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "REGISTER", OTHER];
+const METHODS: [&str; 12] = [
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "REGISTER", "PRACK", "UPDATE", "REFER", "NOTIFY",
+    OTHER,
+];
 const PORT_RESULTS: [&str; 3] = ["granted", "busy", "draining"];
 
 type Labels<const N: usize> = [(&'static str, String); N];
-type Counters<const N: usize> = Family<Labels<N>, Counter>;
+pub(super) type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
 
 /// Which way something went.
@@ -57,7 +62,7 @@ pub enum Way {
 }
 
 impl Way {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::In => "in",
             Self::Out => "out",
@@ -95,6 +100,7 @@ struct Figures {
     over_budget: Counters<1>,
     barge_in: Counter,
     barge_in_seconds: Histogram,
+    sip: SipFigures,
     sip_messages: Counters<3>,
     sip_dropped: Counters<1>,
     rtp_packets: Counters<1>,
@@ -103,6 +109,8 @@ struct Figures {
     rtp_concealed: Counter,
     rtp_foreign: Counter,
     rtp_malformed: Counter,
+    srtp_auth_failed: Counter,
+    srtp_replayed: Counter,
     queue_dropped: Counters<1>,
     provider_failures: Counters<1>,
     fallback: Counters<1>,
@@ -125,10 +133,16 @@ impl Default for Metrics {
 impl Metrics {
     /// All figures, at zero.
     pub fn new(config: MetricsConfig) -> Self {
+        Self::with(config, Vec::new())
+    }
+
+    /// All figures, at zero, and those that others read from their own state at each scrape.
+    pub fn with(config: MetricsConfig, others: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::default();
         let figures = Arc::new(Figures::register(&mut registry, &config));
         registry.register_collector(Box::new(Process));
         registry.register_collector(Box::new(Arc::clone(&figures.ports_busy_max)));
+        others.into_iter().for_each(|other| registry.register_collector(other));
         let metrics = Self { registry: Arc::new(registry), figures };
         metrics.start_at_zero();
         metrics
@@ -198,7 +212,18 @@ impl Metrics {
             Event::ProviderFailed { stage, .. } => {
                 all.provider_failures.get_or_create(&[("stage", listed(stage, &STAGES))]).inc();
             }
-            Event::Quality { received, lost, late, concealed, sent, foreign, malformed, .. } => {
+            Event::Quality {
+                received,
+                lost,
+                late,
+                concealed,
+                sent,
+                foreign,
+                malformed,
+                srtp_auth_failed,
+                srtp_replayed,
+                ..
+            } => {
                 self.rtp(Way::In, *received);
                 self.rtp(Way::Out, *sent);
                 all.rtp_lost.inc_by(*lost);
@@ -206,6 +231,8 @@ impl Metrics {
                 all.rtp_concealed.inc_by(*concealed);
                 all.rtp_foreign.inc_by(*foreign);
                 all.rtp_malformed.inc_by(*malformed);
+                all.srtp_auth_failed.inc_by(*srtp_auth_failed);
+                all.srtp_replayed.inc_by(*srtp_replayed);
             }
             // The shell counts these frames as they are dropped; the event is for the trace.
             Event::Dropped { .. } => {}
@@ -298,6 +325,12 @@ impl Metrics {
             600.. => "6xx",
         };
         self.figures.sip_messages.get_or_create(&sip_labels(way, "", class)).inc_by(count);
+        self.figures.sip.responses(way, status, count);
+    }
+
+    /// What the SIP sockets have counted since the start.
+    pub fn sip_transport(&self, counters: &SipCounters, ladders: &Ladders) {
+        self.figures.sip.transport(counters, ladders);
     }
 
     /// SIP messages were thrown away.
@@ -370,6 +403,7 @@ impl Figures {
             ),
             barge_in: add(of, "barge_in", "Callers who took the floor", Counter::default()),
             barge_in_seconds: seconds(of, "barge_in_reaction", "Speech to silence", Histogram::new(SECONDS)),
+            sip: SipFigures::register(of),
             sip_messages: add(
                 of,
                 "sip_messages",
@@ -383,6 +417,13 @@ impl Figures {
             rtp_concealed: add(of, "rtp_concealed", "Frames made up for missing packets", Counter::default()),
             rtp_foreign: add(of, "rtp_foreign", "RTP packets from strangers, ignored", Counter::default()),
             rtp_malformed: add(of, "rtp_malformed", "RTP packets that made no sense", Counter::default()),
+            srtp_auth_failed: add(
+                of,
+                "srtp_auth_failed",
+                "SRTP packets that were not authentic",
+                Counter::default(),
+            ),
+            srtp_replayed: add(of, "srtp_replayed", "SRTP packets that had come before", Counter::default()),
             queue_dropped: add(of, "queue_dropped", "Entries that a full queue refused", Family::default()),
             provider_failures: add(of, "provider_failures", "Failures of providers", Family::default()),
             fallback: add(of, "fallback", "Turns saved by a prepared sentence", Family::default()),
@@ -418,7 +459,7 @@ impl Drop for ActiveCall {
     }
 }
 
-fn add<M: prometheus_client::registry::Metric + Clone>(
+pub(super) fn add<M: prometheus_client::registry::Metric + Clone>(
     of: &mut Registry,
     name: &str,
     help: &str,

@@ -6,6 +6,7 @@ pub mod live;
 pub mod logs;
 pub mod metrics;
 pub mod pii;
+mod sip_metrics;
 pub mod traces;
 
 pub use call_trace::{CallTrace, NumberedEvent};

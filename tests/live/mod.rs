@@ -64,7 +64,7 @@ impl Folder {
 [server]
 data_dir = "data"
 ports = 20
-drain_seconds = 20
+drain_seconds = 0
 [sip]
 listen = ["udp:127.0.0.1:0"]
 [rtp]

@@ -212,6 +212,12 @@ pub enum Event {
         /// Packets that made no sense, or carried what nobody agreed on.
         #[serde(default)]
         malformed: u64,
+        /// Packets that an SRTP call did not believe.
+        #[serde(default)]
+        srtp_auth_failed: u64,
+        /// Packets of an SRTP call that had come before.
+        #[serde(default)]
+        srtp_replayed: u64,
     },
     /// The call is over.
     Ended {

@@ -1,7 +1,7 @@
 //! One side of a call's media: packets in to frames, speech out to packets, and the reports about both.
 //! Knows the negotiated stream. Knows nothing of turns or of what is said.
 
-use crate::{Event, peer::Peer};
+use crate::{Event, Output, peer::Peer, protection::Protection};
 use media::{
     Codec, Digit, Frame, Heard, JitterConfig, Played, Playout, Receiver, ReceiverConfig, RtcpSession,
     SampleRate, Sender, SenderConfig, SpeechGate, Vad,
@@ -18,7 +18,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// A leg's media stream.
 pub(crate) struct Leg {
     peer: Peer,
+    protection: Protection,
     remote_rtcp: SocketAddr,
+    rtcp_mux: bool,
     receiver: Receiver,
     sender: Sender,
     pub(crate) playout: Playout,
@@ -74,7 +76,9 @@ impl Leg {
         let now = wall.at;
         Some(Self {
             peer: Peer::new(now, media.remote),
+            protection: Protection::new(media.srtp.as_ref())?,
             remote_rtcp: media.remote_rtcp,
+            rtcp_mux: media.rtcp_mux,
             receiver: Receiver::new(receiver_config(media, codec, jitter)),
             rtcp: RtcpSession::new(seed.ssrc, &format!("{:08x}@tandem", seed.ssrc)),
             sender: Sender::new(SenderConfig {
@@ -82,7 +86,7 @@ impl Leg {
                 payload_type: media.payload_type,
                 telephone_event: media.telephone_event,
                 ssrc: seed.ssrc,
-                sequence: seed.sequence,
+                sequence: first_sequence(media, seed.sequence),
                 timestamp: seed.timestamp,
             }),
             playout: Playout::new(SampleRate::Hz8000),
@@ -103,25 +107,42 @@ impl Leg {
             self.sender.renegotiate(codec, media.payload_type, media.telephone_event);
         }
         self.peer.redescribe(now, media.remote);
-        self.remote_rtcp = media.remote_rtcp;
+        self.protection.renegotiate(media.srtp.as_ref());
+        if !media.remote_rtcp.ip().is_unspecified() {
+            // Hold as RFC 2543 had it: nothing can be sent there, and reports go on to where they went.
+            self.remote_rtcp = media.remote_rtcp;
+        }
+        self.rtcp_mux = media.rtcp_mux;
         self.direction = media.direction;
         self.last_media = now;
     }
 
-    /// A datagram on the RTP port: a key the caller pressed, if it was one.
+    /// A datagram on the RTP port: a key the caller pressed, if it was one. With SRTP nothing is learnt from a packet,
+    /// not even where it came from, before it has proved to be authentic.
     pub(crate) fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Option<Digit> {
-        if !self.peer.accepts(now, from, self.receiver.stream_of(datagram)) {
+        if self.rtcp_mux && media::is_rtcp(datagram) {
+            self.receive_report(now, from, datagram);
+            return None;
+        }
+        if self.peer.refuses(from) {
+            return None;
+        }
+        let packet = self.protection.open_rtp(datagram)?;
+        if !self.peer.accepts(now, from, self.receiver.stream_of(&packet)) {
             return None;
         }
         self.last_media = now;
-        self.receiver.receive(now, datagram)
+        self.receiver.receive(now, &packet)
     }
 
     /// A datagram on the RTCP port. Reports count as a sign of life from the address the media comes from.
     pub(crate) fn receive_report(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        if from.ip() == self.peer.address().ip() {
+        if from.ip() != self.peer.address().ip() {
+            return;
+        }
+        if let Some(report) = self.protection.open_rtcp(datagram) {
             self.last_media = now;
-            self.rtcp.incoming(now, datagram);
+            self.rtcp.incoming(now, &report);
         }
     }
 
@@ -145,7 +166,7 @@ impl Leg {
         let starts = talking && !self.talking;
         self.talking = talking;
         let packet = self.sender.packet(&played.frame, starts);
-        (played, Some(packet))
+        (played, self.protection.seal_rtp(packet))
     }
 
     /// Frames whose time passed while nobody woke us: their timestamps are skipped, not sent in a burst.
@@ -154,19 +175,27 @@ impl Leg {
     }
 
     /// An RTCP report, when one is due.
-    pub(crate) fn report(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
+    pub(crate) fn report(&mut self, now: Instant) -> Option<Output> {
         if now < self.next_report {
             return None;
         }
         self.next_report = now + REPORT_EVERY;
         let statistics = self.receiver.statistics();
         let report = self.rtcp.report(now, self.wall.ntp(now), &statistics, self.sender.counts());
-        Some((self.remote_rtcp, report))
+        self.rtcp_output(report)
     }
 
     /// The farewell of our stream (RFC 3550 section 6.6).
-    pub(crate) fn goodbye(&mut self) -> (SocketAddr, Vec<u8>) {
-        (self.remote_rtcp, self.rtcp.bye())
+    pub(crate) fn goodbye(&mut self) -> Option<Output> {
+        let bye = self.rtcp.bye();
+        self.rtcp_output(bye)
+    }
+
+    /// RTCP on its way: over the RTP port, to where the RTP goes, if that was agreed (RFC 5761).
+    fn rtcp_output(&mut self, packet: Vec<u8>) -> Option<Output> {
+        let to = if self.rtcp_mux { self.peer.address() } else { self.remote_rtcp };
+        let datagram = self.protection.seal_rtcp(packet).filter(|_| !to.ip().is_unspecified())?;
+        Some(if self.rtcp_mux { Output::SendRtp { to, datagram } } else { Output::SendRtcp { to, datagram } })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -185,7 +214,7 @@ impl Leg {
 
     /// The figures for the call record.
     pub(crate) fn quality(&self) -> Event {
-        let statistics = self.receiver.statistics();
+        let (statistics, srtp) = (self.receiver.statistics(), self.protection.counts());
         Event::Quality {
             received: statistics.received,
             lost: statistics.lost,
@@ -194,13 +223,21 @@ impl Leg {
             jitter_us: u64::try_from(statistics.jitter.as_micros()).unwrap_or(u64::MAX),
             sent: u64::from(self.sender.counts().packets),
             foreign: self.peer.foreign(),
-            malformed: statistics.malformed + statistics.unknown_payload_type,
+            malformed: statistics.malformed + statistics.unknown_payload_type + srtp.malformed,
+            srtp_auth_failed: srtp.auth_failed,
+            srtp_replayed: srtp.replayed,
         }
     }
 }
 
 fn codec(media: &Negotiated) -> Option<Codec> {
     [Codec::Pcmu, Codec::Pcma].into_iter().find(|codec| codec.name() == media.codec)
+}
+
+/// With SRTP the first half of the sequence numbers: a peer that misses the first packets could not know of a wrap
+/// (RFC 3711 section 3.3.1).
+const fn first_sequence(media: &Negotiated, random: u16) -> u16 {
+    if media.srtp.is_some() { random & 0x7fff } else { random }
 }
 
 fn receiver_config(media: &Negotiated, codec: Codec, jitter: &JitterConfig) -> ReceiverConfig {

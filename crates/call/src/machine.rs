@@ -9,6 +9,7 @@ use crate::{
 };
 use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
 use media::FRAME;
+use sip::MediaSession;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -38,6 +39,8 @@ pub(crate) enum Phase {
 pub struct Call {
     pub(crate) config: CallConfig,
     pub(crate) setup: CallSetup,
+    /// Our descriptions, one after the other.
+    pub(crate) description: MediaSession,
     pub(crate) phase: Phase,
     pub(crate) started: Instant,
     pub(crate) wall: Wall,
@@ -74,6 +77,7 @@ impl Call {
         Self {
             floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
             context: Context::new(setup.agent.system_prompt()),
+            description: MediaSession::new(setup.local.clone()),
             config,
             setup,
             phase: Phase::Arrived,
@@ -222,9 +226,7 @@ impl Call {
         if let Some(datagram) = packet {
             out.push(Output::SendRtp { to: leg.address(), datagram });
         }
-        if let Some((to, datagram)) = leg.report(now) {
-            out.push(Output::SendRtcp { to, datagram });
-        }
+        out.extend(leg.report(now));
         self.silent_since = match played.segment {
             Some(_) => None,
             None => self.silent_since.or(Some(now)),

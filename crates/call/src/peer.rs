@@ -40,6 +40,13 @@ impl Peer {
         self.locked.unwrap_or(self.described)
     }
 
+    /// Whether a source cannot be the far end whatever it sends: that is known without looking into the packet.
+    pub(crate) fn refuses(&mut self, from: SocketAddr) -> bool {
+        let refused = self.locked.is_some_and(|locked| locked != from) && from != self.described;
+        self.foreign += u64::from(refused);
+        refused
+    }
+
     /// Whether a packet from this source belongs to the call; `stream` is its SSRC, if it is media that was agreed on.
     /// The described source locks at its first packet, and takes the call back from whoever was learnt before; a
     /// stranger is learnt only when one stream of its keeps coming within the window while the described one is silent.

@@ -13,6 +13,7 @@ mod resample;
 mod rtcp;
 mod rtp;
 mod sender;
+mod srtp;
 pub mod tone;
 mod vad;
 
@@ -26,4 +27,5 @@ pub use resample::Resampler;
 pub use rtcp::{REPORT_INTERVAL, RemoteReport, RtcpEvent, RtcpSession, RtcpStatistics};
 pub use rtp::{RtpError, RtpPacket, is_rtcp};
 pub use sender::{Sender, SenderConfig, SenderCounts};
+pub use srtp::{Srtp, SrtpCounts, SrtpKeyError, SrtpProfile, SrtpRefusal};
 pub use vad::{SpeechGate, Vad};

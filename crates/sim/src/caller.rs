@@ -7,7 +7,8 @@ use crate::{
 };
 use media::{Codec, Digit, FRAME, Frame, RtpPacket, SampleRate, Sender, SenderConfig, tone, tone::Chance};
 use sip::{
-    Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, OutgoingInvite, Output, Transport,
+    CodecSpec, Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, OutgoingInvite, Output,
+    Transport,
 };
 use std::{
     collections::VecDeque,
@@ -65,12 +66,9 @@ impl Caller {
             dialog: DialogKey::outgoing(u64::from(number)),
             flow: Flow { transport: Transport::Udp, local: address, remote: server, connection: 0 },
             local: LocalMedia {
-                address: address.ip(),
-                port: 40_000 + (number * 2 % 20_000) as u16,
-                codecs: vec!["PCMU"],
-                telephone_event: true,
+                codecs: vec![CodecSpec::PCMU],
                 session_id: u64::from(number),
-                version: 1,
+                ..LocalMedia::new(address.ip(), 40_000 + (number * 2 % 20_000) as u16)
             },
             sender: Sender::new(SenderConfig {
                 codec: Codec::Pcmu,
@@ -260,7 +258,9 @@ impl Caller {
             Act::FallSilent => self.silent = true,
             Act::OtherCodec => {
                 self.local.version += 1;
-                self.local.codecs = if self.local.codecs == ["PCMU"] { vec!["PCMA"] } else { vec!["PCMU"] };
+                let before = self.local.codecs[0];
+                let other = if before == CodecSpec::PCMU { CodecSpec::PCMA } else { CodecSpec::PCMU };
+                self.local.codecs = vec![other];
                 let sdp = sip::make_offer(&self.local);
                 return Some(self.reinvite(now, sdp));
             }

@@ -410,12 +410,8 @@ impl World {
             grant,
             offer: invite.offer,
             local: LocalMedia {
-                address: SERVER.ip(),
-                port: PORTS + grant.slot.0 as u16 * 2,
-                codecs: vec!["PCMU", "PCMA"],
-                telephone_event: true,
                 session_id: number as u64,
-                version: 1,
+                ..LocalMedia::new(SERVER.ip(), PORTS + grant.slot.0 as u16 * 2)
             },
             seed: number as u64,
             started_at_us: 0,

@@ -37,7 +37,10 @@ pub use gate::{
     BanPolicy, Explained, Facts, Gate, GateConfig, GateReason, GateStatistics, Network, TrunkRules,
     Unmatched, Verdict,
 };
-pub use offer_answer::{LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
+pub use offer_answer::{
+    CodecSpec, LocalMedia, MasterKey, MediaSession, Negotiated, OfferError, SrtpKeys, SrtpMode, SrtpSeed,
+    SrtpSuite, accept_answer, make_answer, make_offer,
+};
 pub use policy::{DialogPolicy, Refresher, Reliable, SessionTimer, SessionTimerMode};
 pub use registrar::RegistrarLimits;
 pub use replaces::Replaces;

@@ -38,6 +38,19 @@ impl Direction {
         }
     }
 
+    /// What both allow.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let sends = |way| matches!(way, Self::SendRecv | Self::SendOnly);
+        let receives = |way| matches!(way, Self::SendRecv | Self::RecvOnly);
+        match (sends(self) && sends(other), receives(self) && receives(other)) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
     fn from_name(name: &str) -> Option<Self> {
         [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive]
             .into_iter()
@@ -49,9 +62,12 @@ impl Direction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Format {
     pub(crate) payload_type: u8,
-    /// Upper-case encoding name.
+    /// Encoding name, upper-case when it was read.
     pub(crate) name: String,
     pub(crate) clock: u32,
+    pub(crate) channels: u8,
+    /// Our parameters; those of a peer are [`fmtp`].
+    pub(crate) fmtp: Option<&'static str>,
 }
 
 /// Reads a session description. Blanks at line ends, doubled blanks and a broken origin are forgiven.
@@ -103,18 +119,19 @@ fn rtpmap(value: &str, wanted: u8) -> Option<Format> {
     let mut parts = encoding.trim().split('/');
     let name = parts.next()?.trim().to_ascii_uppercase();
     let clock = parts.next().and_then(|clock| clock.trim().parse().ok()).unwrap_or(8000);
-    let mono = parts.next().is_none_or(|channels| channels.trim() == "1");
-    mono.then_some(Format { payload_type: wanted, name, clock })
+    let channels = parts.next().map_or(Some(1), |channels| channels.trim().parse().ok())?;
+    Some(Format { payload_type: wanted, name, clock, channels, fmtp: None })
 }
 
 fn static_format(payload_type: u8) -> Option<Format> {
     let name = match payload_type {
         0 => "PCMU",
         8 => "PCMA",
+        9 => "G722",
         13 => "CN",
         _ => return None,
     };
-    Some(Format { payload_type, name: name.to_owned(), clock: 8000 })
+    Some(Format { payload_type, name: name.to_owned(), clock: 8000, channels: 1, fmtp: None })
 }
 
 /// The values of all attributes of that name.
@@ -123,6 +140,19 @@ pub(crate) fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Ite
         .iter()
         .filter(move |attribute| attribute.attribute == name)
         .filter_map(|attribute| attribute.value.as_deref())
+}
+
+/// Whether there is an attribute of that name.
+pub(crate) fn has(attributes: &[Attribute], name: &str) -> bool {
+    attributes.iter().any(|attribute| attribute.attribute == name)
+}
+
+/// The sender's parameters for a payload type.
+pub(crate) fn fmtp(media: &Media, payload_type: u8) -> Option<&str> {
+    values(&media.attributes, "fmtp").find_map(|value| {
+        let (number, parameters) = value.trim().split_once([' ', '\t'])?;
+        (number.parse() == Ok(payload_type)).then_some(parameters.trim())
+    })
 }
 
 /// The sender's direction of a line: its own attribute, else the session's, else both ways.

@@ -453,3 +453,16 @@ fn the_switch_to_tcp_can_be_turned_off() {
     bench.command(Command::Invite(large()));
     assert_eq!(bench.sent_flows, [udp()]);
 }
+
+#[test]
+fn a_lost_stream_fails_only_what_was_sent_to_the_same_name() {
+    let named = |name: u64| Flow { transport: Transport::Tls, connection: name << 48, ..tcp() };
+    let mut bench = Bench::new(named(1));
+    let request = OutgoingRequest::new(RequestKey(1), "OPTIONS", "sip:192.0.2.7", "sip:us@x", named(1));
+    bench.command(Command::Request(request));
+    let stream = |name| Flow { connection: named(name).connection | 9, ..named(name) };
+    bench.step(Input::FlowClosed { flow: stream(2) });
+    assert_eq!(bench.take_event_names(), "");
+    bench.step(Input::FlowClosed { flow: stream(1) });
+    assert_eq!(bench.take_event_names(), "Response");
+}

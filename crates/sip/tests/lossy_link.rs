@@ -8,7 +8,8 @@ use kit::{ANSWER, OFFER, zero};
 use sip::message::{HeaderName, StartLine};
 use sip::parser::parse;
 use sip::{
-    Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, Input, OutgoingInvite, Output, Transport,
+    Command, DialogKey, DialogPolicy, Endpoint, EndpointConfig, Event, Flow, Input, OutgoingInvite, Output,
+    Refresher, Reliable, SessionTimer, SessionTimerMode, Transport,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -44,7 +45,22 @@ struct Seen {
     after_end: u32,
 }
 
+/// What both sides do, beside what chance adds.
+#[derive(Clone, Copy)]
+enum Plan {
+    /// Everything, at any time, over links of any quality.
+    Chaos,
+    /// Calls that ring with early media and are answered, over fair links.
+    EarlyMedia,
+    /// Calls that last for half an hour with a timer of 90 s, over fair links.
+    Long,
+}
+
 struct Link {
+    plan: Plan,
+    policies: [DialogPolicy; 2],
+    answered: u32,
+    expired: u32,
     endpoints: [Endpoint; 2],
     wakes: [Option<Instant>; 2],
     begin: Instant,
@@ -58,6 +74,8 @@ struct Link {
     /// Highest CSeq per side and Call-ID, and the branches that were seen with it.
     cseqs: BTreeMap<(usize, String), (u32, Vec<String>)>,
     last_ended: Instant,
+    /// When an endpoint was last woken by a timer of its own.
+    last_woken: Instant,
 }
 
 const CALLER: usize = 0;
@@ -69,18 +87,25 @@ fn flow(side: usize) -> Flow {
 }
 
 impl Link {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, plan: Plan) -> Self {
         let mut chance = Chance(seed);
         let begin = zero();
-        let endpoint = |byte: u8, chance: &mut Chance| {
-            Endpoint::new(EndpointConfig::default(), [byte.wrapping_add(chance.below(256) as u8); 32])
+        let policies = [policy(plan, &mut chance), policy(plan, &mut chance)];
+        let endpoint = |side: usize, chance: &mut Chance| {
+            let default_policy = policies[side].clone();
+            let config = EndpointConfig { default_policy, ..EndpointConfig::default() };
+            Endpoint::new(config, [(side as u8).wrapping_add(chance.below(256) as u8); 32])
         };
         Self {
-            endpoints: [endpoint(1, &mut chance), endpoint(2, &mut chance)],
+            plan,
+            answered: 0,
+            expired: 0,
+            endpoints: [endpoint(CALLER, &mut chance), endpoint(CALLEE, &mut chance)],
+            policies: policies.clone(),
             wakes: [None, None],
             begin,
             now: begin,
-            loss: chance.below(4) * 12,
+            loss: if matches!(plan, Plan::Chaos) { chance.below(4) * 12 } else { chance.below(11) },
             double: chance.below(3) * 10,
             chance,
             schedule: BTreeMap::new(),
@@ -88,6 +113,7 @@ impl Link {
             seen: [BTreeMap::new(), BTreeMap::new()],
             cseqs: BTreeMap::new(),
             last_ended: begin,
+            last_woken: begin,
         }
     }
 
@@ -106,9 +132,10 @@ impl Link {
                 flow(CALLER),
                 OFFER,
             );
+            let invite = OutgoingInvite { policy: self.policies[CALLER].clone(), ..invite };
             let start = number * 700 + self.chance.below(500);
             self.after(start, Happening::Command(CALLER, Command::Invite(invite)));
-            if self.chance.percent(25) {
+            if matches!(self.plan, Plan::Chaos) && self.chance.percent(25) {
                 let at = start + self.chance.below(4000);
                 self.after(at, Happening::Command(CALLER, Command::Cancel { dialog }));
             }
@@ -117,7 +144,7 @@ impl Link {
 
     /// Runs until nothing is left to do; returns when that was.
     fn run(&mut self) {
-        for _ in 0..200_000 {
+        for _ in 0..400_000 {
             let arrival = self.schedule.keys().next().map(|(at, _)| *at);
             let wake = self.wakes.iter().copied().flatten().min();
             let Some(next) = arrival.into_iter().chain(wake).min() else { return };
@@ -132,6 +159,7 @@ impl Link {
                 }
             } else {
                 let side = usize::from(self.wakes[0] != Some(next));
+                self.last_woken = self.now;
                 self.step(side, Input::Timeout);
                 assert_ne!(self.wakes[side], Some(next), "a timeout that changes nothing");
             }
@@ -200,7 +228,7 @@ impl Link {
             }
             Event::Acked { .. } => {
                 seen.acked += 1;
-                if seen.acked == 1 {
+                if side == CALLEE && seen.acked == 1 {
                     self.talk(side, dialog);
                 }
             }
@@ -208,6 +236,7 @@ impl Link {
                 // A re-INVITE is answered too: only the first is the call's final answer.
                 if seen.finals == 0 {
                     seen.finals = 1;
+                    self.answered += 1;
                     self.talk(side, dialog);
                 }
             }
@@ -216,14 +245,19 @@ impl Link {
                 seen.ended += 1;
                 self.last_ended = self.now;
             }
+            Event::Refer { .. } => {
+                let status = [202, 603][self.chance.below(2) as usize];
+                self.after(50, Happening::Command(side, Command::RespondRefer { dialog, status }));
+                self.after(600, Happening::Command(side, referred(dialog)));
+            }
+            Event::SessionExpired { .. } => self.expired += 1,
             Event::Cancelled { .. }
             | Event::AckTimeout { .. }
             | Event::Bye { .. }
             | Event::Info { .. }
-            | Event::Refer { .. }
             | Event::Referred { .. }
             | Event::Notify { .. }
-            | Event::SessionExpired { .. }
+            | Event::Trying { .. }
             | Event::Progress { .. }
             | Event::Answered { .. }
             | Event::Failed { .. }
@@ -235,36 +269,76 @@ impl Link {
     }
 
     fn callee_answers(&mut self, dialog: DialogKey) {
-        if self.chance.percent(70) {
+        for _ in 0..self.chance.below(3) {
             let delay = self.chance.below(400);
-            self.after(delay, Happening::Command(CALLEE, respond(dialog, 180)));
+            let status = [180, 183][self.chance.below(2) as usize];
+            self.after(delay, Happening::Command(CALLEE, respond(dialog, status)));
         }
-        let status = [200, 200, 200, 200, 486, 302][self.chance.below(6) as usize];
+        let status = match self.plan {
+            Plan::Chaos => [200, 200, 200, 200, 486, 302][self.chance.below(6) as usize],
+            Plan::EarlyMedia | Plan::Long => 200,
+        };
         let delay = self.chance.below(5000);
         self.after(delay, Happening::Command(CALLEE, respond(dialog, status)));
     }
 
     /// A talk: perhaps some re-INVITEs and an INFO, then a hang-up, by either side or both.
     fn talk(&mut self, side: usize, dialog: DialogKey) {
+        let length = if matches!(self.plan, Plan::Long) { 1_800_000 } else { 3000 };
         for _ in 0..self.chance.below(3) {
-            let at = self.chance.below(3000);
+            let at = self.chance.below(length);
             self.after(at, Happening::Command(side, Command::Reinvite { dialog, sdp: OFFER.into() }));
+        }
+        for _ in 0..self.chance.below(3) {
+            let at = self.chance.below(length);
+            let sdp = self.chance.percent(50).then(|| OFFER.to_owned());
+            self.after(at, Happening::Command(side, Command::Update { dialog, sdp }));
+        }
+        if self.chance.percent(30) {
+            let refer_to = "sip:carol@192.0.2.9".to_owned();
+            let at = self.chance.below(length);
+            self.after(at, Happening::Command(side, Command::Refer { dialog, refer_to, referred_by: None }));
         }
         let at = self.chance.below(3000);
         let info = Command::Info { dialog, content_type: "text/plain".into(), body: "x".into() };
         self.after(at, Happening::Command(side, info));
-        let at = 500 + self.chance.below(8000);
+        let at = if length > 3000 { length } else { 500 + self.chance.below(8000) };
         self.after(at, Happening::Command(side, Command::Bye { dialog, reason: None }));
     }
 }
 
 fn respond(dialog: DialogKey, status: u16) -> Command {
-    let sdp = (status == 200).then(|| ANSWER.to_owned());
+    let sdp = matches!(status, 183 | 200).then(|| ANSWER.to_owned());
     Command::Respond { dialog, status, reason: None, sdp, headers: vec![] }
 }
 
-fn check(seed: u64) {
-    let mut link = Link::new(seed);
+/// The last word about a referral.
+fn referred(dialog: DialogKey) -> Command {
+    Command::Notify {
+        dialog,
+        event: "refer".into(),
+        state: "terminated;reason=noresource".into(),
+        content_type: "message/sipfrag".into(),
+        body: "SIP/2.0 200 OK\r\n".into(),
+    }
+}
+
+fn policy(plan: Plan, chance: &mut Chance) -> DialogPolicy {
+    let modes = [SessionTimerMode::Off, SessionTimerMode::Accept, SessionTimerMode::Offer];
+    let mode =
+        if matches!(plan, Plan::Long) { SessionTimerMode::Offer } else { modes[chance.below(3) as usize] };
+    let refresher = [Refresher::Us, Refresher::Peer, Refresher::Any][chance.below(3) as usize];
+    let reliable = match plan {
+        Plan::Chaos => [Reliable::Off, Reliable::Supported, Reliable::Supported][chance.below(3) as usize],
+        Plan::EarlyMedia | Plan::Long => [Reliable::Supported, Reliable::Required][chance.below(2) as usize],
+    };
+    let session_timer = SessionTimer { mode, expires_s: 90, min_se_s: 90, refresher };
+    DialogPolicy { session_timer, reliable, early_media: true }
+}
+
+/// A whole run; what holds for every one of them is asserted here.
+fn check(seed: u64, plan: Plan) -> Link {
+    let mut link = Link::new(seed, plan);
     let calls = 8;
     link.place_calls(calls);
     link.run();
@@ -280,21 +354,55 @@ fn check(seed: u64) {
         let statistics = endpoint.statistics();
         assert_eq!((statistics.transactions, statistics.dialogs), (0, 0), "nothing leaks");
     }
-    let rest = link.now - link.last_ended;
+    let rest = link.last_woken.saturating_duration_since(link.last_ended);
     assert!(rest <= Duration::from_secs(97), "transactions outlive their timers: {rest:?}");
+    link
 }
 
-#[test]
-fn promises_hold_over_lossy_doubling_reordering_links() {
+/// Runs many seeds; `SIM_SEED` replays one.
+fn over_seeds(seeds: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
     if let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        return check(seed);
+        return run(seed);
     }
-    let seeds = std::env::var("SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(300);
+    let seeds = std::env::var("SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(seeds);
     for seed in 0..seeds {
-        let outcome = std::panic::catch_unwind(|| check(seed));
+        let outcome = std::panic::catch_unwind(|| run(seed));
         if let Err(panic) = outcome {
             eprintln!("failing seed: SIM_SEED={seed}");
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn promises_hold_over_lossy_doubling_reordering_links() {
+    over_seeds(300, |seed| {
+        check(seed, Plan::Chaos);
+    });
+}
+
+#[test]
+fn no_prack_is_lost_over_a_lossy_link() {
+    over_seeds(150, |seed| {
+        let link = check(seed, Plan::EarlyMedia);
+        assert_eq!(
+            link.answered, 8,
+            "every call is answered: no reliable response was left without its PRACK"
+        );
+        let (sent, heard) = (link.endpoints[CALLEE].statistics(), link.endpoints[CALLER].statistics());
+        let ringing = [180, 183].iter().any(|status| sent.responses_out.contains_key(status));
+        assert_eq!(ringing, heard.requests_out["PRACK"] > 0, "provisional responses are reliable here");
+        assert!(!sent.responses_out.contains_key(&504), "none was given up");
+    });
+}
+
+#[test]
+fn session_timers_keep_refreshing_over_a_lossy_link() {
+    over_seeds(40, |seed| {
+        let link = check(seed, Plan::Long);
+        assert_eq!((link.answered, link.expired), (8, 0), "nobody is given up");
+        let refreshes =
+            link.endpoints.iter().map(|endpoint| endpoint.statistics().requests_in["UPDATE"]).sum::<u64>();
+        assert!(refreshes >= 8 * 30, "half an hour of refreshes: {refreshes}");
+    });
 }

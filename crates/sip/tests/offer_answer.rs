@@ -2,17 +2,10 @@
 //! Knows SDP text only.
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
-use sip::{Direction, LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
+use sip::{CodecSpec, Direction, LocalMedia, Negotiated, OfferError, accept_answer, make_answer, make_offer};
 
 fn local() -> LocalMedia {
-    LocalMedia {
-        address: "192.0.2.1".parse().unwrap(),
-        port: 20_000,
-        codecs: vec!["PCMU", "PCMA"],
-        telephone_event: true,
-        session_id: 77,
-        version: 3,
-    }
+    LocalMedia { session_id: 77, version: 3, ..LocalMedia::new("192.0.2.1".parse().unwrap(), 20_000) }
 }
 
 /// An offer from 198.51.100.9 with these lines after the time line.
@@ -56,12 +49,16 @@ fn a_usual_trunk_offer_is_answered_with_one_codec_and_its_event_number() {
         Negotiated {
             remote: "198.51.100.9:4000".parse().unwrap(),
             remote_rtcp: "198.51.100.9:4001".parse().unwrap(),
+            rtcp_mux: false,
             codec: "PCMA".into(),
             payload_type: 8,
+            clock: 8_000,
+            fmtp: None,
             telephone_event: Some(96),
             comfort_noise: None,
             ptime_ms: 20,
             direction: Direction::SendRecv,
+            srtp: None,
         }
     );
 }
@@ -169,7 +166,7 @@ fn what_cannot_be_agreed_on_has_its_status() {
     assert_eq!(refused(&["m=audio 4000 RTP/AVP 18 9"]), OfferError::NoCodec);
     assert_eq!(refused(&["m=video 4000 RTP/AVP 31"]), OfferError::NoAudio);
     assert_eq!(refused(&["m=audio 0 RTP/AVP 0"]), OfferError::NoAudio);
-    assert_eq!(refused(&["m=audio 4000 RTP/SAVP 0"]), OfferError::NoAudio);
+    assert_eq!(refused(&["m=audio 4000 RTP/SAVP 0"]), OfferError::Encryption);
     assert_eq!(refused(&["m=audio 4000 RTP/AVP 0", "c=IN IP4 media.example.org"]), OfferError::Address);
     assert_eq!(refused(&["m=audio 4000 RTP/AVP 0", "c=IN IP4 224.2.1.1/127"]), OfferError::Address);
     assert_eq!(make_answer("hello", &local()), Err(OfferError::Unreadable));
@@ -189,6 +186,89 @@ fn the_ptime_of_the_peer_is_known_and_ours_is_20() {
 }
 
 #[test]
+fn what_the_peer_takes_at_most_bounds_what_it_asks_for() {
+    let ptime = |lines: &[&str]| agreed(&[&["m=audio 4000 RTP/AVP 0"], lines].concat()).1.ptime_ms;
+    assert_eq!(ptime(&["a=maxptime:60"]), 20);
+    assert_eq!(ptime(&["a=ptime:60", "a=maxptime:40"]), 40);
+    assert_eq!((ptime(&["a=ptime:10"]), ptime(&["a=ptime:60", "a=maxptime:0"])), (10, 60));
+}
+
+#[test]
+fn rtcp_shares_the_port_when_the_offer_asks_for_it() {
+    let (answer, negotiated) = agreed(&["m=audio 4000 RTP/AVP 0", "a=rtcp:4001", "a=rtcp-mux"]);
+    assert!(answer.contains("a=rtcp-mux\r\n"), "{answer}");
+    assert!(negotiated.rtcp_mux);
+    assert_eq!(negotiated.remote_rtcp, negotiated.remote);
+    let (answer, negotiated) = agreed(&["m=audio 4000 RTP/AVP 0"]);
+    assert!(!answer.contains("rtcp-mux") && !negotiated.rtcp_mux);
+    let claimed = accept_answer(&local(), &offer(&["m=audio 4000 RTP/AVP 0", "a=rtcp-mux"])).unwrap();
+    assert!(!claimed.rtcp_mux, "we did not offer it");
+}
+
+#[test]
+fn bundles_and_candidates_are_passed_over() {
+    let (answer, negotiated) = agreed(&[
+        "a=group:BUNDLE a v",
+        "a=ice-ufrag:abcd",
+        "m=audio 4000 RTP/AVP 0",
+        "a=mid:a",
+        "a=candidate:1 1 UDP 2130706431 10.0.0.9 5000 typ host",
+        "m=video 4000 RTP/AVP 96",
+        "a=mid:v",
+    ]);
+    assert_eq!(negotiated.remote, "198.51.100.9:4000".parse().unwrap());
+    assert!(!answer.contains("BUNDLE") && !answer.contains("ice") && answer.contains("m=video 0 RTP/AVP 96"));
+}
+
+#[test]
+fn our_own_wish_for_a_direction_is_kept() {
+    let holding = LocalMedia { direction: Direction::SendOnly, ..local() };
+    assert!(make_offer(&holding).contains("a=sendonly"));
+    for (offered, ours) in [
+        ("a=sendrecv", Direction::SendOnly),
+        ("a=recvonly", Direction::SendOnly),
+        ("a=sendonly", Direction::Inactive),
+    ] {
+        let text = offer(&["m=audio 4000 RTP/AVP 0", offered]);
+        assert_eq!(make_answer(&text, &holding).unwrap().1.direction, ours);
+    }
+}
+
+#[test]
+fn wide_band_codecs_are_taken_as_soon_as_they_are_listed() {
+    let wide = LocalMedia { codecs: CodecSpec::ALL.to_vec(), ..local() };
+    let offered = make_offer(&wide);
+    for line in [
+        "m=audio 20000 RTP/AVP 107 9 0 8 101 102",
+        "a=rtpmap:107 opus/48000/2",
+        "a=fmtp:107 useinbandfec=1",
+        "a=rtpmap:9 G722/8000",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=rtpmap:102 telephone-event/48000",
+    ] {
+        assert!(offered.contains(line), "{line}: {offered}");
+    }
+    let opus = offer(&[
+        "m=audio 4000 RTP/AVP 111 0 8 126 96",
+        "a=rtpmap:111 OPUS/48000/2",
+        "a=fmtp:111 minptime=10;useinbandfec=1",
+        "a=rtpmap:126 telephone-event/8000",
+        "a=rtpmap:96 telephone-event/48000",
+    ]);
+    let (answer, negotiated) = make_answer(&opus, &wide).unwrap();
+    assert_eq!((negotiated.codec.as_str(), negotiated.payload_type, negotiated.clock), ("opus", 111, 48_000));
+    assert_eq!(
+        (negotiated.fmtp.as_deref(), negotiated.telephone_event),
+        (Some("minptime=10;useinbandfec=1"), Some(96))
+    );
+    assert!(answer.contains("a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1"), "{answer}");
+    let (answer, negotiated) = make_answer(&offer(&["m=audio 4000 RTP/AVP 9 0"]), &wide).unwrap();
+    assert_eq!((negotiated.codec.as_str(), negotiated.clock), ("G722", 8_000));
+    assert!(answer.contains("a=rtpmap:9 G722/8000"), "{answer}");
+    assert_eq!(make_answer(&opus, &local()).unwrap().1.codec, "PCMU", "not listed, not taken");
+}
+
+#[test]
 fn sloppy_descriptions_are_read() {
     let lf_only = offer(&["m=audio 4000 RTP/AVP 0"]).replace("\r\n", "\n");
     assert!(make_answer(&lf_only, &local()).is_ok());
@@ -203,8 +283,12 @@ fn sloppy_descriptions_are_read() {
 
 #[test]
 fn our_offer_is_answered_by_our_own_answer() {
-    let peer =
-        LocalMedia { address: "192.0.2.2".parse().unwrap(), port: 30_000, codecs: vec!["PCMA"], ..local() };
+    let peer = LocalMedia {
+        address: "192.0.2.2".parse().unwrap(),
+        port: 30_000,
+        codecs: vec![CodecSpec::PCMA],
+        ..local()
+    };
     let offer = make_offer(&local());
     assert_eq!(
         offer,

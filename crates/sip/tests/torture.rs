@@ -54,14 +54,7 @@ impl CatchAll {
     }
 
     fn answer(&mut self, dialog: sip::DialogKey, offer: Option<&str>, out: &mut Vec<Output>) {
-        let local = LocalMedia {
-            address: "192.0.2.1".parse().unwrap(),
-            port: 20_000,
-            codecs: vec!["PCMU", "PCMA"],
-            telephone_event: true,
-            session_id: 1,
-            version: 1,
-        };
+        let local = LocalMedia::new("192.0.2.1".parse().unwrap(), 20_000);
         let (status, sdp) = match make_answer(offer.unwrap_or(OFFER), &local) {
             Ok((answer, _)) => (200, Some(answer)),
             Err(error) => (error.status(), None),
@@ -223,14 +216,7 @@ fn forty_thousand_mutants_never_silence_the_endpoint() {
 #[test]
 fn mutated_session_descriptions_never_panic() {
     let seeds = vec![OFFER.as_bytes().to_vec(), kit::ANSWER.as_bytes().to_vec()];
-    let local = LocalMedia {
-        address: "192.0.2.1".parse().unwrap(),
-        port: 20_000,
-        codecs: vec!["PCMU", "PCMA"],
-        telephone_event: true,
-        session_id: 1,
-        version: 1,
-    };
+    let local = LocalMedia::new("192.0.2.1".parse().unwrap(), 20_000);
     let mut chance = Chance(42);
     for _ in 0..20_000 {
         let text = String::from_utf8_lossy(&mutate(&mut chance, &seeds)).into_owned();

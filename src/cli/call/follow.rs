@@ -3,6 +3,7 @@
 
 use crate::{
     caller::engine::News,
+    cli::encode,
     telemetry::{CallTrace, NumberedEvent},
 };
 use serde::Deserialize;
@@ -95,15 +96,6 @@ async fn read(url: &str, news: &Sender<News>, screen: &Sender<NumberedEvent>) {
 
 fn client() -> reqwest::Client {
     reqwest::Client::new()
-}
-
-/// A Call-ID as a path segment: everything but letters and digits escaped.
-fn encode(text: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(escape).collect()
 }
 
 /// Runs a future on a runtime of its own: the phone's thread has none.

@@ -3,17 +3,23 @@
 
 mod follow;
 mod report;
+mod trunk;
 
 use super::audio;
-use crate::caller::{
-    engine::{self, News, Sockets},
-    phone::{Dial, Phone},
-    script::Script,
+use crate::sip_transport::tls::{self, TlsConfig};
+use crate::{
+    caller::{
+        engine::{self, News, Sockets},
+        phone::{Dial, Phone},
+        script::Script,
+    },
+    server::SrtpPolicy,
 };
 use clap::Args as ClapArgs;
 use follow::Follower;
 use report::{Outcome, Screen};
-use sip::{LocalMedia, Transport};
+use rustls::pki_types::ServerName;
+use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSuite, Transport, uri::Uri};
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs as _},
@@ -26,8 +32,14 @@ use std::{
 /// Call a SIP address and talk to whoever answers.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Whom to call, for example sip:agent@127.0.0.1:5060 or "sip:agent@host;transport=tcp".
+    /// Whom to call, for example sip:agent@127.0.0.1:5060 or "sip:agent@host;transport=tcp" (or tls); with --trunk, a number.
     pub uri: String,
+    /// Call over this trunk, or group of trunks, of the config, with its login, numbers and failover.
+    #[arg(long, value_name = "NAME")]
+    pub trunk: Option<String>,
+    /// The config file that describes the trunk.
+    #[arg(long, value_name = "FILE", default_value = "tandem.toml")]
+    pub config: PathBuf,
     /// Say this (repeatable): each one waits until the agent has finished.
     #[arg(long, value_name = "TEXT")]
     pub say: Vec<String>,
@@ -46,12 +58,21 @@ pub struct Args {
     /// The server's HTTP API, for the words of both sides and the waterfalls; `none` does without.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub api: String,
+    /// For transport=tls: a PEM file of whom to trust, instead of those whom this system trusts.
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// For transport=tls: take any certificate.
+    #[arg(long, conflicts_with = "tls_ca")]
+    pub tls_insecure: bool,
     /// Who calls.
     #[arg(long, value_name = "USER", default_value = "caller")]
     pub from: String,
     /// Offer only this codec: pcmu or pcma.
     #[arg(long, value_name = "CODEC", default_value = "both")]
     pub codec: String,
+    /// Encrypt what is said: off, optional (when the other side can) or required.
+    #[arg(long, value_name = "MODE", default_value = "off")]
+    pub srtp: String,
     /// Give up after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     pub limit: u64,
@@ -72,9 +93,12 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn call(args: &Args) -> Result<Outcome, String> {
     let script = script(args)?;
-    let (server, transport) = resolve(&args.uri)?;
     let speech = audio::render(script.spoken())?;
     let files = audio::read_files(script.files())?;
+    if let Some(name) = &args.trunk {
+        return trunk::call(args, name, &Said { script, speech, files });
+    }
+    let (server, transport) = resolve(&args.uri)?;
     let follower = Follower::connect(&args.api);
     if script.needs_words() && follower.is_none() {
         return Err(format!(
@@ -82,10 +106,19 @@ fn call(args: &Args) -> Result<Outcome, String> {
             args.api
         ));
     }
-    let sockets =
-        engine::open(server, transport).map_err(|error| format!("cannot reach {server}: {error}"))?;
-    let dial = dial(args, &sockets, script, speech, files)?;
+    let trust = (transport == Transport::Tls).then(|| trust(args)).transpose()?;
+    let sockets = engine::open_with(server, transport, trust)
+        .map_err(|error| format!("cannot reach {server}: {error}"))?;
+    let dial = dial(args, &sockets, Said { script, speech, files })?;
     place(args, sockets, dial, follower)
+}
+
+/// What is said in the call.
+#[derive(Clone)]
+struct Said {
+    script: Script,
+    speech: BTreeMap<String, Vec<i16>>,
+    files: BTreeMap<PathBuf, Vec<i16>>,
 }
 
 fn script(args: &Args) -> Result<Script, String> {
@@ -105,57 +138,76 @@ fn script(args: &Args) -> Result<Script, String> {
 /// # Errors
 /// What is wrong with it, for a person.
 pub fn resolve(uri: &str) -> Result<(SocketAddr, Transport), String> {
-    let rest = uri.strip_prefix("sip:").ok_or_else(|| format!("{uri}: a SIP address begins with `sip:`"))?;
-    let (address, parameters) = rest.split_once(';').unwrap_or((rest, ""));
-    let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
-    let transport = match parameters.to_ascii_lowercase() {
-        p if p.contains("transport=tcp") => Transport::Tcp,
-        p if p.contains("transport=") && !p.contains("transport=udp") => {
-            return Err(format!("{uri}: only udp and tcp can be dialled"));
-        }
-        _ => Transport::Udp,
+    let parsed = parse(uri)?;
+    let is_sips = parsed.scheme.eq_ignore_ascii_case("sips");
+    let transport = match parsed.param("transport").map(str::to_ascii_lowercase).as_deref() {
+        Some("tls") => Transport::Tls,
+        Some("tcp") | None if is_sips => Transport::Tls,
+        Some("tcp") => Transport::Tcp,
+        Some("udp") | None if !is_sips => Transport::Udp,
+        Some(_) | None => return Err(format!("{uri}: only udp, tcp and tls can be dialled")),
     };
-    let has_port = host
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()) && !host.ends_with(']'));
-    let with_port = if has_port { host.to_owned() } else { format!("{host}:5060") };
-    let mut addresses = with_port.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+    let (host, port) = (parsed.host, parsed.port.unwrap_or(transport.default_port()));
+    let mut addresses = (host, port).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
     let server = addresses.next().ok_or_else(|| format!("{host}: no address"))?;
     Ok((server, transport))
 }
 
-fn dial(
-    args: &Args,
-    sockets: &Sockets,
-    script: Script,
-    speech: BTreeMap<String, Vec<i16>>,
-    files: BTreeMap<PathBuf, Vec<i16>>,
-) -> Result<Dial, String> {
+fn parse(uri: &str) -> Result<Uri<'_>, String> {
+    let parsed = Uri::parse(uri).map_err(|_| format!("{uri}: no SIP address"))?;
+    if parsed.host.is_empty() {
+        return Err(format!("{uri}: a SIP address begins with `sip:` or `sips:`"));
+    }
+    Ok(parsed)
+}
+
+/// Whom a call over TLS trusts: the certificate must bear the name that was dialled.
+fn trust(args: &Args) -> Result<engine::Trust, String> {
+    let config = TlsConfig { ca: args.tls_ca.clone(), verify: !args.tls_insecure, ..TlsConfig::default() };
+    let config = tls::client_config(&config).map_err(|error| error.to_string())?;
+    let host = parse(&args.uri)?.host.to_owned();
+    let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
+    Ok(engine::Trust { config, name })
+}
+
+fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
     let codecs = match args.codec.to_ascii_lowercase().as_str() {
-        "both" => vec!["PCMU", "PCMA"],
-        "pcmu" => vec!["PCMU"],
-        "pcma" => vec!["PCMA"],
+        "both" => vec![CodecSpec::PCMU, CodecSpec::PCMA],
+        "pcmu" => vec![CodecSpec::PCMU],
+        "pcma" => vec![CodecSpec::PCMA],
         other => return Err(format!("--codec {other}: use pcmu, pcma or both")),
     };
+    let srtp = srtp(&args.srtp)?;
     let seed = seed();
     Ok(Dial {
         uri: args.uri.clone(),
         from: format!("<sip:{}@{}>", args.from, sockets.flow.local),
         flow: sockets.flow,
         local: LocalMedia {
-            address: sockets.flow.local.ip(),
-            port: sockets.rtp_port,
             codecs,
-            telephone_event: true,
             session_id: u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], 0, 0]),
-            version: 1,
+            srtp: srtp.mode,
+            srtp_seed: srtp.seed(),
+            srtp_suites: srtp.suites,
+            ..LocalMedia::new(sockets.flow.local.ip(), sockets.rtp_port)
         },
         seed,
-        speech,
-        files,
-        script,
+        speech: said.speech,
+        files: said.files,
+        script: said.script,
         record: args.out.is_some(),
+        extras: Default::default(),
     })
+}
+
+fn srtp(mode: &str) -> Result<SrtpPolicy, String> {
+    let mode = match mode.to_ascii_lowercase().as_str() {
+        "off" => SrtpMode::Off,
+        "optional" => SrtpMode::Optional,
+        "required" => SrtpMode::Required,
+        other => return Err(format!("--srtp {other}: use off, optional or required")),
+    };
+    Ok(SrtpPolicy { mode, suites: SrtpSuite::ALL.to_vec() })
 }
 
 /// Identifiers that no other call has: from the clock and the process, mixed.
@@ -174,7 +226,7 @@ fn place(args: &Args, sockets: Sockets, dial: Dial, follower: Option<Follower>) 
     let (sender, news) = mpsc::channel();
     stop_on_interrupt(&sender);
     let screen = Screen::new(args.json);
-    screen.dialling(&args.uri, follower.is_some());
+    screen.dialling(&dial.uri, follower.is_some() || args.trunk.is_some());
     let now = Instant::now();
     let mut lines = [sockets.line(dial, now)];
     let mut following = false;
@@ -228,6 +280,15 @@ mod tests {
             Ok(("127.0.0.1:5070".into(), Transport::Tcp))
         );
         assert_eq!(resolved("sip:a@[::1]"), Ok(("[::1]:5060".into(), Transport::Udp)));
-        assert!(resolve("127.0.0.1").is_err() && resolve("sip:a@127.0.0.1;transport=tls").is_err());
+        let tls = Ok(("127.0.0.1:5061".into(), Transport::Tls));
+        assert_eq!(
+            (resolved("sip:a@127.0.0.1;transport=tls"), resolved("sips:a@127.0.0.1")),
+            (tls.clone(), tls)
+        );
+        assert!(resolve("127.0.0.1").is_err() && resolve("tel:123").is_err());
+        assert!(
+            resolve("sip:a@127.0.0.1;transport=ws").is_err()
+                && resolve("sips:a@[::1];transport=udp").is_err()
+        );
     }
 }

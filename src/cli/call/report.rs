@@ -32,6 +32,16 @@ impl Outcome {
         self.measures.status == Some(200) && self.measures.unmet.is_empty()
     }
 
+    /// Whether somebody took the call, whatever became of it.
+    pub(super) fn is_answered(&self) -> bool {
+        self.measures.answered.is_some()
+    }
+
+    /// The final status of the INVITE.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.measures.status
+    }
+
     fn json(&self) -> Value {
         let ms = |duration: &Duration| duration.as_secs_f64() * 1_000.0;
         let measures = &self.measures;

@@ -5,6 +5,7 @@ use crate::{
     http::{CallControl, Health, HealthReport, Slots, Status as HttpStatus},
     server::{Drained, Server, Status},
     telemetry::metrics::{Metrics, Way},
+    trunks::TrunkStates,
 };
 use call::CallId;
 use sip::EndpointStatistics;
@@ -19,6 +20,9 @@ use tokio::{
     task::JoinHandle,
     time,
 };
+
+/// How long goodbyes may take once calls have had their time: longer than most sentences.
+const GOODBYE: Duration = Duration::from_secs(30);
 
 /// Handles on a running server that do not keep it alive.
 pub(super) struct Operations {
@@ -42,7 +46,7 @@ impl Operations {
     }
 
     /// Puts what the server counts into the metrics, once a second.
-    pub(super) fn publish(&self) -> JoinHandle<()> {
+    pub(super) fn publish(&self, trunks: TrunkStates) -> JoinHandle<()> {
         let (server, status, metrics) = (self.server.clone(), self.status.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let mut seen = Seen::default();
@@ -51,6 +55,7 @@ impl Operations {
                 second.tick().await;
                 let Some(server) = server.upgrade() else { return };
                 let status = status.borrow().clone();
+                trunks.count(&status.trunks);
                 seen.publish(&server, &status, &metrics);
             }
         })
@@ -149,6 +154,7 @@ impl Seen {
             metrics.sip_dropped(reason, now - before);
         }
         self.transport = now;
+        metrics.sip_transport(sip, server.ladders());
     }
 
     fn publish_queues(&mut self, server: &Server, status: &Status, metrics: &Metrics) {
@@ -196,15 +202,15 @@ impl StopSignals {
         }
     }
 
-    /// Lets the calls say goodbye until `deadline`. Whoever signals again does not want to wait: what is left is broken
-    /// off at once, with its records.
-    pub(super) async fn drain(&mut self, server: &Server, deadline: Duration) -> Drained {
+    /// Lets the calls go on for `running`, then say goodbye. Whoever signals again does not want to wait: what is left
+    /// is broken off at once, with its records.
+    pub(super) async fn drain(&mut self, server: &Server, running: Duration) -> Drained {
         let calls = server.status().borrow().calls;
         let drained = tokio::select! {
-            drained = server.drain(deadline) => drained,
+            drained = server.drain(running, GOODBYE) => drained,
             () = self.wait() => {
                 tracing::warn!("told to stop again: the calls that are left are broken off");
-                server.drain(Duration::ZERO).await
+                server.drain(Duration::ZERO, Duration::ZERO).await
             }
         };
         Drained { calls: drained.calls.max(calls), ..drained }

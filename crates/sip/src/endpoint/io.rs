@@ -118,6 +118,11 @@ impl DialogKey {
     pub fn outgoing(number: u64) -> Self {
         Self(number | Self::OUTGOING)
     }
+
+    /// Whether it is the key of an outgoing call.
+    pub fn is_outgoing(self) -> bool {
+        self.0 & Self::OUTGOING != 0
+    }
 }
 
 /// A From or To value.
@@ -205,14 +210,14 @@ pub struct OutgoingInvite {
     pub sdp: String,
     /// More header fields.
     pub headers: Vec<(String, String)>,
+    /// How the dialog is to behave.
+    pub policy: DialogPolicy,
     /// Answers challenges to this INVITE and to what follows in its dialog; `None` = a challenge is a failure.
     pub credentials: Option<Credentials>,
     /// Route values to start with: an outbound proxy (RFC 3261 section 8.1.2).
     pub route: Vec<String>,
     /// The To URI or name-addr, where it is not the Request-URI.
     pub to: Option<String>,
-    /// How the dialog is to behave.
-    pub policy: DialogPolicy,
 }
 
 impl OutgoingInvite {
@@ -231,10 +236,10 @@ impl OutgoingInvite {
             flow,
             sdp: sdp.into(),
             headers: Vec::new(),
+            policy: DialogPolicy::default(),
             credentials: None,
             route: Vec::new(),
             to: None,
-            policy: DialogPolicy::default(),
         }
     }
 }
@@ -539,6 +544,11 @@ pub enum Event {
         /// Which dialog.
         dialog: DialogKey,
     },
+    /// 100 Trying to our INVITE: somebody is there and works on it.
+    Trying {
+        /// Which dialog.
+        dialog: DialogKey,
+    },
     /// A provisional response (101–199) to our INVITE.
     Progress {
         /// Which dialog.
@@ -604,6 +614,7 @@ impl Event {
             | Self::Referred { dialog, .. }
             | Self::Notify { dialog, .. }
             | Self::SessionExpired { dialog }
+            | Self::Trying { dialog }
             | Self::Progress { dialog, .. }
             | Self::Answered { dialog, .. }
             | Self::Failed { dialog, .. }
@@ -628,6 +639,7 @@ impl Event {
             Self::Referred { .. } => "Referred",
             Self::Notify { .. } => "Notify",
             Self::SessionExpired { .. } => "SessionExpired",
+            Self::Trying { .. } => "Trying",
             Self::Progress { .. } => "Progress",
             Self::Answered { .. } => "Answered",
             Self::Failed { .. } => "Failed",
@@ -661,6 +673,7 @@ impl fmt::Debug for Event {
             | Self::Refer { .. }
             | Self::Notify { .. }
             | Self::SessionExpired { .. }
+            | Self::Trying { .. }
             | Self::Answered { .. }
             | Self::Ended { .. } => Ok(()),
         }

@@ -42,12 +42,10 @@ impl ClientTransaction {
     }
 }
 
-/// Whether `closed` is the stream of `flow`, which may have been sent with connection 0.
-pub(super) fn same_stream(flow: &Flow, closed: &Flow) -> bool {
-    flow == closed
-        || flow.connection == 0
-            && flow.transport.is_reliable()
-            && (flow.transport, flow.remote) == (closed.transport, closed.remote)
+/// Whether `stream` is the one that `flow` names, or the one that a request for any stream to that peer got.
+pub(super) fn same_stream(flow: &Flow, stream: &Flow) -> bool {
+    let any = Flow { local: flow.local, ..stream.any_stream() };
+    flow == stream || flow.is_any_stream() && *flow == any
 }
 
 impl Endpoint {

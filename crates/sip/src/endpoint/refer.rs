@@ -142,9 +142,8 @@ impl Endpoint {
 
     /// Our REFER has its final response.
     pub(super) fn refer_completed(&mut self, step: &mut Step<'_>, key: DialogKey, status: u16) {
-        if let Some(dialog) = self.store.dialogs.get_mut(&key).filter(|_| status >= 300) {
-            dialog.expects_notify = false;
-        }
+        let Some(dialog) = self.store.dialogs.get_mut(&key) else { return };
+        dialog.expects_notify &= status < 300;
         step.event(Event::Referred { dialog: key, status });
         self.end_if_unknown(step, key, status);
     }

@@ -107,6 +107,8 @@ impl Endpoint {
         let new = status > 100 && self.take_provisional(step, key, message);
         if send_cancel {
             self.send_cancel(step, id);
+        } else if status == 100 && initial && !cancelled {
+            step.event(Event::Trying { dialog: key });
         } else if new && initial && !cancelled {
             self.tell_progress(step, key, (status, message));
         }

@@ -226,7 +226,7 @@ impl Endpoint {
             .dialogs
             .values()
             // Where no particular stream is meant, the next request opens another.
-            .filter(|dialog| dialog.flow == flow && !flow.is_any_stream())
+            .filter(|dialog| same_stream(&dialog.flow, &flow) && !flow.is_any_stream())
             .map(|dialog| dialog.key)
             .collect();
         for key in affected {

@@ -1,0 +1,356 @@
+//! Places calls: a trunk or a group of them, target after target, until one takes the call or nobody can.
+//! Knows attempts and their outcomes. What is said in the call is up to who asked for it.
+
+use super::{
+    outgoing::Placement,
+    runtime::{Shared, address},
+    states::AttemptResult,
+};
+use crate::config::{Config, trunk::Trunk};
+use sip::{
+    Command, DialogKey, Event, Flow,
+    failover::{Advice, Hunt, Outcome},
+    locate::Target,
+};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{sync::mpsc, time::timeout_at};
+
+/// A call to place.
+pub struct CallRequest {
+    /// A trunk, or a group of trunks.
+    pub to: String,
+    /// Whom to call.
+    pub number: String,
+    /// Whose number is shown; `None`: the trunk's own.
+    pub caller: Option<String>,
+}
+
+/// A call that was answered.
+pub struct Leg {
+    /// Its dialog.
+    pub dialog: DialogKey,
+    /// The answer to our offer; absent only if the peer broke the rules.
+    pub sdp: Option<String>,
+    /// The trunk that carries it.
+    pub trunk: String,
+    /// What happens to it from now on.
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// One attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptFailure {
+    /// Over which trunk.
+    pub trunk: String,
+    /// To which address; empty when none was found.
+    pub target: String,
+    /// The final status; absent when there was none.
+    pub status: Option<u16>,
+    /// What happened, for a person.
+    pub reason: String,
+}
+
+impl fmt::Display for AttemptFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { trunk, target, status, reason } = self;
+        f.write_str(trunk)?;
+        if !target.is_empty() {
+            write!(f, " by {target}")?;
+        }
+        match status {
+            Some(status) => write!(f, ": {status} {reason}"),
+            None => write!(f, ": {reason}"),
+        }
+    }
+}
+
+/// Why there is no call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DialError {
+    /// There is no such trunk or group, or it has no outbound address.
+    NoTrunk(String),
+    /// The server stops.
+    Draining,
+    /// Nobody took it. The last attempt decided.
+    Failed(Vec<AttemptFailure>),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTrunk(reason) => f.write_str(reason),
+            Self::Draining => f.write_str("the server is stopping: no new calls"),
+            Self::Failed(attempts) => {
+                for (number, attempt) in attempts.iter().enumerate() {
+                    write!(f, "{}{attempt}", if number == 0 { "" } else { "; then " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for DialError {}
+
+/// The trunks that a name means, in the order in which they are tried.
+///
+/// # Errors
+/// [`DialError::NoTrunk`] says what there is instead.
+pub fn trunks_of<'a>(config: &'a Config, name: &str) -> Result<Vec<&'a Trunk>, DialError> {
+    let members: Vec<&Trunk> = match config.trunk_groups.get(name) {
+        Some(members) => members.iter().filter_map(|member| config.trunk(member)).collect(),
+        None => config.trunk(name).into_iter().collect(),
+    };
+    if members.is_empty() {
+        let known = config.trunks.iter().map(|trunk| trunk.name.as_str());
+        let known: Vec<&str> = known.chain(config.trunk_groups.keys().map(String::as_str)).collect();
+        let known = known.join(", ");
+        return Err(DialError::NoTrunk(format!("there is no trunk `{name}`; there are: {known}")));
+    }
+    let able: Vec<&Trunk> =
+        members.into_iter().filter(|trunk| !trunk.profile.signalling.outbound.is_empty()).collect();
+    if able.is_empty() {
+        let help = "write outbound below its [trunk.signalling]";
+        return Err(DialError::NoTrunk(format!("the trunk `{name}` has no outbound address; {help}")));
+    }
+    Ok(able)
+}
+
+/// Places calls. Clones share what is known of the targets.
+#[derive(Clone)]
+pub struct Dialer {
+    shared: Arc<Shared>,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Answered(Leg),
+    /// The status, its reason, and its Retry-After.
+    Refused(u16, String),
+    /// It rang until our patience ended: the target works, and another one would ring the same telephone.
+    Unanswered,
+    Silent,
+    Unsent(String),
+}
+
+impl Dialer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Places a call and waits until it is answered or nobody is left to ask. `offer` makes the SDP for a flow;
+    /// `early` hears of every provisional response: its status and its SDP. Dropping the future gives the call up.
+    ///
+    /// # Errors
+    /// [`DialError`] with every attempt.
+    pub async fn call(
+        &self,
+        request: &CallRequest,
+        offer: &(dyn Fn(&Flow) -> String + Send + Sync),
+        early: &(dyn Fn(DialogKey, u16, Option<&str>) + Send + Sync),
+    ) -> Result<Leg, DialError> {
+        let mut trunks = trunks_of(&self.shared.config, &request.to)?;
+        // What is known to be down comes last, in its order.
+        trunks.sort_by_key(|trunk| self.shared.states.is_down(&trunk.name));
+        let mut failures = Vec::new();
+        for trunk in trunks {
+            if let Some(leg) = self.over_trunk(trunk, request, (offer, early), &mut failures).await? {
+                return Ok(leg);
+            }
+        }
+        Err(DialError::Failed(failures))
+    }
+
+    /// Every target of one trunk. `None`: the next trunk may have more luck.
+    async fn over_trunk(
+        &self,
+        trunk: &Trunk,
+        request: &CallRequest,
+        media: (
+            &(dyn Fn(&Flow) -> String + Send + Sync),
+            &(dyn Fn(DialogKey, u16, Option<&str>) + Send + Sync),
+        ),
+        failures: &mut Vec<AttemptFailure>,
+    ) -> Result<Option<Leg>, DialError> {
+        for outbound in &trunk.profile.signalling.outbound {
+            let placement = Placement::new(trunk, outbound, &request.number, request.caller.as_deref());
+            let found = match placement {
+                Ok(placement) => self.shared.targets(trunk, outbound).await.map(|found| (placement, found)),
+                Err(reason) => Err(reason),
+            };
+            let (placement, targets) = match found {
+                Ok(found) => found,
+                Err(reason) => {
+                    self.note(trunk, failures, (String::new(), None, reason), AttemptResult::NoAnswer);
+                    continue;
+                }
+            };
+            let mut hunt = Hunt::new(targets);
+            while let Some((target, choice)) =
+                self.shared.failover(trunk, |failover| failover.next(Instant::now(), &mut hunt))
+            {
+                if self.shared.is_stopping() {
+                    return Err(DialError::Draining);
+                }
+                tracing::debug!(
+                    trunk = trunk.name,
+                    target = address(&target),
+                    why = choice.reason(),
+                    "dialling"
+                );
+                let attempt = self.attempt(trunk, &placement, &target, media).await;
+                let rang = matches!(attempt, Attempt::Unanswered);
+                let (outcome, failure) = match attempt {
+                    Attempt::Answered(leg) => {
+                        let report = |failover: &mut sip::failover::Failover| {
+                            failover.report(Instant::now(), &target, Outcome::Answered)
+                        };
+                        self.shared.failover(trunk, report);
+                        self.count(trunk, AttemptResult::Answered);
+                        return Ok(Some(leg));
+                    }
+                    Attempt::Refused(status, reason) => {
+                        (Outcome::Status(status, None), (address(&target), Some(status), reason))
+                    }
+                    Attempt::Unanswered => {
+                        (Outcome::Answered, (address(&target), Some(480), "nobody answered".to_owned()))
+                    }
+                    Attempt::Silent => (Outcome::Timeout, (address(&target), None, "no response".to_owned())),
+                    Attempt::Unsent(reason) => (Outcome::TransportFailed, (address(&target), None, reason)),
+                };
+                let advice =
+                    self.shared.failover(trunk, |failover| failover.report(Instant::now(), &target, outcome));
+                let advice = if rang { Advice::Stop } else { advice };
+                let result = match (advice, failure.1) {
+                    (Advice::Stop, _) => AttemptResult::Refused,
+                    (Advice::GoOn, Some(_)) => AttemptResult::FailedOver,
+                    (Advice::GoOn, None) => AttemptResult::NoAnswer,
+                };
+                self.note(trunk, failures, failure, result);
+                if advice == Advice::Stop {
+                    return Err(DialError::Failed(std::mem::take(failures)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn attempt(
+        &self,
+        trunk: &Trunk,
+        placement: &Placement,
+        target: &Target,
+        (offer, early): (
+            &(dyn Fn(&Flow) -> String + Send + Sync),
+            &(dyn Fn(DialogKey, u16, Option<&str>) + Send + Sync),
+        ),
+    ) -> Attempt {
+        let flow = match self.shared.flow(target) {
+            Ok(flow) => flow,
+            Err(reason) => return Attempt::Unsent(reason),
+        };
+        let (dialog, mut events) = self.shared.new_call();
+        // Given up on every way out of here but the answered one, also when nobody waits for us any more.
+        let mut guard = GiveUp { shared: &self.shared, dialog, armed: true };
+        if !self.shared.command(placement.invite(trunk, dialog, flow, offer(&flow))) {
+            return Attempt::Unsent("the server has no room for another call".to_owned());
+        }
+        let started = Instant::now();
+        let timers = (trunk.profile.signalling.first_response, trunk.profile.timers.ring);
+        let mut patience = started + timers.0;
+        let mut rings = false;
+        loop {
+            let event = match timeout_at(patience.into(), events.recv()).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return Attempt::Unsent("the call was lost".to_owned()),
+                Err(_) if rings => return Attempt::Unanswered,
+                Err(_) => return Attempt::Silent,
+            };
+            match heard(event) {
+                // Somebody works on it: telephone networks take seconds to find a telephone.
+                Heard::Trying => patience = longest(started, timers),
+                Heard::Progress(status, sdp) => {
+                    (rings, patience) = (true, longest(started, timers));
+                    early(dialog, status, sdp.as_deref());
+                }
+                Heard::Answered(sdp) => {
+                    guard.armed = false;
+                    return Attempt::Answered(Leg { dialog, sdp, trunk: trunk.name.clone(), events });
+                }
+                Heard::Failed(status, reason) => {
+                    guard.armed = false;
+                    self.shared.forget_call(dialog);
+                    return Attempt::Refused(status, reason);
+                }
+                Heard::Nothing => {}
+            }
+        }
+    }
+
+    fn note(
+        &self,
+        trunk: &Trunk,
+        failures: &mut Vec<AttemptFailure>,
+        (target, status, reason): (String, Option<u16>, String),
+        result: AttemptResult,
+    ) {
+        let failure = AttemptFailure { trunk: trunk.name.clone(), target, status, reason };
+        // A busy subscriber is no failure of the trunk.
+        if result != AttemptResult::Refused {
+            self.shared.states.failed(&trunk.name, &format!("INVITE: {failure}"));
+        }
+        self.count(trunk, result);
+        failures.push(failure);
+    }
+
+    fn count(&self, trunk: &Trunk, result: AttemptResult) {
+        self.shared.states.note(&trunk.name, |state| {
+            *state.attempts.entry(result.name().to_owned()).or_default() += 1;
+        });
+    }
+}
+
+fn longest(started: Instant, (first, ring): (Duration, Duration)) -> Instant {
+    started + first.max(ring)
+}
+
+/// What an event means for a call that is not answered yet.
+enum Heard {
+    Trying,
+    Progress(u16, Option<String>),
+    Answered(Option<String>),
+    Failed(u16, String),
+    Nothing,
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "before the answer nothing else concerns a dialer")]
+fn heard(event: Event) -> Heard {
+    match event {
+        Event::Trying { .. } => Heard::Trying,
+        Event::Progress { status, sdp, .. } => Heard::Progress(status, sdp),
+        Event::Answered { sdp, .. } => Heard::Answered(sdp),
+        Event::Failed { status, reason, .. } => Heard::Failed(status, reason),
+        Event::Ended { .. } => Heard::Failed(487, "the call was ended".to_owned()),
+        _ => Heard::Nothing,
+    }
+}
+
+/// Cancels a call that nobody waits for any more.
+struct GiveUp<'a> {
+    shared: &'a Shared,
+    dialog: DialogKey,
+    armed: bool,
+}
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.shared.forget_call(self.dialog);
+            self.shared.command(Command::Cancel { dialog: self.dialog });
+        }
+    }
+}
