@@ -115,7 +115,7 @@ format = "jsno"
     for expected in [
         "2:1: unknown key `colour`; known here: server, sip, ",
         "5:9: invalid type: string \"fifty\"; write a whole number",
-        "6:17: -1 is out of range; write a number from 0 to 3600",
+        "6:17: -1 is out of range; write a number from 0 to 86400",
         "7:15: `tandem.example` is not an IP address; write one",
         "10:31: `sctp:0.0.0.0:5060` does not begin with udp:, tcp:, tls:, ws: or wss:; write",
         "13:9: `29999-20000` ends below its start; write 20000-29999",
@@ -123,6 +123,7 @@ format = "jsno"
         "18:12: `carrier.example` is not an address or a network; write",
         "19:11: no called number begins with `all numbers`; write",
         "21:1: this trunk has no name; write",
+        "21:1: warning: anybody may call over this trunk; name sources or users",
         "22:11: unknown profile `genric`; did you mean `generic`?",
         "25:12: there is no target [llm.flaw]; did you mean `flow`?",
         "28:8: the agent file `nowhere.toml` cannot be read: ",
@@ -134,7 +135,7 @@ format = "jsno"
             found.join("\n")
         );
     }
-    assert_eq!(found.len(), 14, "{}", found.join("\n"));
+    assert_eq!(found.len(), 15, "{}", found.join("\n"));
     let line = |problem: &String| problem.split(':').next().and_then(|line| line.parse::<u32>().ok());
     assert!(found.iter().map(line).is_sorted(), "in the order of the file: {}", found.join("\n"));
 }
@@ -222,7 +223,8 @@ fn a_trunk_behind_one_that_takes_everything_is_pointed_out() {
 fn a_profile_may_be_a_file_of_ones_own_and_its_typos_are_told() {
     let folder = Folder::new();
     folder.write("pbx.toml", "[media]\ncodecs = [\"PCMA\"]\n[at_cap]\nstatus = 486\nretry_after = 3\n");
-    let file = folder.write("t.toml", "[[trunk]]\nname = \"pbx\"\nprofile = \"pbx.toml\"\n");
+    let file = folder
+        .write("t.toml", "[[trunk]]\nname = \"pbx\"\nsources = [\"192.0.2.7\"]\nprofile = \"pbx.toml\"\n");
     let Err(ConfigError::Wrong(found)) = Config::load(Some(&file), &Overrides::default()) else {
         panic!("not refused")
     };
@@ -346,6 +348,12 @@ fn flags_win_over_the_file() {
 fn the_template_repeats_every_default_truthfully() {
     let folder = Folder::new();
     let mut text = uncommented().replace("seed = 1\n", "").replace("external_ip = \"203.0.113.9\"\n", "");
+    // Files and addresses that have no default.
+    let external = text.find("[[server.external]]").zip(text.find("[sip]")).expect("both are there");
+    text.replace_range(external.0..external.1, "");
+    let own = ["certificate", "key", "client_ca", "client_certificate", "client_key", "ca", "hep"];
+    let has_none = |line: &str| own.iter().any(|name| line.starts_with(&format!("{name} = ")));
+    text = text.lines().filter(|line| !has_none(line)).map(|line| format!("{line}\n")).collect();
     text = text
         .replace("threads = 2\n", "")
         .replace("Tandem/VERSION", concat!("Tandem/", env!("CARGO_PKG_VERSION")));
@@ -402,6 +410,8 @@ fn the_template_holds_every_key_there_is() {
     ] {
         assert_eq!(inner(&[section]), known_keys(&format!("[{section}]")), "[{section}]");
     }
+    assert_eq!(inner(&["sip", "tls"]), known_keys("[sip.tls]"));
+    assert_eq!(inner(&["server", "external"]), known_keys("[[server.external]]"));
     assert_eq!(inner(&["trunk"]), known_keys("[[trunk]]"));
     for (path, header) in [
         (&["llm", "gpt"][..], "[llm.x]"),
@@ -559,4 +569,45 @@ fn a_trunk_for_our_own_calls_does_not_let_strangers_in() {
     let config = trunk(&format!("[trunk.signalling]\noutbound = [\"sip:pbx.example\"]\n{login}"));
     assert_eq!(decided(&config, "192.0.2.7", "u1"), Ok("t".to_owned()), "the name that we registered");
     assert!(decided(&config, "192.0.2.7", "100").is_err());
+}
+
+// ---- transports ----
+
+#[test]
+fn tls_is_checked_before_anybody_calls() {
+    let found = problems("[sip]\nlisten = [\"tls:0.0.0.0:5061\"]\n");
+    assert!(found[0].contains("2:10: tls: and wss: need a certificate"), "{found:?}");
+    let found = problems("[sip.tls]\nkey = \"k.pem\"\nclient_certificate = \"c.pem\"\nverify = false\n");
+    assert!(found[0].contains("2:7: ") && found[0].contains("write both certificate and key"), "{found:?}");
+    assert!(
+        found[1].contains("3:22: ") && found[1].contains("client_certificate and client_key"),
+        "{found:?}"
+    );
+    assert!(found[2].contains("4:10: ") && found[2].contains("can read every call"), "{found:?}");
+    let found = problems("[sip]\nhep = \"tcp:127.0.0.1:9060\"\nmax_connections = 1\n");
+    assert!(found.iter().any(|problem| problem.contains("write udp:")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.starts_with("3:19: 1 is out of range")), "{found:?}");
+    let config =
+        load("[sip]\nlisten = [\"tls:0.0.0.0:5061\"]\n[sip.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n");
+    let config = config.expect("valid");
+    assert!(config.tls_problem().expect("there are no such files").to_string().contains("c.pem"));
+    assert!(defaults().tls_problem().is_none());
+}
+
+#[test]
+fn each_interface_may_have_an_address_of_its_own() {
+    let config = load(
+        "[server]\nexternal_ip = \"203.0.113.9\"\n[[server.external]]\nip = \"203.0.113.2\"\nlocal = \"10.2.0.0/16\"\n\
+         except = [\"198.51.100.0/24\"]\n",
+    );
+    let external = config.expect("valid").server.external;
+    let seen =
+        |local: &str, peer: &str| external.address(local.parse().unwrap(), peer.parse().unwrap()).to_string();
+    assert_eq!(seen("10.2.0.1", "192.0.2.1"), "203.0.113.2");
+    assert_eq!(seen("10.2.0.1", "198.51.100.1"), "203.0.113.9");
+    assert_eq!(seen("10.3.0.1", "192.0.2.1"), "203.0.113.9");
+    assert_eq!(seen("10.3.0.1", "10.3.0.2"), "10.3.0.1");
+    let found = problems("[[server.external]]\nlocal = \"here\"\n");
+    assert!(found.iter().any(|problem| problem.contains("needs an address")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.contains("not an address or a network")), "{found:?}");
 }

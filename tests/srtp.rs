@@ -1,9 +1,15 @@
-//! Encrypted calls over real sockets: the built-in caller, and baresip with an SRTP of its own.
-//! Knows the server by its command line and its records only.
+//! Encrypted calls over real sockets with the built-in caller, and what a call of many re-INVITEs holds in memory.
+//! Knows the server by its command line and its records. Another SRTP than ours is on the line in `baresip.rs`.
 
 mod served;
 
+use call::{
+    Call, CallConfig, CallId, CallSetup, Clips, Input, Output, SipInput, SipOutput,
+    port_slots::{Grant, PortSlot},
+};
 use served::{Served, heard, said};
+use sip::{LocalMedia, SrtpMode, SrtpSeed};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// A trunk that anybody may use, with this in its media.
 fn trunk(media: &str) -> String {
@@ -51,4 +57,72 @@ fn plain_media_is_refused_where_srtp_is_required_and_the_other_way_round() {
         let record = server.closed_records(1).remove(0);
         assert_eq!(record["sip_status"], 488, "{record}");
     }
+}
+
+fn local(last: u8, secret: [u8; 32]) -> LocalMedia {
+    LocalMedia {
+        srtp: SrtpMode::Required,
+        srtp_seed: SrtpSeed::new(secret),
+        ..LocalMedia::new([10, 0, 0, last].into(), 4_000)
+    }
+}
+
+/// Memory that this process holds, in bytes.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+    pages * 4_096
+}
+
+/// pjsip's pool grew with each of them.
+#[test]
+fn ten_thousand_re_invites_with_new_keys_hold_no_more_memory_than_a_few() {
+    let agent = "[agent]\nname = \"a\"\nversion = \"1\"\nlanguage = \"en-US\"\ngreeting = \"Hello.\"\npersona = \"You answer.\"";
+    let now = Instant::now();
+    let setup = CallSetup {
+        id: CallId(1),
+        agent: Arc::new(conversation::Agent::parse(agent, &BTreeMap::new()).expect("a valid agent")),
+        clips: Arc::new(Clips::default()),
+        grant: Grant { slot: PortSlot(0), concurrency: 1 },
+        offer: Some(sip::make_offer(&local(2, [1; 32]))),
+        local: local(1, [9; 32]),
+        seed: 1,
+        started_at_us: 0,
+        today: jiff::civil::date(2026, 11, 20),
+    };
+    let mut call = Call::new(now, CallConfig::default(), setup);
+    call.step(now, Input::Timeout, &mut Vec::new());
+    call.step(now, Input::Sip(SipInput::Acked { sdp: None }), &mut Vec::new());
+    let mut reinvite = |n: u32| {
+        let mut secret = [1; 32];
+        secret[..4].copy_from_slice(&n.to_le_bytes());
+        let (mut out, sdp) = (Vec::new(), Some(sip::make_offer(&local(2, secret))));
+        call.step(now, Input::Sip(SipInput::Reoffer { sdp }), &mut out);
+        assert!(matches!(out[..], [Output::Sip(SipOutput::Answer { .. })]), "{n}: {out:?}");
+        call.step(now, Input::Sip(SipInput::Acked { sdp: None }), &mut out);
+    };
+    (0..500).for_each(&mut reinvite);
+    let before = resident();
+    (500..10_500).for_each(&mut reinvite);
+    // One remembered pair of keys would be 1 KiB and more; other tests of this file only wait for processes.
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes more");
+}
+
+/// The library that we use keeps state for each SSRC before it has looked at the tag.
+#[test]
+fn half_a_million_forged_streams_hold_no_more_memory_than_a_few() {
+    let mut srtp =
+        media::Srtp::new(media::SrtpProfile::AeadAes128Gcm, &[1; 28], &[2; 28]).expect("keys that fit");
+    let mut packet = [7; 188];
+    packet[0] = 0x80;
+    let mut forge = |ssrc: u32| {
+        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        assert!(srtp.open_rtp(&packet).is_err());
+    };
+    (0..1_000).for_each(&mut forge);
+    let before = resident();
+    (1_000..500_000).for_each(&mut forge);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes more");
 }

@@ -21,6 +21,7 @@ pub fn run(args: &Args, further: impl Fn(&Config) -> Vec<Problem>) -> Exit {
             let mut problems = config.warnings.clone();
             problems.extend(machine::limits(&config));
             problems.extend(machine::data_dir(&config));
+            problems.extend(config.tls_problem());
             problems.extend(further(&config));
             problems
         }

@@ -3,6 +3,7 @@
 
 use super::value::{Network, Transport};
 use sip::DialogPolicy;
+pub use sip::caller_id::{CallerIdIn, CallerIdOut, NumberFormat};
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 /// Profiles that are compiled in, by name.
@@ -80,50 +81,6 @@ pub struct Auth {
     pub expires_s: u32,
     /// A source address that is known needs no digest.
     pub trust_sources: bool,
-}
-
-/// How a telephone number is written in what we send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NumberFormat {
-    /// As it was given.
-    AsWritten,
-    /// `+4930123456`.
-    E164Plus,
-    /// `4930123456`.
-    E164,
-}
-
-/// Where we say who calls (RFC 3325).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallerIdOut {
-    /// In From.
-    From,
-    /// In P-Asserted-Identity; From names the account.
-    Asserted,
-    /// In both.
-    Both,
-}
-
-/// A header that says who calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallerIdIn {
-    /// P-Asserted-Identity (RFC 3325).
-    Asserted,
-    /// Remote-Party-ID, its predecessor that never became an RFC.
-    RemoteParty,
-    /// From (RFC 3261), which anybody can write.
-    From,
-}
-
-impl CallerIdIn {
-    /// The header's name.
-    pub const fn header(self) -> &'static str {
-        match self {
-            Self::Asserted => "P-Asserted-Identity",
-            Self::RemoteParty => "Remote-Party-ID",
-            Self::From => "From",
-        }
-    }
 }
 
 /// `[identity]`.

@@ -233,6 +233,12 @@ pub(super) struct RawTrunk {
 }
 
 impl RawTrunk {
+    /// Whether it says which calls are its own, right or wrong.
+    pub(super) fn names_its_calls(&self) -> bool {
+        let lists = [&self.sources, &self.hosts, &self.signalling.sources];
+        lists.into_iter().any(Option::is_some) || self.auth.users.is_some()
+    }
+
     /// What it says otherwise than its profile.
     pub(super) fn sections(&self) -> Sections<'_> {
         Sections {

@@ -421,9 +421,12 @@ const NUMBER_FORMATS: [(&str, NumberFormat); 3] = [
     ("e164plus", NumberFormat::E164Plus),
     ("e164", NumberFormat::E164),
 ];
-const CALLER_ID_OUT: [(&str, CallerIdOut); 3] =
-    [("from", CallerIdOut::From), ("asserted", CallerIdOut::Asserted), ("both", CallerIdOut::Both)];
-const CALLER_ID_IN: [CallerIdIn; 3] = [CallerIdIn::Asserted, CallerIdIn::RemoteParty, CallerIdIn::From];
+const CALLER_ID_OUT: [(&str, CallerIdOut); 4] = [
+    ("from", CallerIdOut::From),
+    ("asserted", CallerIdOut::Asserted),
+    ("remote-party", CallerIdOut::RemoteParty),
+    ("both", CallerIdOut::Both),
+];
 const DTMF: [(&str, Dtmf); 4] =
     [("rfc4733", Dtmf::Rfc4733), ("info", Dtmf::Info), ("inband", Dtmf::Inband), ("auto", Dtmf::Auto)];
 const SRTP: [(&str, Srtp); 3] =
@@ -454,9 +457,9 @@ fn flag(base: bool, key: &Key<bool>) -> bool {
 }
 
 fn caller_id_in(text: &str) -> Result<CallerIdIn, String> {
-    let known = CALLER_ID_IN.into_iter().find(|known| known.header().eq_ignore_ascii_case(text));
+    let known = CallerIdIn::ALL.into_iter().find(|known| known.header().eq_ignore_ascii_case(text));
     known.ok_or_else(|| {
-        format!("`{text}` does not say who calls; {}", suggest(text, CALLER_ID_IN.map(CallerIdIn::header)))
+        format!("`{text}` does not say who calls; {}", suggest(text, CallerIdIn::ALL.map(CallerIdIn::header)))
     })
 }
 

@@ -83,7 +83,7 @@ impl Checker<'_> {
             }
             let trunk = self.trunk(name, raw, at_cap, default_agent, agents);
             self.contradictions(at, &trunk);
-            if trunk.takes_everything() {
+            if trunk.takes_everything() && !raw.names_its_calls() {
                 takes_everything.get_or_insert_with(|| trunk.name.clone());
             }
             trunks.push(trunk);
@@ -305,7 +305,7 @@ impl Checker<'_> {
                 "this trunk takes no calls: nothing says which ones are its own",
                 "name sources, hosts or users if it should",
             );
-        } else if trunk.is_open_to_strangers() {
+        } else if trunk.is_open_to_strangers() && !raw.names_its_calls() {
             self.warn(
                 at,
                 "anybody may call over this trunk",
@@ -377,7 +377,8 @@ impl Trunk {
         self.is_open_to_strangers() && self.called.is_empty()
     }
 
-    fn is_open_to_strangers(&self) -> bool {
+    /// Whether its calls are known by nothing but the number that they call.
+    pub fn is_open_to_strangers(&self) -> bool {
         self.incoming && self.sources.is_empty() && self.users.is_empty() && self.hosts.is_empty()
     }
 

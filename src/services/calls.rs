@@ -7,7 +7,7 @@ use crate::{
     call_actor::{Models, Providers, Tools},
     config::{
         Config,
-        profile::{CallerIdIn, Profile, Srtp},
+        profile::{Profile, Srtp},
         trunk::Trunk,
     },
     providers::{CallInfo, Events, Request},
@@ -20,7 +20,7 @@ use crate::{
 use call::cdr::Cause;
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use sip::{IncomingInvite, SrtpMode, SrtpSuite};
+use sip::{IncomingInvite, SrtpMode, SrtpSuite, caller_id::incoming_caller};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::runtime::Handle;
 
@@ -70,10 +70,10 @@ impl TrunkCalls {
 impl CallBuilder for TrunkCalls {
     fn trunk(&self, invite: &IncomingInvite) -> Result<Option<ArrivalTrunk>, Refusal> {
         let trunk = self.trunk_of(invite)?;
-        let Profile { at_cap, limits, identity, quirks, .. } = &*trunk.profile;
+        let Profile { at_cap, limits, quirks, .. } = &*trunk.profile;
         Ok(Some(ArrivalTrunk {
             name: trunk.name.clone(),
-            caller: caller_id(invite, &identity.caller_id_in),
+            caller: caller_id(invite, trunk),
             called: quirks.called_in_to.then(|| invite.to.user.clone()),
             at_cap: AtCap {
                 status: at_cap.status,
@@ -112,38 +112,11 @@ fn srtp(profile: &Profile) -> SrtpPolicy {
     SrtpPolicy { mode, suites }
 }
 
-/// Who calls, by the first of these headers that the carrier sent; `None`: as From says.
-fn caller_id(invite: &IncomingInvite, headers: &[CallerIdIn]) -> Option<String> {
-    let value = |wanted: &str| {
-        let found = invite.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        found.map(|(_, value)| value.as_str())
-    };
-    for header in headers {
-        match header {
-            CallerIdIn::From => return None,
-            CallerIdIn::Asserted | CallerIdIn::RemoteParty => {
-                let user = value(header.header()).and_then(user_of);
-                if user.is_some() {
-                    return user;
-                }
-            }
-        }
-    }
-    None
-}
-
-/// The user part, or the number, of the first address in a header.
-fn user_of(value: &str) -> Option<String> {
-    let after = value.split_once('<').map_or(value, |(_, rest)| rest);
-    let uri = after.split(['>', ',']).next()?.trim();
-    let (scheme, rest) = uri.split_once(':')?;
-    let user = match scheme.to_ascii_lowercase().as_str() {
-        "sip" | "sips" => rest.split_once('@')?.0,
-        "tel" => rest,
-        _ => return None,
-    };
-    let user = user.split(';').next().unwrap_or_default();
-    (!user.is_empty()).then(|| user.to_owned())
+/// Who calls, by the headers that the trunk is believed in. Whoever may call without any proof is believed in From alone.
+fn caller_id(invite: &IncomingInvite, trunk: &Trunk) -> Option<String> {
+    let trusted = !trunk.is_open_to_strangers();
+    let caller = incoming_caller(&invite.headers, &trunk.profile.identity.caller_id_in, trusted);
+    Some(caller.number).filter(|number| !number.is_empty())
 }
 
 impl AgentServices {
@@ -228,19 +201,5 @@ impl Tools for CallTools {
     fn run(&self, call: &CallInfo, turn: TurnId, tool: ToolCall, events: Events) {
         let context = ToolContext { call: call.call, caller: self.caller.clone(), today: self.today };
         self.runner.run(&context, turn, &tool, events);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::user_of;
-
-    #[test]
-    fn the_callers_number_is_read_from_the_forms_that_carriers_write() {
-        let number = Some("+4930123".to_owned());
-        assert_eq!(user_of("<sip:+4930123@carrier.example;user=phone>"), number);
-        assert_eq!(user_of("\"A, B\" <tel:+4930123;ext=4>, <sip:x@y>"), number);
-        assert_eq!(user_of("sip:+4930123;npdi@carrier.example"), number);
-        assert_eq!((user_of("<sip:carrier.example>"), user_of("garbage"), user_of("")), (None, None, None));
     }
 }

@@ -2,11 +2,12 @@
 //! Knows a trunk's policy. Where the call goes and what becomes of it is the dialer's business.
 
 use super::rules::credentials;
-use crate::config::{
-    profile::{CallerIdOut, NumberFormat},
-    trunk::Trunk,
+use crate::config::trunk::Trunk;
+use sip::{
+    Command, DialogKey, Flow, OutgoingInvite,
+    caller_id::{CallerHeaders, CallerIdOut, CallerIdPolicy},
+    uri::Uri,
 };
-use sip::{Command, DialogKey, Flow, OutgoingInvite, uri::Uri};
 
 /// A call as one trunk would place it to one of its addresses.
 #[derive(Clone)]
@@ -29,27 +30,22 @@ impl Placement {
     pub fn new(trunk: &Trunk, outbound: &str, number: &str, caller: Option<&str>) -> Result<Self, String> {
         let identity = &trunk.profile.identity;
         let uri = Uri::parse(outbound).map_err(|_| format!("{outbound} is not a SIP address"))?;
-        let called = dialled(trunk, number)?;
-        let caller = caller.map(|caller| formatted(identity.number_format, caller)).transpose()?;
         let account = identity.from_user.clone().or(trunk.login.as_ref().map(|login| login.username.clone()));
-        let from_host = identity.from_host.clone().unwrap_or_else(|| host(uri.host));
-        let shown = match identity.caller_id {
-            CallerIdOut::Asserted => account.clone().or_else(|| caller.clone()),
-            CallerIdOut::From | CallerIdOut::Both => caller.clone().or_else(|| account.clone()),
+        let policy = CallerIdPolicy {
+            format: identity.number_format,
+            country: None,
+            // Where From says who calls, the account is for calls that nobody in particular makes.
+            from_user: match identity.caller_id {
+                CallerIdOut::Asserted | CallerIdOut::RemoteParty => account.clone(),
+                CallerIdOut::From | CallerIdOut::Both => None,
+            },
+            from_host: identity.from_host.clone().unwrap_or_else(|| uri.host.to_owned()),
+            out: identity.caller_id,
+            privacy: identity.privacy,
         };
-        let from = if identity.privacy {
-            "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned()
-        } else {
-            format!("<sip:{}@{from_host}>", shown.unwrap_or_else(|| "anonymous".to_owned()))
-        };
-        let mut headers = Vec::new();
-        let asserts = identity.privacy || identity.caller_id != CallerIdOut::From;
-        if let (true, Some(asserted)) = (asserts, caller.or(account)) {
-            headers.push(("P-Asserted-Identity".to_owned(), format!("<sip:{asserted}@{from_host}>")));
-        }
-        if identity.privacy {
-            headers.push(("Privacy".to_owned(), "id".to_owned()));
-        }
+        let called = dialled(trunk, &policy, number)?;
+        let shown = caller.map(str::to_owned).or(account).unwrap_or_default();
+        let CallerHeaders { from, mut headers } = policy.outgoing(&shown, None);
         headers.extend(identity.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         let port = uri.port.map_or_else(String::new, |port| format!(":{port}"));
         let scheme = if outbound.starts_with("sips:") { "sips" } else { "sip" };
@@ -88,28 +84,16 @@ pub(super) fn route(trunk: &Trunk) -> Vec<String> {
 }
 
 /// The called number as the trunk wants it.
-fn dialled(trunk: &Trunk, number: &str) -> Result<String, String> {
+fn dialled(trunk: &Trunk, policy: &CallerIdPolicy, number: &str) -> Result<String, String> {
     let identity = &trunk.profile.identity;
-    let number = formatted(identity.number_format, number)?;
-    let stripped = number.strip_prefix(&identity.strip).unwrap_or(&number);
-    Ok(format!("{}{stripped}", identity.prepend))
-}
-
-/// A number in a form. What people write between digits is left out; what is no number stays as it is.
-fn formatted(format: NumberFormat, number: &str) -> Result<String, String> {
-    let number: String = number.chars().filter(|c| !" ()/".contains(*c)).collect();
-    let plain =
-        !number.is_empty() && number.chars().all(|c| c.is_ascii_alphanumeric() || "+*#-_.~".contains(c));
+    let bare: String = number.chars().filter(|c| !" ()/".contains(*c)).collect();
+    let plain = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || "+*#-_.~".contains(c));
     if !plain {
         return Err("the number holds characters that cannot be dialled".to_owned());
     }
-    let digits = number.trim_start_matches('+').replace(['-', '.'], "");
-    let is_number = digits.len() > 6 && digits.bytes().all(|b| b.is_ascii_digit());
-    Ok(match format {
-        NumberFormat::E164Plus if is_number && !digits.starts_with('0') => format!("+{digits}"),
-        NumberFormat::E164 if is_number => digits,
-        NumberFormat::AsWritten | NumberFormat::E164Plus | NumberFormat::E164 => number.replace('#', "%23"),
-    })
+    let number = policy.number(&bare);
+    let stripped = number.strip_prefix(&identity.strip).unwrap_or(&number);
+    Ok(format!("{}{stripped}", identity.prepend).replace('#', "%23"))
 }
 
 #[cfg(test)]
@@ -127,18 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_the_carrier_wants_them() {
-        for (format, written, sent) in [
-            (NumberFormat::E164Plus, "49 (30) 123-456", "+4930123456"),
-            (NumberFormat::E164, "+4930123456", "4930123456"),
-            (NumberFormat::AsWritten, "100", "100"),
-            (NumberFormat::E164Plus, "100", "100"),
-            (NumberFormat::AsWritten, "*21#", "*21%23"),
-        ] {
-            assert_eq!(formatted(format, written), Ok(sent.to_owned()), "{written}");
-        }
+    fn what_cannot_be_dialled_never_reaches_a_request() {
+        let trunk = trunk("[trunk.signalling]\noutbound = [\"sip:s.example\"]\n");
+        let placed =
+            |number: &str| Placement::new(&trunk, "sip:s.example", number, None).map(|placed| placed.uri);
+        assert_eq!(placed("*21#"), Ok("sip:*21%23@s.example".to_owned()));
         for injected in ["", "1@evil.example", "1\r\nX: y", "1>", "1;x=y", "\u{0661}"] {
-            assert!(formatted(NumberFormat::AsWritten, injected).is_err(), "{injected:?}");
+            assert!(placed(injected).is_err(), "{injected:?}");
         }
     }
 

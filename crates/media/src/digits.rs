@@ -64,8 +64,8 @@ impl EventPayload {
 
 /// Remembers which events have been reported. An event is known by its timestamp alone, so a lost start,
 /// a lost end, a missing marker and repeats all give one key.
-#[derive(Default)]
 pub(crate) struct DigitDetector {
+    clock_hz: u32,
     recent: [Option<SeenEvent>; RECENT],
     next: usize,
 }
@@ -86,12 +86,21 @@ const RECENT: usize = 8;
 /// A timestamp seen again after this long is a new press: some gateways never advance it.
 const FORGET: Duration = Duration::from_secs(2);
 
-/// The shortest time between two presses' starts, in timestamp units: 40 ms on, 40 ms off (ITU-T Q.24),
-/// less some margin. A step smaller than this within one unfinished event is a sender that wrongly
-/// advances the timestamp with every packet.
-const SHORTEST_REPEAT: u32 = 400;
+/// The shortest time between two presses' starts in milliseconds: 40 ms on, 40 ms off (ITU-T Q.24), less some
+/// margin. A step smaller than this within one unfinished event is a sender that wrongly advances the timestamp
+/// with every packet.
+const SHORTEST_REPEAT_MS: u32 = 50;
 
 impl DigitDetector {
+    /// For events whose timestamps tick at this rate.
+    pub(crate) fn new(clock_hz: u32) -> Self {
+        Self { clock_hz, recent: [None; RECENT], next: 0 }
+    }
+
+    pub(crate) const fn set_clock(&mut self, clock_hz: u32) {
+        self.clock_hz = clock_hz;
+    }
+
     /// One event packet. A key is reported with the first packet that shows it.
     pub(crate) fn receive(
         &mut self,
@@ -102,8 +111,11 @@ impl DigitDetector {
         payload: EventPayload,
     ) -> Option<Digit> {
         let digit = Digit::from_event(payload.event)?;
-        let known =
-            self.recent.iter_mut().flatten().find(|seen| seen.is(now, ssrc, timestamp, marker, payload));
+        let shortest = self.clock_hz / 1_000 * SHORTEST_REPEAT_MS;
+        let known = self.recent.iter_mut().flatten().find(|seen| {
+            seen.is(now, ssrc, timestamp, payload)
+                || (!marker && seen.continues(now, ssrc, timestamp, payload, shortest))
+        });
         if let Some(seen) = known {
             // Never back: a reordered packet of the same event is older than what we have.
             if timestamp.wrapping_sub(seen.timestamp) as i32 >= 0 {
@@ -128,17 +140,27 @@ impl DigitDetector {
 }
 
 impl SeenEvent {
-    fn is(&self, now: Instant, ssrc: u32, timestamp: u32, marker: bool, payload: EventPayload) -> bool {
-        if self.ssrc != ssrc || now.saturating_duration_since(self.last_seen) > FORGET {
-            return false;
-        }
-        if self.timestamp == timestamp {
-            return true;
-        }
+    /// Whether a packet is of this very event.
+    fn is(&self, now: Instant, ssrc: u32, timestamp: u32, payload: EventPayload) -> bool {
+        let recent = now.saturating_duration_since(self.last_seen) <= FORGET;
+        self.ssrc == ssrc && recent && self.timestamp == timestamp && self.event == payload.event
+    }
+
+    /// Whether a packet goes on with this press although its timestamp is another: closer than two presses can be, or
+    /// the next segment of a key held longer than the duration field can say (RFC 4733 section 2.5.1.3).
+    fn continues(
+        &self,
+        now: Instant,
+        ssrc: u32,
+        timestamp: u32,
+        payload: EventPayload,
+        shortest: u32,
+    ) -> bool {
+        let recent = now.saturating_duration_since(self.last_seen) <= FORGET;
         let step = timestamp.wrapping_sub(self.timestamp);
-        let continues = self.event == payload.event && !self.ended && !marker;
-        // A key held longer than the duration field can say goes on in a new segment (RFC 4733 section 2.5.1.3).
-        let next_segment = self.duration == u16::MAX && step == u32::from(u16::MAX);
-        continues && (next_segment || step < SHORTEST_REPEAT)
+        // The last packets of the full segment may be lost.
+        let next_segment = self.duration >= u16::MAX / 2 && step == u32::from(u16::MAX);
+        let same = self.ssrc == ssrc && self.event == payload.event && recent && !self.ended;
+        same && (next_segment || step < shortest)
     }
 }

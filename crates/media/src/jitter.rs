@@ -1,11 +1,17 @@
 //! The jitter buffer: packets in as they come, one frame out every 20 ms, in the order of their timestamps.
-//! Does not know sequence rules, SSRCs or codecs: the receiver sorts those out first.
+//! Does not know sequence rules, SSRCs or payload types: the receiver sorts those out first.
+
+mod delay;
+mod ready;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::conceal::Concealment;
-use crate::{FRAME, Frame, SampleRate};
+use crate::codec::LONGEST_PACKET_MS;
+use crate::decoder::{self, Decoder};
+use crate::{Codec, ComfortNoise, FRAME, Frame, SampleRate};
+use delay::{Delay, Jitter, Wanted, micros_from};
+use ready::{Origin, Ready};
 
 /// How much delay the buffer may add.
 #[derive(Clone, Copy, Debug)]
@@ -41,16 +47,17 @@ pub enum HeardSource {
     Played,
     /// Made up in place of something lost or late.
     Concealed,
-    /// Nothing was sent or nothing has arrived yet.
+    /// Nothing was sent or nothing has arrived yet. It may hold the comfort noise the other side described.
     Silence,
 }
 
 /// What a packet means to the timeline.
-pub(crate) enum Content {
-    /// Samples from the packet's timestamp on.
-    Audio(Vec<i16>),
-    /// From here on the sender is silent on purpose: comfort noise or a telephone event.
-    Quiet,
+pub(crate) enum Content<'a> {
+    /// Code from the packet's timestamp on.
+    Audio(&'a [u8]),
+    /// From here on the sender is silent on purpose: comfort noise, as this payload describes it, or a telephone
+    /// event, whose payload is nothing to describe.
+    Quiet(Option<&'a [u8]>),
 }
 
 /// What the buffer did, for the statistics.
@@ -58,24 +65,16 @@ pub(crate) enum Content {
 pub(crate) struct JitterCounts {
     pub(crate) late: u64,
     pub(crate) concealed: u64,
+    pub(crate) recovered: u64,
     pub(crate) inserted: u64,
     pub(crate) dropped: u64,
     pub(crate) overflowed: u64,
     pub(crate) resynchronised: u64,
+    pub(crate) undecodable: u64,
 }
 
-/// Samples in a frame; also the unit in which the delay changes.
-const STEP: i64 = SampleRate::Hz8000.frame_samples() as i64;
-
-/// A sample in microseconds.
-const SAMPLE_US: i64 = 125;
-
 /// Beyond this distance a timestamp is not early or late, it has jumped.
-const JUMP: i64 = 8_000;
-
-/// Audio further ahead than the longest delay and the longest packet (200 ms) is a flood or a stall's backlog:
-/// all but the newest is dropped.
-const LONGEST_PACKET: i64 = 1_600;
+const JUMP_MS: i64 = 1_000;
 
 /// Packets held at most: at the shortest sensible packetization (5 ms) more than can be ahead.
 const MAX_PACKETS: usize = 128;
@@ -83,82 +82,116 @@ const MAX_PACKETS: usize = 128;
 /// A stream that stays late for this long, in at least so many packets, has a new time base.
 const LATE_RUN: (Duration, u32) = (Duration::from_millis(200), 5);
 
-/// How far the delay may be off its target before a frame is dropped or inserted. Over half a frame, or
-/// every step would call for the step back.
-const TOLERANCE_US: (i64, i64) = (11_000, 12_000);
+/// How long after a loss a codec with error correction gets one packet more of delay: without it the next packet,
+/// which has the copy, would mostly not be there in time.
+const LOSS_REMEMBERED: u32 = 500;
 
-/// The delay must be off for this long before silence is cut or stretched, and that long before speech is.
-const PATIENCE: (u32, u32) = (25, 100);
-
-/// So far off target the patience shrinks to a tenth of a second or less.
-const URGENT_US: i64 = 60_000;
-
-/// Frames quieter than this can be dropped or doubled without anybody noticing.
-const SILENT_DBFS: f32 = -45.0;
+/// An Opus packet of at most this many bytes is the last before a pause (RFC 6716 section 3.1).
+const PAUSE_BYTES: usize = 2;
 
 struct Stored {
     position: i64,
+    samples: i64,
     sequence: i64,
-    content: Content,
+    stream: u32,
     arrived: Instant,
+    content: StoredContent,
+}
+
+enum StoredContent {
+    Audio(Codec, Vec<u8>),
+    Quiet(Option<Box<ComfortNoise>>),
 }
 
 impl Stored {
-    fn end(&self) -> i64 {
-        match &self.content {
-            Content::Audio(samples) => self.position + samples.len() as i64,
-            Content::Quiet => self.position,
-        }
+    const fn end(&self) -> i64 {
+        self.position + self.samples
+    }
+
+    const fn is_audio(&self) -> bool {
+        matches!(self.content, StoredContent::Audio(..))
     }
 }
 
-/// The buffer of one stream. All positions are samples on a timeline of 64 bits that never wraps.
+/// Which position a timestamp stands for.
+struct Anchor {
+    /// The last timestamp seen, and how many ticks it is after the base.
+    timestamp: u32,
+    ticks: i64,
+    base: i64,
+}
+
+/// Why nothing is expected to be heard.
+enum Quiet {
+    /// It is: somebody speaks.
+    No,
+    /// Comfort noise, if it was described.
+    Described(Option<Box<ComfortNoise>>),
+    /// The codec itself fell silent, and its decoder knows what that sounds like.
+    Codec,
+}
+
+/// The buffer of one stream. All positions are samples on a timeline of 64 bits that never wraps. Packets stay
+/// coded until their time: a codec with memory must be fed in order, and a lost packet may be in the next one.
 pub(crate) struct JitterBuffer {
     config: JitterConfig,
+    rate: SampleRate,
+    /// What arrives now, and how often that began anew.
+    codec: Codec,
+    stream: u32,
+    decoder: Decoder,
+    decoded_stream: u32,
     queue: VecDeque<Stored>,
-    /// A timestamp and the position it stands for.
-    anchor: Option<(u32, i64)>,
-    /// Position of the next sample to play; frames before are gone.
-    playhead: i64,
+    anchor: Option<Anchor>,
+    /// Position of the next sample to decode or make up; packets before are gone.
+    at: i64,
+    ready: Ready,
     /// When playing begins; `None` before the first packet.
     begins: Option<Instant>,
     playing: bool,
     last_pop: Option<Instant>,
-    /// Samples made up since the last received one: so far can a late packet turn the playhead back.
+    /// Samples made up since the last received one: so far can a late packet turn the time back.
     made_up: i64,
     last_sequence: i64,
-    quiet: bool,
-    concealment: Concealment,
+    quiet: Quiet,
+    /// Frames for which a loss is remembered.
+    loss_remembered: u32,
     late_run: Option<(Instant, u32)>,
     jitter: Jitter,
-    /// Mean time in microseconds that packets wait for their frame.
-    delay_us: Option<i64>,
-    off_target: u32,
-    late_while_off: u32,
+    delay: Delay,
     counts: JitterCounts,
 }
 
 impl JitterBuffer {
-    pub(crate) fn new(config: JitterConfig) -> Self {
+    /// A buffer whose frames have the rate of this codec for ever.
+    pub(crate) fn new(config: JitterConfig, codec: Codec) -> Self {
         Self {
             config,
+            rate: codec.rate(),
+            codec,
+            stream: 0,
+            decoder: Decoder::new(codec),
+            decoded_stream: 0,
             queue: VecDeque::new(),
             anchor: None,
-            playhead: 0,
+            at: 0,
+            ready: Ready::new(codec.rate()),
             begins: None,
             playing: false,
             last_pop: None,
             made_up: 0,
             last_sequence: i64::MIN,
-            quiet: false,
-            concealment: Concealment::default(),
+            quiet: Quiet::No,
+            loss_remembered: 0,
             late_run: None,
-            jitter: Jitter::default(),
-            delay_us: None,
-            off_target: 0,
-            late_while_off: 0,
+            jitter: Jitter::new(codec.clock_hz()),
+            delay: Delay::default(),
             counts: JitterCounts::default(),
         }
+    }
+
+    pub(crate) const fn rate(&self) -> SampleRate {
+        self.rate
     }
 
     pub(crate) const fn counts(&self) -> JitterCounts {
@@ -167,12 +200,17 @@ impl JitterBuffer {
 
     /// Interarrival jitter (RFC 3550 section 6.4.1) in timestamp units.
     pub(crate) const fn jitter_units(&self) -> u32 {
-        self.jitter.scaled / 16
+        self.jitter.ticks()
+    }
+
+    /// The same as time.
+    pub(crate) fn jitter(&self) -> Duration {
+        Duration::from_micros(self.jitter.as_micros().max(0) as u64)
     }
 
     /// How long packets wait on average until their frame is played.
     pub(crate) fn delay(&self) -> Duration {
-        Duration::from_micros(self.delay_us.unwrap_or(0).max(0) as u64)
+        Duration::from_micros(self.delay.mean_us().max(0) as u64)
     }
 
     /// A new stream follows: its timestamps have nothing to do with the old ones. What is queued still plays.
@@ -180,22 +218,53 @@ impl JitterBuffer {
         self.anchor = None;
         self.late_run = None;
         self.last_sequence = i64::MIN;
+        self.stream = self.stream.wrapping_add(1);
         self.jitter.forget_transit();
     }
 
-    /// One packet. `sequence` is extended to 64 bits and says only whether a gap in time is a loss.
-    pub(crate) fn insert(&mut self, now: Instant, sequence: i64, timestamp: u32, content: Content) {
-        let audio = matches!(content, Content::Audio(_));
-        let Some(position) = self.place(now, timestamp, audio) else { return };
-        let mut stored = Stored { position, sequence, content, arrived: now };
+    /// Another codec follows. Frames keep their rate: whoever listens need not change.
+    pub(crate) fn set_codec(&mut self, codec: Codec) {
+        if codec == self.codec {
+            return;
+        }
+        if codec.clock_hz() != self.codec.clock_hz() {
+            self.anchor = None;
+            self.late_run = None;
+            self.jitter.set_clock(codec.clock_hz());
+        }
+        self.codec = codec;
+        self.stream = self.stream.wrapping_add(1);
+    }
+
+    /// One packet. `sequence` is extended to 64 bits and says only whether a gap in time is a loss. False if the
+    /// content cannot be decoded.
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        sequence: i64,
+        timestamp: u32,
+        content: &Content<'_>,
+    ) -> bool {
+        let (content, samples) = match content {
+            Content::Audio(payload) => match decoder::samples_in(self.codec, self.rate, payload) {
+                Some(samples) => (StoredContent::Audio(self.codec, payload.to_vec()), samples as i64),
+                None => return false,
+            },
+            Content::Quiet(noise) => {
+                let noise = noise.and_then(|payload| ComfortNoise::parse(payload, u64::from(timestamp)));
+                (StoredContent::Quiet(noise.map(Box::new)), 0)
+            }
+        };
+        let audio = samples > 0;
+        let Some(position) = self.place(now, timestamp, audio) else { return true };
+        let mut stored = Stored { position, samples, sequence, stream: self.stream, arrived: now, content };
         if audio {
             self.jitter.arrived(now, timestamp);
-            self.anchor = Some((timestamp, position));
             self.measure_delay(now, position);
-            if self.playing && position < self.playhead && !self.turn_back(position) {
-                match self.late(now, timestamp, stored.end()) {
+            if self.playing && position < self.at && !self.turn_back(position) {
+                match self.late(now, timestamp, &stored) {
                     Some(position) => stored.position = position,
-                    None => return,
+                    None => return true,
                 }
             } else {
                 self.late_run = None;
@@ -206,28 +275,28 @@ impl JitterBuffer {
         }
         self.store(stored);
         self.trim();
+        true
     }
 
     /// The next 20 ms.
     pub(crate) fn pop(&mut self, now: Instant) -> Heard {
         self.last_pop = Some(now);
         if !self.playing && !self.begin(now) {
-            return silence();
+            return Heard { frame: Frame::silence(self.rate), source: HeardSource::Silence, arrived: None };
         }
-        match self.correction() {
-            Correction::None => {}
-            Correction::Skip => self.skip_frame(),
-            Correction::Blend => return self.blend(),
-            Correction::Repeat => return self.repeat(),
-        }
-        self.take()
+        self.loss_remembered = self.loss_remembered.saturating_sub(1);
+        self.correct();
+        self.fill();
+        let (heard, concealed) = self.ready.pop();
+        self.counts.concealed += u64::from(concealed);
+        heard
     }
 
     /// Starts to play when the first packet has waited long enough.
     fn begin(&mut self, now: Instant) -> bool {
         let Some(begins) = self.begins.filter(|begins| *begins <= now) else { return false };
         self.playing = true;
-        self.playhead = self.queue.front().map_or(self.playhead, |first| first.position);
+        self.at = self.queue.front().map_or(self.at, |first| first.position);
         if now.saturating_duration_since(begins) > FRAME {
             // Nobody has listened until now: what has piled up must not become delay.
             self.keep_newest();
@@ -237,31 +306,63 @@ impl JitterBuffer {
 
     /// Where a timestamp belongs; `None` if the packet is of no use.
     fn place(&mut self, now: Instant, timestamp: u32, audio: bool) -> Option<i64> {
-        let Some((known, at)) = self.anchor else {
-            return audio.then(|| self.fresh_position(now));
-        };
-        let position = at + i64::from(timestamp.wrapping_sub(known) as i32);
-        if (position - self.playhead).abs() <= JUMP {
-            return Some(position);
-        }
-        // Silence on purpose need not be placed exactly: it only must not move the timeline.
-        audio.then(|| {
+        let (rate, clock) = (i64::from(self.rate.hz()), i64::from(self.codec.clock_hz()));
+        if let Some(anchor) = &self.anchor {
+            let ticks = anchor.ticks + i64::from(timestamp.wrapping_sub(anchor.timestamp) as i32);
+            let position = anchor.base + (ticks * rate).div_euclid(clock);
+            if (position - self.at).abs() <= self.milliseconds(JUMP_MS) {
+                if audio {
+                    let base = anchor.base;
+                    self.anchor = Some(Anchor { timestamp, ticks, base });
+                }
+                return Some(position);
+            }
+            // Silence on purpose need not be placed exactly: it only must not move the timeline.
+            if !audio {
+                return None;
+            }
             self.counts.resynchronised += 1;
             self.jitter.forget_transit();
-            self.fresh_position(now)
-        })
+        }
+        audio.then(|| self.place_afresh(now, timestamp))
     }
 
     /// The position for audio that follows nothing known: behind what is queued, with the wanted delay.
-    fn fresh_position(&mut self, now: Instant) -> i64 {
-        self.delay_us = None;
-        let queued = self.queue.back().map_or(self.playhead, Stored::end);
-        if !self.playing {
-            return queued;
-        }
-        let wanted = self.target_us() - FRAME.as_micros() as i64 / 2;
-        let frames = (wanted - self.until_next_pop(now)).max(0).div_ceil_by(FRAME.as_micros() as i64);
-        queued.max(self.playhead + frames * STEP)
+    fn place_afresh(&mut self, now: Instant, timestamp: u32) -> i64 {
+        self.delay.forget();
+        let queued = self.queue.back().map_or(self.at, Stored::end).max(self.at);
+        let base = if self.playing {
+            let wanted = self.target_us() - FRAME.as_micros() as i64 / 2;
+            let short = (wanted - self.until_next_pop(now)).max(0) as u64;
+            let frames = short.div_ceil(FRAME.as_micros() as u64) as i64;
+            queued.max(self.playhead() + frames * self.step())
+        } else {
+            queued
+        };
+        self.anchor = Some(Anchor { timestamp, ticks: 0, base });
+        base
+    }
+
+    /// The position of the next sample to be heard, as if nothing had been inserted or left out.
+    const fn playhead(&self) -> i64 {
+        self.at - self.ready.len() as i64
+    }
+
+    const fn step(&self) -> i64 {
+        self.rate.frame_samples() as i64
+    }
+
+    fn milliseconds(&self, count: i64) -> i64 {
+        i64::from(self.rate.hz()) / 1_000 * count
+    }
+
+    fn as_micros(&self, samples: i64) -> i64 {
+        samples * 1_000_000 / i64::from(self.rate.hz())
+    }
+
+    fn target_us(&self) -> i64 {
+        let corrects = self.loss_remembered > 0 && self.codec.has_error_correction();
+        self.jitter.target_us(&self.config, if corrects { FRAME } else { Duration::ZERO })
     }
 
     fn until_next_pop(&self, now: Instant) -> i64 {
@@ -271,36 +372,34 @@ impl JitterBuffer {
 
     /// Follows the time that packets wait: from arrival to the pop of the frame they begin in.
     fn measure_delay(&mut self, now: Instant, position: i64) {
-        if !self.playing {
-            return;
+        if self.playing {
+            let frames = (position - self.playhead()).div_euclid(self.step());
+            self.delay.measured(self.until_next_pop(now) + self.as_micros(frames * self.step()));
         }
-        let frames = (position - self.playhead).div_euclid(STEP);
-        // A late packet waits no time at all; how late it is does not matter for the others.
-        let waits = (self.until_next_pop(now) + frames * STEP * SAMPLE_US).max(0);
-        self.delay_us = Some(self.delay_us.map_or(waits, |mean| mean + (waits - mean) / 16));
     }
 
     /// Turns back to a packet that came after its time if only made-up audio has been played since. This is
     /// how the delay grows: nothing that was said is lost.
     fn turn_back(&mut self, position: i64) -> bool {
-        let back = self.playhead - position;
-        let delay = self.delay_us.unwrap_or(0) + back * SAMPLE_US;
+        let back = self.at - position;
+        let delay = self.delay.mean_us() + self.as_micros(back);
         if back > self.made_up || delay > self.config.maximum.as_micros() as i64 {
             return false;
         }
-        self.playhead = position;
+        self.ready.take_back(back as usize);
+        self.at = position;
         self.made_up -= back;
         self.counts.inserted += 1;
-        self.delay_us = Some(delay);
+        self.delay.set(delay);
         true
     }
 
     /// A packet after its time: `Some` new position if the whole stream must be moved or some of it is still due.
-    fn late(&mut self, now: Instant, timestamp: u32, end: i64) -> Option<i64> {
-        if end > self.playhead {
-            return self.anchor.map(|(_, position)| position);
+    fn late(&mut self, now: Instant, timestamp: u32, packet: &Stored) -> Option<i64> {
+        if packet.end() > self.at {
+            return Some(packet.position);
         }
-        self.late_while_off += 1;
+        self.delay.was_late();
         let (since, count) = self.late_run.map_or((now, 1), |(since, count)| (since, count + 1));
         self.late_run = Some((since, count));
         if count < LATE_RUN.1 || now.saturating_duration_since(since) < LATE_RUN.0 {
@@ -309,18 +408,15 @@ impl JitterBuffer {
         }
         self.late_run = None;
         self.counts.resynchronised += 1;
-        let position = self.fresh_position(now);
-        self.anchor = Some((timestamp, position));
-        Some(position)
+        Some(self.place_afresh(now, timestamp))
     }
 
     fn store(&mut self, stored: Stored) {
         let after = self.queue.iter().rposition(|other| other.position <= stored.position);
         let index = after.map_or(0, |index| index + 1);
-        let same = after.and_then(|index| self.queue.get(index)).is_some_and(|other| {
-            other.position == stored.position
-                && matches!((&other.content, &stored.content), (Content::Audio(_), Content::Audio(_)))
-        });
+        let same = after
+            .and_then(|index| self.queue.get(index))
+            .is_some_and(|other| other.position == stored.position && other.is_audio() && stored.is_audio());
         if same || self.queue.len() >= MAX_PACKETS {
             self.counts.overflowed += 1;
             return;
@@ -328,12 +424,13 @@ impl JitterBuffer {
         self.queue.insert(index, stored);
     }
 
-    /// Keeps the backlog bounded.
+    /// Keeps the backlog bounded: audio further ahead than the longest delay and the longest packet is a flood or
+    /// a stall's backlog.
     fn trim(&mut self) {
         let Some(newest) = self.queue.back() else { return };
-        let from = if self.playing { self.playhead } else { self.queue.front().map_or(0, |s| s.position) };
-        let longest = self.config.maximum.as_micros() as i64 / SAMPLE_US + LONGEST_PACKET;
-        if newest.end() - from > longest {
+        let from = if self.playing { self.playhead() } else { self.queue.front().map_or(0, |s| s.position) };
+        let longest = self.config.maximum.as_millis() as i64 + LONGEST_PACKET_MS as i64;
+        if newest.end() - from > self.milliseconds(longest) {
             self.keep_newest();
         }
     }
@@ -342,281 +439,209 @@ impl JitterBuffer {
     fn keep_newest(&mut self) {
         let Some(newest) = self.queue.back() else { return };
         let end = newest.end();
-        let keep = end - (end - newest.position).max(self.target_us() / SAMPLE_US);
+        let keep =
+            end - (end - newest.position).max(self.target_us() * i64::from(self.rate.hz()) / 1_000_000);
         while self.queue.front().is_some_and(|first| first.end() <= keep) {
             self.queue.pop_front();
             self.counts.overflowed += 1;
         }
-        self.playhead = self.queue.front().map_or(keep, |first| first.position);
+        self.ready.clear();
+        self.at = self.queue.front().map_or(keep, |first| first.position);
         self.made_up = 0;
-        self.delay_us = None;
+        self.delay.forget();
     }
 
-    /// Twenty milliseconds plus three times the jitter: the width of an even spread, three deviations of a normal one.
-    fn target_us(&self) -> i64 {
-        let spread = 3 * i64::from(self.jitter.scaled) * SAMPLE_US / 16;
-        let (low, high) = (self.config.minimum.as_micros() as i64, self.config.maximum.as_micros() as i64);
-        (low + spread).clamp(low, high.max(low))
+    /// Loses or gains a pitch period, or a frame of silence, if the delay has been off its target long enough.
+    fn correct(&mut self) {
+        match self.delay.wanted(self.target_us()) {
+            Wanted::AsItIs => {}
+            Wanted::Less(in_speech) => self.shrink(in_speech),
+            Wanted::More(in_speech) => self.grow(in_speech),
+        }
     }
 
-    /// Whether the delay has been off its target long enough to lose or gain a frame here.
-    fn correction(&mut self) -> Correction {
-        let Some(delay) = self.delay_us else { return Correction::None };
-        let off = delay - self.target_us();
-        if off < TOLERANCE_US.0 && off > -TOLERANCE_US.1 {
-            self.off_target = 0;
-            self.late_while_off = 0;
-            return Correction::None;
-        }
-        self.off_target += 1;
-        let haste = if off > URGENT_US { 10 } else { 1 };
-        if self.off_target < PATIENCE.0 / haste {
-            return Correction::None;
-        }
-        let silent = self.silent_at_playhead();
-        if off > 0 {
-            match (silent, self.off_target >= PATIENCE.1 / haste) {
-                (Some(true), _) => Correction::Skip,
-                (Some(false), true) if self.covered(self.playhead + 2 * STEP) => Correction::Blend,
-                (Some(_) | None, _) => Correction::None,
-            }
+    fn shrink(&mut self, in_speech: bool) {
+        let step = self.step();
+        let left_out = if self.is_pause() {
+            self.at += step;
+            self.made_up = 0;
+            step
         } else {
-            match silent {
-                Some(true) => Correction::Repeat,
-                Some(false) if self.late_while_off >= 2 && self.off_target >= PATIENCE.1 => {
-                    Correction::Repeat
-                }
-                Some(false) | None => Correction::None,
+            self.decode_ahead(2 * step);
+            let both = self.ready.received() as i64 >= 2 * step;
+            if !both || !(in_speech || self.ready.is_silent()) {
+                return;
             }
-        }
-    }
-
-    /// Whether the next frame is silence; `None` if it is missing, and not on purpose.
-    fn silent_at_playhead(&self) -> Option<bool> {
-        match self.queue.front() {
-            None => self.quiet.then_some(true),
-            Some(first) if first.position >= self.playhead + STEP => self.quiet.then_some(true),
-            Some(_) if self.covered(self.playhead + STEP) => {
-                let frame = Frame::from_samples(SampleRate::Hz8000, &self.peek(self.playhead));
-                Some(frame.level_dbfs() < SILENT_DBFS)
-            }
-            Some(_) => None,
-        }
-    }
-
-    /// Whether received audio reaches from the playhead to `end` without a hole.
-    fn covered(&self, end: i64) -> bool {
-        let mut at = self.playhead;
-        for stored in &self.queue {
-            if stored.position <= at {
-                at = at.max(stored.end());
-            }
-        }
-        at >= end
-    }
-
-    /// The received samples of a frame from `position` on, without taking them.
-    fn peek(&self, position: i64) -> [i16; STEP as usize] {
-        let mut out = [0; STEP as usize];
-        for stored in &self.queue {
-            if let Content::Audio(samples) = &stored.content {
-                copy(samples, stored.position, position, &mut out);
-            }
-        }
-        out
-    }
-
-    fn skip_frame(&mut self) {
-        self.playhead += STEP;
-        self.made_up = 0;
-        self.corrected(-1);
-        self.counts.dropped += 1;
-    }
-
-    /// Plays two frames in the time of one, faded into each other.
-    fn blend(&mut self) -> Heard {
-        let first = self.peek(self.playhead);
-        self.skip_frame();
-        let mut heard = self.take();
-        let mut mixed = [0; STEP as usize];
-        for (n, (to, (a, b))) in mixed.iter_mut().zip(first.iter().zip(heard.frame.samples())).enumerate() {
-            let weight = n as i32;
-            let sum = i32::from(*a) * (STEP as i32 - weight) + i32::from(*b) * weight;
-            *to = (sum / STEP as i32) as i16;
-        }
-        heard.frame = Frame::from_samples(SampleRate::Hz8000, &mixed);
-        heard
-    }
-
-    /// Plays the next frame without going on, so that it plays twice.
-    fn repeat(&mut self) -> Heard {
-        self.corrected(1);
-        self.counts.inserted += 1;
-        let arrived = self.queue.front().map(|stored| stored.arrived);
-        let frame = Frame::from_samples(SampleRate::Hz8000, &self.peek(self.playhead));
-        let source = if arrived.is_some() { HeardSource::Concealed } else { HeardSource::Silence };
-        Heard { frame, source, arrived }
-    }
-
-    fn corrected(&mut self, frames: i64) {
-        self.delay_us = self.delay_us.map(|delay| delay + frames * STEP * SAMPLE_US);
-        self.off_target = 0;
-        self.late_while_off = 0;
-    }
-
-    /// Takes the frame at the playhead and moves on.
-    fn take(&mut self) -> Heard {
-        let (start, end) = (self.playhead, self.playhead + STEP);
-        let mut out = [0i16; STEP as usize];
-        let mut filling = Filling { at: start, received: 0, arrived: None, faded: false };
-        while let Some(first) = self.queue.front() {
-            if first.position >= end {
-                break;
-            }
-            let (position, stop, sequence) = (first.position, first.end(), first.sequence);
-            if position > filling.at {
-                let meant = self.quiet || sequence == self.last_sequence.wrapping_add(1);
-                self.fill(&mut out, start, &mut filling, position, meant);
-            }
-            self.consume(&mut out, start, &mut filling);
-            self.last_sequence = sequence;
-            if stop > end {
-                break;
-            }
-            self.queue.pop_front();
-        }
-        if filling.at < end {
-            let follows = self.queue.front().map(|next| next.sequence);
-            let meant = self.quiet || follows == Some(self.last_sequence.wrapping_add(1));
-            self.fill(&mut out, start, &mut filling, end, meant);
-        }
-        self.playhead = end;
-        if filling.received > 0 {
-            self.concealment.remember(&out);
-        }
-        self.judge(&out, &filling)
-    }
-
-    /// Copies what the first packet has for this frame.
-    fn consume(&mut self, out: &mut [i16], start: i64, filling: &mut Filling) {
-        let Some(first) = self.queue.front() else { return };
-        match &first.content {
-            Content::Quiet => self.quiet = true,
-            Content::Audio(samples) => {
-                let stop = first.end().min(start + STEP);
-                if stop > filling.at {
-                    let from = (filling.at - first.position) as usize;
-                    let count = (stop - filling.at) as usize;
-                    let to = (filling.at - start) as usize;
-                    out[to..to + count].copy_from_slice(&samples[from..from + count]);
-                    filling.received += count;
-                    filling.at = stop;
-                    filling.arrived = Some(first.arrived);
-                    self.made_up = 0;
-                    self.concealment.arm();
-                    self.quiet = false;
-                }
-            }
-        }
-    }
-
-    /// Fills a hole up to `until`: with silence if it is meant, else with the fading memory of the last audio.
-    fn fill(&mut self, out: &mut [i16], start: i64, filling: &mut Filling, until: i64, meant: bool) {
-        let (from, to) = ((filling.at - start) as usize, (until - start) as usize);
-        if meant {
-            self.concealment.end();
-        }
-        filling.faded |= self.concealment.fill(&mut out[from..to]);
-        self.made_up += until - filling.at;
-        filling.at = until;
-    }
-
-    fn judge(&mut self, out: &[i16], filling: &Filling) -> Heard {
-        let source = if filling.received * 2 >= out.len() {
-            HeardSource::Played
-        } else if filling.faded {
-            self.counts.concealed += 1;
-            HeardSource::Concealed
-        } else if filling.received > 0 {
-            HeardSource::Played
-        } else {
-            HeardSource::Silence
+            self.ready.squeeze() as i64
         };
-        Heard { frame: Frame::from_samples(SampleRate::Hz8000, out), source, arrived: filling.arrived }
+        self.counts.dropped += 1;
+        self.delay.moved(-self.as_micros(left_out));
     }
-}
 
-/// How far a frame has been put together.
-struct Filling {
-    at: i64,
-    received: usize,
-    arrived: Option<Instant>,
-    faded: bool,
-}
+    fn grow(&mut self, in_speech: bool) {
+        let inserted = if self.is_pause() {
+            let step = self.step();
+            self.silence(step);
+            step
+        } else {
+            self.decode_ahead(self.step());
+            let whole = self.ready.received() as i64 >= self.step() && self.made_up == 0;
+            if !whole || !(in_speech || self.ready.is_silent()) {
+                return;
+            }
+            self.ready.stretch(self.decoder.memory()) as i64
+        };
+        self.counts.inserted += 1;
+        self.delay.moved(self.as_micros(inserted));
+    }
 
-enum Correction {
-    None,
-    /// Leave a silent frame out.
-    Skip,
-    /// Leave a frame out in the middle of speech.
-    Blend,
-    /// Play a frame twice.
-    Repeat,
-}
+    /// Whether the next frame is a pause that was meant.
+    fn is_pause(&self) -> bool {
+        let far = self.queue.front().is_none_or(|first| first.position >= self.at + self.step());
+        far && self.ready.len() == 0 && !matches!(self.quiet, Quiet::No)
+    }
 
-/// The interarrival jitter estimate of RFC 3550 appendix A.8, sixteen times scaled.
-#[derive(Default)]
-struct Jitter {
-    scaled: u32,
-    previous: Option<(Instant, u32)>,
-}
-
-impl Jitter {
-    fn arrived(&mut self, now: Instant, timestamp: u32) {
-        if let Some((then, before)) = self.previous {
-            let passed = micros_from(then, now) / SAMPLE_US;
-            let difference = passed - i64::from(timestamp.wrapping_sub(before) as i32);
-            // One packet a second late must not ruin the estimate for longer than it lasts.
-            let difference = difference.unsigned_abs().min(JUMP as u64) as u32;
-            self.scaled = self.scaled + difference - ((self.scaled + 8) >> 4);
+    /// Makes sure that 20 ms are ready, whatever is missing.
+    fn fill(&mut self) {
+        loop {
+            self.forget_past();
+            let missing = self.step() - self.ready.len() as i64;
+            if missing <= 0 {
+                return;
+            }
+            let end = self.at + missing;
+            match self.queue.front().map(|first| (first.position, first.position - first.samples)) {
+                Some((position, _)) if position <= self.at => self.decode_first(),
+                // What the packet behind the hole may have a copy of is covered by itself.
+                Some((_, copy)) if copy > self.at => self.cover(copy.min(end)),
+                Some((position, _)) => self.cover(position.min(end)),
+                None => self.cover(end),
+            }
         }
-        self.previous = Some((now, timestamp));
     }
 
-    const fn forget_transit(&mut self) {
-        self.previous = None;
+    /// Decodes what follows without a hole, until so many samples are ready.
+    fn decode_ahead(&mut self, samples: i64) {
+        self.forget_past();
+        while (self.ready.len() as i64) < samples
+            && self.queue.front().is_some_and(|first| first.position <= self.at)
+        {
+            self.decode_first();
+            self.forget_past();
+        }
     }
-}
 
-trait DivCeil {
-    fn div_ceil_by(self, divisor: i64) -> i64;
-}
-
-impl DivCeil for i64 {
-    fn div_ceil_by(self, divisor: i64) -> i64 {
-        (self + divisor - 1).div_euclid(divisor)
+    /// Drops packets of which nothing is due any more, and learns from them that silence is meant.
+    fn forget_past(&mut self) {
+        while self.queue.front().is_some_and(|first| first.end() <= self.at) {
+            let Some(first) = self.queue.pop_front() else { return };
+            self.last_sequence = first.sequence;
+            if let StoredContent::Quiet(noise) = first.content {
+                // An event within a pause does not end the noise.
+                let same = noise.is_none() && matches!(self.quiet, Quiet::Described(Some(_)));
+                if !same {
+                    self.quiet = Quiet::Described(noise);
+                }
+            }
+        }
     }
-}
 
-fn silence() -> Heard {
-    Heard { frame: Frame::silence(SampleRate::Hz8000), source: HeardSource::Silence, arrived: None }
-}
-
-/// Copies the part of `samples` (at `position`) that lies in the frame at `start`.
-fn copy(samples: &[i16], position: i64, start: i64, out: &mut [i16]) {
-    let from = start.max(position);
-    let to = (start + out.len() as i64).min(position + samples.len() as i64);
-    if from < to {
-        let source = &samples[(from - position) as usize..(to - position) as usize];
-        out[(from - start) as usize..(to - start) as usize].copy_from_slice(source);
+    /// Decodes the packet in front, of which some is due at this position.
+    fn decode_first(&mut self) {
+        let Some(first) = self.queue.pop_front() else { return };
+        let StoredContent::Audio(codec, payload) = &first.content else { return };
+        if first.stream != self.decoded_stream {
+            self.decoder = Decoder::with_rate(*codec, self.rate);
+            self.decoded_stream = first.stream;
+        }
+        let skip = (self.at - first.position) as usize;
+        let (decoder, counts) = (&mut self.decoder, &mut self.counts);
+        self.ready.append(skip, Some(first.arrived), |out| {
+            if decoder.decode(payload, out) {
+                return Origin::Received;
+            }
+            counts.undecodable += 1;
+            decoder.conceal(first.samples as usize, out);
+            Origin::MadeUp
+        });
+        let pauses = codec.has_error_correction() && payload.len() <= PAUSE_BYTES;
+        self.quiet = if pauses { Quiet::Codec } else { Quiet::No };
+        self.at = first.end();
+        self.made_up = 0;
+        self.last_sequence = first.sequence;
     }
-}
 
-/// Microseconds from one instant to another, negative if it is earlier.
-fn micros_from(from: Instant, to: Instant) -> i64 {
-    let forward = to.saturating_duration_since(from).as_micros() as i64;
-    let backward = from.saturating_duration_since(to).as_micros() as i64;
-    forward - backward
+    /// Fills a hole up to `until`: with silence if it is meant, else with the copy in the packet behind it, else
+    /// with the fading memory of the last audio.
+    fn cover(&mut self, until: i64) {
+        let count = until - self.at;
+        let next = self.queue.front().map(|next| next.sequence.wrapping_sub(self.last_sequence));
+        if !matches!(self.quiet, Quiet::No) || next == Some(1) {
+            self.silence(count);
+        } else if self.recover() {
+            return;
+        } else {
+            self.lost();
+            let decoder = &mut self.decoder;
+            self.ready.append(0, None, |out| match decoder.conceal(count as usize, out) {
+                true => Origin::MadeUp,
+                false => Origin::Silent,
+            });
+        }
+        self.made_up += count;
+        self.at = until;
+    }
+
+    /// The copy of what is lost was not there in time: for a codec that sends copies more delay is worth its price.
+    const fn lost(&mut self) {
+        self.loss_remembered = LOSS_REMEMBERED;
+        if self.codec.has_error_correction() {
+            self.delay.was_late();
+        }
+    }
+
+    /// Decodes a lost packet from its copy in the next. False if there is none.
+    fn recover(&mut self) -> bool {
+        let Some(next) = self.queue.front() else { return false };
+        let StoredContent::Audio(codec, payload) = &next.content else { return false };
+        let (hole, decoder) = (next.position - self.at, &mut self.decoder);
+        // Of several lost packets the copy is that of the last one, and only as a whole.
+        let fits = hole == next.samples && next.stream == self.decoded_stream;
+        if !codec.has_error_correction() || !fits {
+            return false;
+        }
+        let mut recovered = false;
+        self.ready.append(0, Some(next.arrived), |out| {
+            recovered = decoder.recover(payload, hole as usize, out);
+            Origin::Received
+        });
+        if recovered {
+            self.loss_remembered = LOSS_REMEMBERED;
+            self.counts.recovered += 1;
+            self.last_sequence = next.sequence.wrapping_sub(1);
+            self.made_up = 0;
+            self.at += hole;
+        }
+        recovered
+    }
+
+    /// Adds a pause as it is meant to sound.
+    fn silence(&mut self, count: i64) {
+        let (decoder, quiet) = (&mut self.decoder, &mut self.quiet);
+        decoder.rest();
+        self.ready.append(0, None, |out| {
+            let start = out.len();
+            match quiet {
+                Quiet::Codec => decoder.idle(count as usize, out),
+                Quiet::No | Quiet::Described(None) => out.resize(start + count as usize, 0),
+                Quiet::Described(Some(noise)) => {
+                    out.resize(start + count as usize, 0);
+                    noise.add_to(&mut out[start..]);
+                }
+            }
+            Origin::Silent
+        });
+    }
 }
 
 #[cfg(test)]
@@ -629,20 +654,22 @@ mod tests {
     fn a_lost_frame_of_a_voice_goes_on_without_a_seam() {
         let start = Instant::now();
         let wave = tone::sine(8_000, 160.0, -12.0, 800);
-        let mut buffer = JitterBuffer::new(JitterConfig::default());
+        let mut buffer = JitterBuffer::new(JitterConfig::default(), Codec::Pcmu);
         let mut heard = Vec::new();
         for n in 0..5u32 {
             let now = start + FRAME * n;
             if n != 3 {
-                let samples = wave[n as usize * 160..][..160].to_vec();
-                buffer.insert(now, i64::from(n), n * 160, Content::Audio(samples));
+                let samples = &wave[n as usize * 160..][..160];
+                let mut payload = Vec::new();
+                Codec::Pcmu.encode(&Frame::from_samples(SampleRate::Hz8000, samples), &mut payload);
+                buffer.insert(now, i64::from(n), n * 160, &Content::Audio(&payload));
             }
             heard.extend_from_slice(buffer.pop(now + FRAME - Duration::from_millis(1)).frame.samples());
         }
         let lost = &heard[480..640];
         for (n, (made_up, original)) in lost.iter().zip(&wave[480..]).enumerate() {
             let faded = i32::from(*original) * (480 - n) as i32 / 480;
-            assert!((i32::from(*made_up) - faded).abs() < 400, "{n}: {made_up} for {faded}");
+            assert!((i32::from(*made_up) - faded).abs() < 600, "{n}: {made_up} for {faded}");
         }
     }
 }

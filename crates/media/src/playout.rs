@@ -1,10 +1,14 @@
 //! Queued speech, sentence by sentence, cut into one frame every 20 ms, to the sample.
 //! Does not know what is said, nor who says when to stop.
 
+mod mix;
+
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Frame, SampleRate};
+use crate::{ComfortNoise, Frame, SampleRate};
+use mix::Mixer;
 
 /// Names one sentence's audio. The owner chooses; unique per sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,9 +19,10 @@ pub struct SegmentId(pub u64);
 pub struct Played {
     /// Always 20 ms.
     pub frame: Frame,
-    /// Whose audio it is; `None` for silence filler. A frame never mixes two segments.
+    /// Whose audio it is; `None` for silence filler. A frame never mixes two segments; a background, and what is left
+    /// of a segment that was cut off, do not count.
     pub segment: Option<SegmentId>,
-    /// Whether it is loud enough to be heard: above about -50 dBFS.
+    /// Whether the segment is loud enough to be heard: above about -50 dBFS.
     pub voiced: bool,
 }
 
@@ -52,6 +57,8 @@ pub struct Playout {
     completed: Vec<SegmentId>,
     queued_samples: usize,
     dropped_samples: u64,
+    paused: bool,
+    mixer: Mixer,
 }
 
 struct Segment {
@@ -69,6 +76,8 @@ impl Playout {
             completed: Vec::new(),
             queued_samples: 0,
             dropped_samples: 0,
+            paused: false,
+            mixer: Mixer::new(rate),
         }
     }
 
@@ -96,13 +105,24 @@ impl Playout {
         self.settle();
     }
 
-    /// The next 20 ms to send; silence if nothing is queued or the sentence in front has no whole frame yet.
+    /// The next 20 ms to send; silence if nothing is queued, the sentence in front has no whole frame yet, or
+    /// speech is paused.
     pub fn next_frame(&mut self) -> Played {
+        let Some((frame, segment)) = self.take() else {
+            let frame = self.mixer.finish(Frame::silence(self.rate), false);
+            return Played { frame, segment: None, voiced: false };
+        };
+        let frame = self.mixer.shape(frame);
+        let voiced = frame.level_dbfs() > VOICED_DBFS;
+        Played { frame: self.mixer.finish(frame, true), segment: Some(segment), voiced }
+    }
+
+    /// The next frame of speech, if there is a whole one.
+    fn take(&mut self) -> Option<(Frame, SegmentId)> {
         let wanted = self.rate.frame_samples();
-        let silence = Played { frame: Frame::silence(self.rate), segment: None, voiced: false };
-        let Some(front) = self.queue.front_mut() else { return silence };
+        let front = self.queue.front_mut().filter(|_| !self.paused)?;
         if front.samples.len() < wanted && !front.progress.finished {
-            return silence;
+            return None;
         }
         let count = front.samples.len().min(wanted);
         let mut samples = [0; SampleRate::Hz16000.frame_samples()];
@@ -110,12 +130,63 @@ impl Playout {
             *to = from;
         }
         front.progress.played += count;
-        let segment = Some(front.progress.segment);
+        let segment = front.progress.segment;
         self.queued_samples -= count;
         self.settle();
-        let frame = Frame::from_samples(self.rate, &samples[..count]);
-        let voiced = frame.level_dbfs() > VOICED_DBFS;
-        Played { frame, segment, voiced }
+        Some((Frame::from_samples(self.rate, &samples[..count]), segment))
+    }
+
+    /// Speech stops before the next frame and goes on with the very next sample when it is resumed. Against clicks the
+    /// following 5 ms are heard fading; they are not counted as played and are heard again.
+    pub fn pause(&mut self) {
+        if !std::mem::replace(&mut self.paused, true) {
+            self.fade(self.mixer.tail_lengths().0);
+        }
+    }
+
+    /// Goes on after [`Playout::pause`].
+    pub fn resume(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            self.mixer.fade_in();
+        }
+    }
+
+    /// Whether speech is paused.
+    pub const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Lowers the speech by 12 dB, or brings it back, within 40 ms: for a caller who says something beside it.
+    pub fn duck(&mut self, ducked: bool) {
+        self.mixer.duck(ducked);
+    }
+
+    /// Like [`Playout::flush`], but what would have been heard next fades out within 40 ms while what is pushed next
+    /// fades in. The fading samples are not counted as played.
+    pub fn cross_fade(&mut self) -> Vec<SegmentProgress> {
+        if !self.paused && self.fade(self.mixer.tail_lengths().1) {
+            self.mixer.fade_in();
+        }
+        self.flush()
+    }
+
+    /// Plays this over and over under everything, 24 dB lower, from the next frame on; `None` fades it out. The
+    /// samples have this playout's rate.
+    pub fn set_background(&mut self, samples: Option<Arc<[i16]>>) {
+        self.mixer.set_background(samples);
+    }
+
+    /// Fills frames without speech with this noise instead of silence, so that the line does not sound dead.
+    pub fn set_comfort_noise(&mut self, noise: Option<ComfortNoise>) {
+        self.mixer.set_comfort_noise(noise);
+    }
+
+    /// Lets the next samples in front fade out beside the queue. False if there are none.
+    fn fade(&mut self, count: usize) -> bool {
+        let ahead: Vec<i16> =
+            self.queue.iter().flat_map(|segment| segment.samples.iter().copied()).take(count).collect();
+        self.mixer.cut(&ahead);
+        !ahead.is_empty()
     }
 
     /// Drops all queued audio and says how far each segment that was not complete had got, in order.
@@ -298,6 +369,106 @@ mod tests {
         assert_eq!(playout.next_frame().segment, Some(FIRST));
         assert_eq!(playout.next_frame().segment, None);
         assert_eq!(playout.progress(SECOND).map(|progress| progress.played), Some(0));
+    }
+
+    /// A level of 1,000 for so many milliseconds, named and complete.
+    fn steady(playout: &mut Playout, ms: usize) {
+        playout.push(FIRST, &vec![1_000; ms * 8]);
+        playout.finish(FIRST);
+    }
+
+    #[test]
+    fn a_pause_is_exact_to_the_sample_and_does_not_click() {
+        let mut playout = playout();
+        let ramp: Vec<i16> = (0..1_600).map(|n| 8_000 + n).collect();
+        playout.push(FIRST, &ramp);
+        playout.next_frame();
+        playout.pause();
+        let tail = playout.next_frame();
+        assert_eq!((tail.segment, tail.voiced), (None, false));
+        assert!(tail.frame.samples()[..40].is_sorted_by(|a, b| a > b) && tail.frame.samples()[40] == 0);
+        for _ in 0..100 {
+            assert_eq!(playout.next_frame().frame, Frame::silence(SampleRate::Hz8000));
+        }
+        assert_eq!(playout.progress(FIRST).map(|progress| progress.played), Some(160));
+        playout.resume();
+        let first = playout.next_frame();
+        assert!(first.frame.samples()[0] < 400, "fades in");
+        assert_eq!(first.frame.samples()[40..], ramp[200..320]);
+        assert_eq!(playout.next_frame().frame.samples(), &ramp[320..480]);
+    }
+
+    #[test]
+    fn ducked_speech_is_12_db_lower_after_40_ms_and_comes_back() {
+        let mut playout = playout();
+        steady(&mut playout, 400);
+        let mut levels = Vec::new();
+        for n in 0..12 {
+            match n {
+                2 => playout.duck(true),
+                7 => playout.duck(false),
+                _ => {}
+            }
+            let played = playout.next_frame();
+            assert!(played.frame.samples().windows(2).all(|pair| (pair[0] - pair[1]).abs() < 5), "no click");
+            levels.push(played.frame.samples()[159]);
+        }
+        assert_eq!(levels, [1_000, 1_000, 626, 251, 251, 251, 251, 625, 1_000, 1_000, 1_000, 1_000]);
+        assert_eq!(playout.progress(FIRST).map(|progress| progress.played), Some(1_920));
+    }
+
+    #[test]
+    fn a_cross_fade_is_a_flush_that_dies_away_under_what_comes_next() {
+        let mut playout = playout();
+        steady(&mut playout, 400);
+        playout.next_frame();
+        let left = playout.cross_fade();
+        assert_eq!(
+            left.iter().map(|progress| (progress.played, progress.known)).collect::<Vec<_>>(),
+            [(160, 3_200)]
+        );
+        playout.push(SECOND, &[1_000; 800]);
+        for _ in 0..4 {
+            let played = playout.next_frame();
+            assert_eq!(played.segment, Some(SECOND));
+            assert!(
+                played.frame.samples().iter().all(|sample| (990..=1_010).contains(sample)),
+                "they add up"
+            );
+        }
+        let mut alone = super::tests::playout();
+        steady(&mut alone, 400);
+        alone.cross_fade();
+        let levels: Vec<i16> = (0..3).map(|_| alone.next_frame().frame.samples()[80]).collect();
+        assert_eq!(levels, [750, 250, 0], "with nothing behind it just fades");
+    }
+
+    #[test]
+    fn a_background_sounds_under_speech_and_silence_and_counts_as_neither() {
+        let mut playout = playout();
+        playout.set_background(Some(vec![10_000; 333].into()));
+        playout.next_frame();
+        playout.next_frame();
+        let silence = playout.next_frame();
+        assert_eq!((silence.segment, silence.voiced, silence.frame.samples()[7]), (None, false, 630));
+        steady(&mut playout, 20);
+        let speech = playout.next_frame();
+        assert_eq!((speech.segment, speech.frame.samples()[7]), (Some(FIRST), 1_630));
+        playout.set_background(None);
+        let last: Vec<i16> = (0..3).map(|_| playout.next_frame().frame.samples()[159]).collect();
+        assert_eq!(last, [315, 0, 0]);
+        playout.set_background(Some(Vec::new().into()));
+        assert_eq!(playout.next_frame().frame, Frame::silence(SampleRate::Hz8000));
+    }
+
+    #[test]
+    fn comfort_noise_fills_what_is_not_speech() {
+        let mut playout = playout();
+        playout.set_comfort_noise(Some(ComfortNoise::white(-60.0, 1)));
+        let quiet = playout.next_frame();
+        assert!((quiet.frame.level_dbfs() + 60.0).abs() < 2.0 && quiet.segment.is_none());
+        steady(&mut playout, 20);
+        assert_eq!(playout.next_frame().frame.samples(), [1_000; 160]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::digits::{DigitDetector, EventPayload};
 use crate::jitter::{Content, JitterBuffer};
-use crate::{Codec, Digit, Heard, JitterConfig, RtpPacket, is_rtcp};
+use crate::{Codec, Digit, Heard, JitterConfig, RtpPacket, SampleRate, is_rtcp};
 
 /// What was agreed for the incoming stream.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +37,11 @@ pub struct ReceiverStatistics {
     pub reordered: u64,
     /// Frames made up for missing audio.
     pub concealed: u64,
-    /// Frames played twice, or waited for, to let the delay grow.
+    /// Lost packets decoded from the copy in the one behind them.
+    pub recovered: u64,
+    /// How often time was gained, by repeating a pitch period or by waiting, to let the delay grow.
     pub inserted: u64,
-    /// Frames left out to let the delay shrink.
+    /// How often a pitch period or a frame of silence was left out to let the delay shrink.
     pub dropped: u64,
     /// Packets dropped because too much was queued.
     pub overflowed: u64,
@@ -70,7 +72,7 @@ pub struct ReceiverStatistics {
 /// The static payload type of comfort noise (RFC 3389 section 4).
 const COMFORT_NOISE: u8 = 13;
 
-/// The longest packet that makes sense: 200 ms of G.711.
+/// The longest payload that makes sense: 200 ms of G.711 or G.722.
 const MAX_PAYLOAD: usize = 1_600;
 
 /// A forward jump of the sequence beyond this is a restart (RFC 3550 appendix A.1).
@@ -107,8 +109,8 @@ impl Receiver {
     pub fn new(config: ReceiverConfig) -> Self {
         Self {
             config,
-            buffer: JitterBuffer::new(config.jitter),
-            digits: DigitDetector::default(),
+            buffer: JitterBuffer::new(config.jitter, config.codec),
+            digits: DigitDetector::new(config.codec.clock_hz()),
             stream: None,
             pretender: None,
             statistics: ReceiverStatistics::default(),
@@ -143,9 +145,17 @@ impl Receiver {
         known.then_some(packet.ssrc)
     }
 
-    /// Another codec, or other payload types, from now on. What the buffer holds is decoded already; its bounds stay.
+    /// Another codec, or other payload types, from now on. What the buffer holds is still played; its bounds stay,
+    /// and so does the rate of the frames: whoever listens need not change.
     pub fn renegotiate(&mut self, config: ReceiverConfig) {
+        self.buffer.set_codec(config.codec);
+        self.digits.set_clock(config.codec.clock_hz());
         self.config = ReceiverConfig { jitter: self.config.jitter, ..config };
+    }
+
+    /// The rate of all frames: that of the first codec agreed on.
+    pub const fn rate(&self) -> SampleRate {
+        self.buffer.rate()
     }
 
     /// Exactly one frame per call, to be called every 20 ms.
@@ -170,12 +180,14 @@ impl Receiver {
             expected,
             late: counts.late,
             concealed: counts.concealed,
+            recovered: counts.recovered,
             inserted: counts.inserted,
             dropped: counts.dropped,
             overflowed: counts.overflowed,
             resynchronised: counts.resynchronised,
             jitter_units: units,
-            jitter: Duration::from_micros(u64::from(units) * 125),
+            jitter: self.buffer.jitter(),
+            malformed: statistics.malformed + counts.undecodable,
             buffered: self.buffer.delay(),
             ..statistics
         }
@@ -243,21 +255,19 @@ impl Receiver {
     fn dispatch(&mut self, now: Instant, sequence: i64, packet: &RtpPacket<'_>) -> Option<Digit> {
         let payload_type = packet.payload_type;
         if payload_type == self.config.payload_type {
-            if packet.payload.is_empty() || packet.payload.len() > MAX_PAYLOAD {
+            let fits = packet.payload.len() <= MAX_PAYLOAD;
+            if !fits || !self.buffer.insert(now, sequence, packet.timestamp, &Content::Audio(packet.payload))
+            {
                 self.statistics.malformed += 1;
-                return None;
             }
-            let mut samples = Vec::with_capacity(packet.payload.len());
-            self.config.codec.decode(packet.payload, &mut samples);
-            self.buffer.insert(now, sequence, packet.timestamp, Content::Audio(samples));
         } else if Some(payload_type) == self.config.telephone_event {
             let digit = self.event(now, packet);
             if digit.is_some() {
-                self.buffer.insert(now, sequence, packet.timestamp, Content::Quiet);
+                self.buffer.insert(now, sequence, packet.timestamp, &Content::Quiet(None));
             }
             return digit;
         } else if payload_type == COMFORT_NOISE || Some(payload_type) == self.config.comfort_noise {
-            self.buffer.insert(now, sequence, packet.timestamp, Content::Quiet);
+            self.buffer.insert(now, sequence, packet.timestamp, &Content::Quiet(Some(packet.payload)));
         } else {
             self.statistics.unknown_payload_type += 1;
         }

@@ -18,7 +18,7 @@ pub struct RemoteReport {
     pub cumulative_lost: i32,
     /// Highest sequence number it has received, with cycles.
     pub highest_sequence: u32,
-    /// Its interarrival jitter, taken at an 8 kHz clock.
+    /// Its interarrival jitter.
     pub jitter: Duration,
     /// When the report came.
     pub received: Instant,
@@ -58,6 +58,8 @@ const REMEMBERED: usize = 8;
 /// The RTCP of one leg.
 pub struct RtcpSession {
     ssrc: u32,
+    /// Ticks a second of the stream we send: the other side reports its jitter in them.
+    clock_hz: u32,
     cname: String,
     sent: VecDeque<(u32, Instant)>,
     packets_at_last_report: u32,
@@ -68,6 +70,9 @@ pub struct RtcpSession {
     before: (u64, u64),
     rtt: Option<Duration>,
     remote: Option<RemoteReport>,
+    without_us: u32,
+    last_arrival: Option<Instant>,
+    said_goodbye: Option<Instant>,
     statistics: RtcpStatistics,
 }
 
@@ -80,6 +85,7 @@ impl RtcpSession {
         cname.truncate(end.unwrap_or(0));
         Self {
             ssrc,
+            clock_hz: 8_000,
             cname,
             sent: VecDeque::new(),
             packets_at_last_report: 0,
@@ -88,6 +94,9 @@ impl RtcpSession {
             before: (0, 0),
             rtt: None,
             remote: None,
+            without_us: 0,
+            last_arrival: None,
+            said_goodbye: None,
             statistics: RtcpStatistics::default(),
         }
     }
@@ -99,14 +108,25 @@ impl RtcpSession {
             return Vec::new();
         };
         self.statistics.received += 1;
+        self.last_arrival = Some(now);
         let mut events = Vec::new();
+        let mut reports = false;
         for packet in packets {
             match packet.kind {
                 SENDER_REPORT => self.sender_report(now, &packet, &mut events),
                 RECEIVER_REPORT => self.report_blocks(now, packet.blocks(4, packet.count), &mut events),
-                GOODBYE => events.push(RtcpEvent::Bye),
+                GOODBYE => {
+                    self.said_goodbye = Some(now);
+                    events.push(RtcpEvent::Bye);
+                }
                 _ => {}
             }
+            reports |= matches!(packet.kind, SENDER_REPORT | RECEIVER_REPORT);
+        }
+        if events.iter().any(|event| matches!(event, RtcpEvent::Report(_))) {
+            self.without_us = 0;
+        } else if reports {
+            self.without_us = self.without_us.saturating_add(1);
         }
         events
     }
@@ -170,6 +190,27 @@ impl RtcpSession {
         self.remote
     }
 
+    /// The clock of the stream we send: [`crate::Codec::clock_hz`]. It is 8 kHz unless said otherwise.
+    pub fn set_clock(&mut self, clock_hz: u32) {
+        self.clock_hz = clock_hz.max(1);
+    }
+
+    /// How many reports of the other side in a row did not mention our stream.
+    pub const fn reports_without_us(&self) -> u32 {
+        self.without_us
+    }
+
+    /// When RTCP came last.
+    pub const fn last_arrival(&self) -> Option<Instant> {
+        self.last_arrival
+    }
+
+    /// When the other side said goodbye. That ends nothing: some say it on hold or when their SSRC changes, and a call
+    /// is over when its dialog is.
+    pub const fn said_goodbye(&self) -> Option<Instant> {
+        self.said_goodbye
+    }
+
     /// The counters so far.
     pub const fn statistics(&self) -> RtcpStatistics {
         self.statistics
@@ -194,7 +235,7 @@ impl RtcpSession {
                 fraction_lost: (lost >> 24) as f32 / 256.0,
                 cumulative_lost: ((lost << 8) as i32) >> 8,
                 highest_sequence: at(8),
-                jitter: Duration::from_micros(u64::from(at(12)) * 125),
+                jitter: Duration::from_micros(u64::from(at(12)) * 1_000_000 / u64::from(self.clock_hz)),
                 received: now,
             };
             self.remote = Some(report);
@@ -321,6 +362,7 @@ mod tests {
         duplicates: 0,
         reordered: 0,
         concealed: 0,
+        recovered: 0,
         inserted: 0,
         dropped: 0,
         overflowed: 0,
@@ -444,5 +486,23 @@ mod tests {
             session.incoming(now, &bytes);
         }
         assert!(session.statistics().received > 10_000);
+    }
+
+    #[test]
+    fn a_goodbye_is_noted_and_reports_about_others_are_counted() {
+        let (mut ours, mut theirs) = (RtcpSession::new(1, "we"), RtcpSession::new(2, "they"));
+        let now = Instant::now();
+        let about_another = ReceiverStatistics { ssrc: Some(77), ..HEARD };
+        for expected in 1..4 {
+            ours.incoming(now, &theirs.report(now, NTP, &about_another, SENT));
+            assert_eq!((ours.reports_without_us(), ours.remote()), (expected, None));
+        }
+        ours.set_clock(48_000);
+        ours.incoming(now, &theirs.report(now, NTP, &ReceiverStatistics { ssrc: Some(1), ..HEARD }, SENT));
+        assert_eq!(ours.reports_without_us(), 0);
+        assert_eq!(ours.remote().map(|report| report.jitter), Some(Duration::from_micros(500)));
+        assert_eq!(ours.said_goodbye(), None);
+        assert_eq!(ours.incoming(now, &theirs.bye()), [RtcpEvent::Bye]);
+        assert_eq!((ours.said_goodbye(), ours.last_arrival()), (Some(now), Some(now)));
     }
 }

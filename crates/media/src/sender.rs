@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::digits::EventPayload;
-use crate::{Codec, Digit, FRAME, Frame, RtpPacket, SampleRate, tone};
+use crate::{Codec, Digit, Encoder, FRAME, Frame, RtpPacket, tone};
 
 /// How the outgoing stream is numbered and what was agreed for it.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,8 @@ pub struct SenderCounts {
     pub timestamp: u32,
 }
 
-/// Samples in one packet; both G.711 laws run at 8 kHz.
-const STEP: u32 = SampleRate::Hz8000.frame_samples() as u32;
+/// A payload of 20 ms, but for rare frames of Opus.
+const LIKELY_PAYLOAD: usize = 160;
 
 /// Keys waiting to be sent. A gather of this length would take seconds; more is refused and counted.
 const MAX_PRESSES: usize = 64;
@@ -47,8 +47,12 @@ const END_PACKETS: u32 = 3;
 /// Frames of audio between two keys: with the repeated ends 80 ms pass, more than any detector needs.
 const PAUSE: u32 = 2;
 
-/// The shortest press that every detector must accept (ITU-T Q.24), and the longest that fits one event.
-const PRESS_RANGE: (Duration, Duration) = (Duration::from_millis(40), Duration::from_secs(8));
+/// The shortest press that every detector must accept (ITU-T Q.24), and the longest that makes sense.
+const PRESS_RANGE: (Duration, Duration) = (Duration::from_millis(40), Duration::from_secs(30));
+
+/// The longest duration an event's packet can say; a longer press goes on in a new segment that begins so many
+/// ticks later (RFC 4733 section 2.5.1.3).
+const SEGMENT: u32 = u16::MAX as u32;
 
 /// Level of each of the two tones of an in-band key.
 const TONE_DBFS: f32 = -13.0;
@@ -56,6 +60,7 @@ const TONE_DBFS: f32 = -13.0;
 /// The outgoing stream of one leg.
 pub struct Sender {
     config: SenderConfig,
+    encoder: Encoder,
     sequence: u16,
     timestamp: u32,
     packets: u32,
@@ -68,12 +73,16 @@ pub struct Sender {
 
 struct Press {
     digit: Digit,
+    /// As two tones in the audio even if events were agreed on.
+    in_band: bool,
     /// Frames the key is down.
     frames: u32,
     /// Frames sent so far, repeated ends included.
     sent: u32,
-    /// Timestamp of the event, fixed with its first packet.
+    /// Timestamp of the event's segment, fixed with its first packet.
     started: u32,
+    /// Ticks that earlier segments of the event have said.
+    said: u32,
 }
 
 impl Sender {
@@ -81,6 +90,7 @@ impl Sender {
     pub fn new(config: SenderConfig) -> Self {
         Self {
             config,
+            encoder: Encoder::new(config.codec),
             sequence: config.sequence,
             timestamp: config.timestamp,
             packets: 0,
@@ -97,7 +107,7 @@ impl Sender {
     pub fn packet(&mut self, frame: &Frame, talk_spurt_start: bool) -> Vec<u8> {
         let marker = talk_spurt_start || std::mem::take(&mut self.resume_with_marker);
         let timestamp = self.timestamp;
-        self.timestamp = self.timestamp.wrapping_add(STEP);
+        self.timestamp = self.timestamp.wrapping_add(self.step());
         if self.pause > 0 {
             self.pause -= 1;
         } else if let Some(mut press) = self.presses.pop_front() {
@@ -109,23 +119,43 @@ impl Sender {
     /// Time passed without packets, `frames` times 20 ms of it: the process woke late, or the leg is on hold.
     /// The timestamp keeps the time, the sequence shows no loss.
     pub fn skip(&mut self, frames: u32) {
-        self.timestamp = self.timestamp.wrapping_add(STEP.wrapping_mul(frames));
+        self.timestamp = self.timestamp.wrapping_add(self.step().wrapping_mul(frames));
     }
 
     /// Another codec, or other payload types, from the next packet on. Numbering and SSRC stay (RFC 3264 section 8.3.2).
     pub fn renegotiate(&mut self, codec: Codec, payload_type: u8, telephone_event: Option<u8>) {
+        if codec != self.config.codec {
+            self.encoder = Encoder::new(codec);
+        }
         self.config = SenderConfig { codec, payload_type, telephone_event, ..self.config };
     }
 
     /// Presses a key: the following packets are its event until it is done, then audio goes on. Keys queue.
+    /// Without telephone events it is two tones in the audio.
     pub fn press(&mut self, digit: Digit, duration: Duration) {
+        self.queue_press(digit, duration, self.config.telephone_event.is_none());
+    }
+
+    /// Presses a key as two tones in the audio, whatever was agreed on: for what listens behind the other side.
+    pub fn press_in_band(&mut self, digit: Digit, duration: Duration) {
+        self.queue_press(digit, duration, true);
+    }
+
+    /// A packet that says what the pause from here on sounds like (RFC 3389): see [`crate::comfort_noise::describe`].
+    /// `payload_type` is the other side's; call [`Sender::skip`] for every 20 ms of the pause.
+    pub fn comfort_noise(&mut self, payload_type: u8, payload: &[u8]) -> Vec<u8> {
+        self.resume_with_marker = true;
+        self.write(false, payload_type, self.timestamp, payload)
+    }
+
+    fn queue_press(&mut self, digit: Digit, duration: Duration, in_band: bool) {
         if digit.event().is_none() || self.presses.len() >= MAX_PRESSES {
             self.refused_presses += 1;
             return;
         }
         let duration = duration.clamp(PRESS_RANGE.0, PRESS_RANGE.1);
         let frames = duration.as_millis().div_ceil(FRAME.as_millis()) as u32;
-        self.presses.push_back(Press { digit, frames, sent: 0, started: 0 });
+        self.presses.push_back(Press { digit, in_band, frames, sent: 0, started: 0, said: 0 });
     }
 
     /// Whether a key is being sent or waits to be.
@@ -149,37 +179,55 @@ impl Sender {
     }
 
     fn audio(&mut self, frame: &Frame, timestamp: u32, marker: bool) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(STEP as usize);
-        self.config.codec.encode(frame, &mut payload);
+        let mut payload = Vec::with_capacity(LIKELY_PAYLOAD);
+        self.encoder.encode(frame, &mut payload);
         self.write(marker, self.config.payload_type, timestamp, &payload)
     }
 
     /// One packet of a key; puts the key back in front unless this was its last.
     fn press_packet(&mut self, press: &mut Press, timestamp: u32) -> Vec<u8> {
-        if press.sent == 0 {
+        let first = press.sent == 0;
+        if first {
             press.started = timestamp;
         }
         press.sent += 1;
-        let ends = if self.config.telephone_event.is_some() { END_PACKETS - 1 } else { 0 };
-        let packet = match (self.config.telephone_event, press.digit.event()) {
-            (Some(payload_type), Some(event)) => {
-                let duration = (press.sent.min(press.frames) * STEP) as u16;
-                let payload = EventPayload { event, end: press.sent >= press.frames, duration };
-                self.write(press.sent == 1, payload_type, press.started, &payload.bytes())
-            }
-            (_, _) => {
-                let offset = ((press.sent - 1) * STEP) as usize;
-                let tone = tone::dtmf(8_000, press.digit, TONE_DBFS, offset, STEP as usize);
-                self.audio(&Frame::from_samples(SampleRate::Hz8000, &tone), timestamp, press.sent == 1)
+        let event = press.digit.event().zip(self.config.telephone_event).filter(|_| !press.in_band);
+        let packet = match event {
+            Some((event, payload_type)) => self.event_packet(press, event, payload_type, first),
+            None => {
+                let rate = self.config.codec.rate();
+                let offset = (press.sent - 1) as usize * rate.frame_samples();
+                let tone = tone::dtmf(rate.hz(), press.digit, TONE_DBFS, offset, rate.frame_samples());
+                self.audio(&Frame::from_samples(rate, &tone), timestamp, first)
             }
         };
+        let ends = if event.is_some() { END_PACKETS - 1 } else { 0 };
         if press.sent < press.frames + ends {
             self.presses.push_front(Press { ..*press });
         } else {
             self.pause = PAUSE;
-            self.resume_with_marker = self.config.telephone_event.is_some();
+            self.resume_with_marker = event.is_some();
         }
         packet
+    }
+
+    fn event_packet(&mut self, press: &mut Press, event: u8, payload_type: u8, first: bool) -> Vec<u8> {
+        let elapsed = press.sent.min(press.frames) * self.step();
+        let (started, rest) = (press.started, elapsed - press.said);
+        let full = rest > SEGMENT;
+        if full {
+            press.started = started.wrapping_add(SEGMENT);
+            press.said += SEGMENT;
+        }
+        let end = press.sent >= press.frames && !full;
+        // A press that ends as its segment is full needs one packet more.
+        press.frames += u32::from(full && press.sent >= press.frames);
+        let payload = EventPayload { event, end, duration: rest.min(SEGMENT) as u16 };
+        self.write(first, payload_type, started, &payload.bytes())
+    }
+
+    const fn step(&self) -> u32 {
+        self.config.codec.ticks_per_frame()
     }
 
     fn write(&mut self, marker: bool, payload_type: u8, timestamp: u32, payload: &[u8]) -> Vec<u8> {
@@ -203,6 +251,7 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SampleRate;
 
     fn sender(telephone_event: Option<u8>) -> Sender {
         Sender::new(SenderConfig {
@@ -263,6 +312,44 @@ mod tests {
         assert_eq!(sender.refused_presses(), 37);
         let kinds: Vec<u8> = (0..8).map(|_| shape(&next(&mut sender)).1).collect();
         assert_eq!(kinds, [101, 101, 101, 101, 0, 0, 101, 101]);
+    }
+
+    #[test]
+    fn a_key_held_longer_than_the_duration_can_say_goes_on_in_segments() {
+        for (codec, ticks) in [(Codec::G722, 160), (Codec::Opus(SampleRate::Hz16000), 960)] {
+            let config = SenderConfig { codec, ..sender(Some(101)).config };
+            let mut sender = Sender::new(config);
+            sender.press(Digit('7'), Duration::from_secs(9));
+            let (mut segments, mut last, mut ends) = (vec![config.timestamp], 0, 0);
+            while sender.is_pressing() {
+                let datagram = next(&mut sender);
+                let packet = RtpPacket::parse(&datagram).expect("we wrote it");
+                let payload = EventPayload::parse(packet.payload).expect("an event");
+                if segments.last() != Some(&packet.timestamp) {
+                    assert_eq!(
+                        (last, ends, packet.marker),
+                        (u16::MAX, 0, false),
+                        "the segment before is full"
+                    );
+                    segments.push(packet.timestamp);
+                }
+                last = payload.duration;
+                ends += u32::from(payload.end);
+            }
+            assert_eq!(ends, 3);
+            assert!(segments.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == SEGMENT));
+            let said = (segments.len() as u32 - 1) * SEGMENT + u32::from(last);
+            assert_eq!(said, 450 * ticks, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_described_once_and_speech_after_it_begins_a_spurt() {
+        let mut sender = sender(None);
+        let first = sender.comfort_noise(13, &[60]);
+        assert_eq!((shape(&first), &first[12..]), ((false, 13, 65_534, u32::MAX - 200), &[60][..]));
+        sender.skip(10);
+        assert_eq!(shape(&next(&mut sender)), (true, 0, 65_535, 1_399));
     }
 
     #[test]

@@ -1,114 +1,130 @@
-//! How probable it is that a frame holds speech: an energy gate, then the earshot detector.
-//! Does not know turns: who holds the floor is the conversation's.
+//! How probable it is that a frame holds speech: an energy gate, then a model, by itself or many calls at a time.
+//! Does not know turns: who holds the floor is the conversation's. Does not know threads: who batches has them.
+
+mod gate;
 
 use earshot::Detector;
 
 use crate::{Frame, SampleRate};
+use gate::EnergyGate;
+pub use gate::SpeechGate;
 
-/// Samples that earshot takes at once: 16 ms at 16 kHz.
-const WINDOW: usize = 256;
+/// Samples that a model takes at once: 16 ms at 16 kHz.
+pub const WINDOW: usize = 256;
 
-/// Frames kept from before the gate opened, so that the detector hears the onset.
-const PRE_ROLL: usize = 2;
-
-/// How far above the noise floor a frame must be to be worth the detector's time.
-const GATE_MARGIN_DB: f32 = 6.0;
-
-/// The floor's range: nothing below is audible on a telephone, and no floor may swallow speech.
-const FLOOR_RANGE_DBFS: (f32, f32) = (-70.0, -35.0);
-
-/// How fast the floor follows louder noise while the detector says it is noise: 15 dB in a second. In speech
-/// it rises hardly at all: half a dB in a second, for when the detector is wrong.
-const FLOOR_RISE_DB: (f32, f32) = (0.3, 0.01);
-
-/// Below this probability the detector is sure enough of noise.
-const SURELY_NOISE: f32 = 0.35;
-
-/// The gate stays open this many frames after the last loud one: 120 ms, about a stop consonant. Longer would
-/// not find more speech but its end later.
-const GATE_HOLD: u32 = 6;
-
-/// The voice activity detector of one stream. About 9 KB.
-pub struct Vad {
-    detector: Box<Detector>,
-    /// 16 kHz samples not yet given to the detector.
-    pending: Vec<i16>,
-    /// Last sample of the previous 8 kHz frame, for the interpolation.
-    last_sample: i16,
-    /// Recent frames that the gate kept from the detector.
-    skipped: Vec<Frame>,
-    floor_dbfs: f32,
-    hold: u32,
-    probability: f32,
-    windows: u64,
+/// What a stream has for the model: a window of samples, and the model's memory of this stream.
+pub struct VadWindow<'a, S> {
+    /// [`WINDOW`] samples at 16 kHz.
+    pub samples: &'a [i16],
+    /// What the model remembers of this stream. It has seen every window since the gate opened, in order.
+    pub state: &'a mut S,
+    /// The model's answer, 0 to 1.
+    pub probability: &'a mut f32,
 }
 
-impl Default for Vad {
-    fn default() -> Self {
-        Self::new()
+/// Tells speech from everything else. One model serves any number of streams: what it remembers of each is theirs.
+pub trait VadModel {
+    /// Its memory of one stream.
+    type State;
+
+    /// The memory of a stream that begins.
+    fn begin(&self) -> Self::State;
+
+    /// Answers for one window of each of these streams. No stream is in a batch twice.
+    fn probabilities(&mut self, batch: &mut [VadWindow<'_, Self::State>]);
+}
+
+/// The earshot detector: small and quick enough to run where the frames are. It gains nothing from batches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Earshot;
+
+impl VadModel for Earshot {
+    type State = Box<Detector>;
+
+    fn begin(&self) -> Self::State {
+        Detector::default_boxed()
+    }
+
+    fn probabilities(&mut self, batch: &mut [VadWindow<'_, Self::State>]) {
+        for window in batch {
+            *window.probability = window.state.predict_i16(window.samples).clamp(0.0, 1.0);
+        }
     }
 }
 
-impl Vad {
-    /// A detector that has heard nothing.
-    pub fn new() -> Self {
+/// One stream on its way to a model: the gate, the windows that are complete, and the answers.
+pub struct VadStream<S> {
+    gate: EnergyGate,
+    state: S,
+    /// 16 kHz samples; those before `used` have been handed out.
+    pending: Vec<i16>,
+    used: usize,
+    /// Last sample of the previous 8 kHz frame, for the interpolation.
+    last_sample: i16,
+    /// The model's last answer, and the highest one of this frame.
+    probability: f32,
+    highest: Option<f32>,
+    windows: u64,
+}
+
+impl<S> VadStream<S> {
+    /// A stream that has heard nothing, with what [`VadModel::begin`] gave.
+    pub fn new(state: S) -> Self {
         Self {
-            detector: Detector::default_boxed(),
+            gate: EnergyGate::default(),
+            state,
             pending: Vec::with_capacity(4 * WINDOW),
+            used: 0,
             last_sample: 0,
-            skipped: Vec::with_capacity(PRE_ROLL),
-            floor_dbfs: FLOOR_RANGE_DBFS.0,
-            hold: 0,
             probability: 0.0,
+            highest: None,
             windows: 0,
         }
     }
 
-    /// The probability, 0 to 1, that this frame holds speech.
-    pub fn push(&mut self, frame: &Frame) -> f32 {
-        if !self.gate(frame.level_dbfs()) {
-            self.skip(frame);
-            return 0.0;
+    /// The next frame. The windows it completes are to be judged before [`VadStream::probability`] is asked.
+    pub fn push(&mut self, frame: &Frame) {
+        self.pending.drain(..self.used);
+        self.used = 0;
+        self.highest = None;
+        let open = self.gate.opens(frame, self.probability);
+        if !open {
+            self.probability = 0.0;
+            self.pending.clear();
+            return;
         }
-        for earlier in std::mem::take(&mut self.skipped) {
+        for earlier in self.gate.take_skipped() {
             self.queue(&earlier);
         }
         self.queue(frame);
-        self.detect()
     }
 
-    /// Whether a probability means speech by itself; [`SpeechGate`] is steadier.
-    pub fn is_speech(probability: f32) -> bool {
-        probability >= SpeechGate::OPEN
+    /// The next complete window, if there is one. A frame may complete two: each is a batch of its own.
+    pub fn window(&mut self) -> Option<VadWindow<'_, S>> {
+        self.note_highest();
+        let samples = self.pending.get(self.used..self.used + WINDOW)?;
+        self.used += WINDOW;
+        self.windows += 1;
+        self.highest.get_or_insert(0.0);
+        Some(VadWindow { samples, state: &mut self.state, probability: &mut self.probability })
     }
 
-    /// How many 16 ms windows the detector has looked at; the gate kept the others from it.
+    /// The probability, 0 to 1, that the last frame holds speech: the highest of its windows; the answer before if it
+    /// completed none.
+    pub fn probability(&self) -> f32 {
+        self.highest.map_or(self.probability, |highest| highest.max(self.probability))
+    }
+
+    /// How many windows the model has looked at; the gate kept the others from it.
     pub const fn windows(&self) -> u64 {
         self.windows
     }
 
-    /// Follows the noise floor and says whether the frame stands out of it.
-    fn gate(&mut self, level: f32) -> bool {
-        let open = level > self.floor_dbfs + GATE_MARGIN_DB;
-        self.floor_dbfs = if level < self.floor_dbfs {
-            // Down quickly: the quietest moments are the noise.
-            self.floor_dbfs + (level - self.floor_dbfs) * 0.25
-        } else {
-            let noise = self.probability < SURELY_NOISE;
-            self.floor_dbfs + if noise { FLOOR_RISE_DB.0 } else { FLOOR_RISE_DB.1 }
+    /// An answer counts for its frame even if the next window of the same frame has a lower one.
+    fn note_highest(&mut self) {
+        if let Some(highest) = &mut self.highest {
+            *highest = highest.max(self.probability);
         }
-        .clamp(FLOOR_RANGE_DBFS.0, FLOOR_RANGE_DBFS.1);
-        self.hold = if open { GATE_HOLD } else { self.hold.saturating_sub(1) };
-        self.hold > 0
-    }
-
-    fn skip(&mut self, frame: &Frame) {
-        if self.skipped.len() >= PRE_ROLL {
-            self.skipped.remove(0);
-        }
-        self.skipped.push(frame.clone());
-        self.probability = 0.0;
-        self.pending.clear();
     }
 
     /// Appends a frame as 16 kHz; 8 kHz is doubled by drawing lines, which the detector hears as well as a filter.
@@ -124,54 +140,53 @@ impl Vad {
             }
         }
     }
+}
 
-    /// The highest probability of the windows that are complete; the last one's if none is.
-    fn detect(&mut self) -> f32 {
-        let mut highest = None::<f32>;
-        let mut used = 0;
-        while let Some(window) = self.pending.get(used..used + WINDOW) {
-            self.probability = self.detector.predict_i16(window).clamp(0.0, 1.0);
-            self.windows += 1;
-            highest = Some(highest.map_or(self.probability, |before| before.max(self.probability)));
-            used += WINDOW;
+/// Has the model judge everything that is complete in these streams, as many at a time as there are.
+pub fn judge<M: VadModel>(model: &mut M, streams: &mut [&mut VadStream<M::State>]) {
+    loop {
+        let mut batch: Vec<_> = streams.iter_mut().filter_map(|stream| stream.window()).collect();
+        if batch.is_empty() {
+            return;
         }
-        self.pending.drain(..used);
-        highest.unwrap_or(self.probability)
+        model.probabilities(&mut batch);
     }
 }
 
-/// Turns probabilities into speech yes or no that does not flicker.
-#[derive(Clone, Debug, Default)]
-pub struct SpeechGate {
-    open: bool,
-    quiet_frames: u32,
+/// The voice activity detector of one stream, all in one place. About 9 KB.
+pub struct Vad {
+    stream: VadStream<<Earshot as VadModel>::State>,
 }
 
-impl SpeechGate {
-    /// Speech begins at this probability.
-    pub const OPEN: f32 = 0.5;
+impl Default for Vad {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
-    /// Speech ends below this one...
-    pub const CLOSE: f32 = 0.35;
-
-    /// ...for this many frames in a row.
-    pub const CLOSE_FRAMES: u32 = 2;
-
-    /// Closed.
+impl Vad {
+    /// A detector that has heard nothing.
     pub fn new() -> Self {
-        Self::default()
+        Self { stream: VadStream::new(Earshot.begin()) }
     }
 
-    /// Whether speech is on, with this frame's probability.
-    pub fn update(&mut self, probability: f32) -> bool {
-        if probability >= Self::OPEN {
-            self.open = true;
+    /// The probability, 0 to 1, that this frame holds speech.
+    pub fn push(&mut self, frame: &Frame) -> f32 {
+        self.stream.push(frame);
+        while let Some(window) = self.stream.window() {
+            Earshot.probabilities(&mut [window]);
         }
-        self.quiet_frames = if probability < Self::CLOSE { self.quiet_frames + 1 } else { 0 };
-        if self.quiet_frames >= Self::CLOSE_FRAMES {
-            self.open = false;
-        }
-        self.open
+        self.stream.probability()
+    }
+
+    /// Whether a probability means speech by itself; [`SpeechGate`] is steadier.
+    pub fn is_speech(probability: f32) -> bool {
+        probability >= SpeechGate::OPEN
+    }
+
+    /// How many 16 ms windows the detector has looked at; the gate kept the others from it.
+    pub const fn windows(&self) -> u64 {
+        self.stream.windows()
     }
 }
 
@@ -241,5 +256,35 @@ mod tests {
         let mut gate = SpeechGate::new();
         let flags = [0.4, 0.6, 0.2, 0.4, 0.2, 0.2, 0.2, 0.4, 0.4, 0.6].map(|p| gate.update(p));
         assert_eq!(flags, [false, true, true, true, true, false, false, false, false, true]);
+    }
+
+    #[test]
+    fn calls_judged_together_get_the_answers_they_would_get_alone() {
+        let audio: Vec<Vec<i16>> = (0..8)
+            .map(|seed| [tone::noise(seed, -60.0, 4_000), tone::speech(8_000, seed, -22.0, 16_000)].concat())
+            .collect();
+        let mut streams: Vec<_> = audio.iter().map(|_| VadStream::new(Earshot.begin())).collect();
+        let mut alone: Vec<Vad> = audio.iter().map(|_| Vad::new()).collect();
+        for n in 0..125 {
+            let frames: Vec<Frame> = audio
+                .iter()
+                .map(|samples| Frame::from_samples(SampleRate::Hz8000, &samples[n * 160..]))
+                .collect();
+            for (stream, frame) in streams.iter_mut().zip(&frames) {
+                stream.push(frame);
+            }
+            judge(&mut Earshot, &mut streams.iter_mut().collect::<Vec<_>>());
+            for (call, (stream, vad)) in streams.iter().zip(&mut alone).enumerate() {
+                assert_eq!(stream.probability(), vad.push(&frames[call]), "call {call}, frame {n}");
+            }
+        }
+        assert!(streams.iter().all(|stream| stream.windows() > 100));
+    }
+
+    #[test]
+    fn what_a_call_keeps_for_its_detector_is_small() {
+        let stream = size_of::<VadStream<Box<Detector>>>() + size_of::<Detector>();
+        // Besides, up to 2 KB of samples.
+        assert!(stream < 11_000, "{stream}");
     }
 }

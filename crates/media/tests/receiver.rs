@@ -25,23 +25,22 @@ fn config() -> ReceiverConfig {
 /// Samples of 10 ms, the unit that says where in the stream a sample is from.
 const BLOCK: usize = 80;
 
-/// Code words used to number blocks: all of one sign, all different in value.
+/// Code words used to number blocks: 120 of each sign, all different in value.
 const BASE: usize = 120;
 
-/// The payload from a block on: even samples say the block modulo 120, odd ones the rest.
+/// The payload from a block on: negative samples say the block modulo 120, positive ones between them the rest.
 fn payload(block: usize, blocks: usize) -> Vec<u8> {
-    let pair = |block: usize| [(block % BASE) as u8, (block / BASE % BASE) as u8];
+    let pair = |block: usize| [(block % BASE) as u8, 0x80 | (block / BASE % BASE) as u8];
     (block..block + blocks).flat_map(|block| pair(block).repeat(BLOCK / 2)).collect()
 }
 
-/// Which block these 10 ms are from; `None` if they were made up.
+/// Which block these samples are from, by the first two; `None` if they were made up.
 fn block_of(samples: &[i16]) -> Option<usize> {
     let mut values = Vec::new();
-    Codec::Pcmu.decode(&(0..BASE as u8).collect::<Vec<_>>(), &mut values);
-    let code = |sample: i16| values.iter().position(|value| *value == sample);
-    let (low, high) = (code(samples[0])?, code(samples[1])?);
-    let steady = samples.as_chunks::<2>().0.iter().all(|pair| *pair == [samples[0], samples[1]]);
-    steady.then_some(high * BASE + low)
+    Codec::Pcmu.decode(&(0..=255).collect::<Vec<_>>(), &mut values);
+    let code = |codes: &[i16], sample: i16| codes[..BASE].iter().position(|value| *value == sample);
+    let (low, high) = (samples[0].min(samples[1]), samples[0].max(samples[1]));
+    Some(code(&values[128..], high)? * BASE + code(&values, low)?)
 }
 
 #[derive(Clone)]
@@ -144,14 +143,22 @@ impl Run {
         self.frames.iter().filter(|(_, heard)| heard.source == source).count()
     }
 
-    /// The blocks that were played, in the order they were.
+    /// The blocks of which most was played, in the order they were. A correction of the delay may have moved them
+    /// by any number of samples.
     fn blocks(&self) -> Vec<usize> {
         let played = self.frames.iter().filter(|(_, heard)| heard.source == HeardSource::Played);
-        played
-            .flat_map(|(_, heard)| {
-                heard.frame.samples().as_chunks::<BLOCK>().0.iter().filter_map(|b| block_of(b))
-            })
-            .collect()
+        let samples: Vec<i16> = played.flat_map(|(_, heard)| heard.frame.samples().to_vec()).collect();
+        let (mut blocks, mut start) = (Vec::new(), 0);
+        for at in 0..samples.len() {
+            let steady = samples.get(at + 2).is_some_and(|after| samples[at] == *after);
+            if !steady {
+                if at + 2 - start > BLOCK / 2 {
+                    blocks.extend(block_of(&samples[start..]));
+                }
+                start = at + 1;
+            }
+        }
+        blocks
     }
 
     /// Waiting times of played packets in milliseconds, sorted.
@@ -276,16 +283,17 @@ fn any_packetization_is_cut_into_the_same_frames() {
 }
 
 #[test]
-fn a_drifting_clock_costs_one_frame_now_and_then_and_no_delay() {
+fn a_drifting_clock_costs_a_few_periods_and_no_delay() {
     for seed in 0..20 {
-        for skew_ppm in [-300, 300] {
+        for skew_ppm in [-500, 500] {
             let run = Link { skew_ppm, seconds: 140, ..Link::perfect(seed) }.run();
             let delays = run.delays();
-            assert!(delays[delays.len() - 1] <= 45.0, "seed {seed}, {skew_ppm} ppm");
-            // 300 ppm of 140 s are 42 ms: two frames, one more at the edge.
+            // The very last frame may hold the rest of a packet whose first half was in the one before.
+            assert!(delays[delays.len() - 2] <= 45.0, "seed {seed}, {skew_ppm} ppm");
+            // 500 ppm of 140 s are 70 ms: pitch periods of 5 to 20 ms.
             let statistics = run.statistics;
-            assert!(statistics.inserted + statistics.dropped <= 4, "seed {seed}: {statistics:?}");
-            assert!(run.blocks().len() >= 13_990, "seed {seed}: {}", run.blocks().len());
+            assert!(statistics.inserted + statistics.dropped <= 14, "seed {seed}: {statistics:?}");
+            assert!(run.blocks().len() >= 13_900, "seed {seed}: {}", run.blocks().len());
         }
     }
 }

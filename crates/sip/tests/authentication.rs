@@ -387,7 +387,8 @@ fn large() -> OutgoingInvite {
 
 #[test]
 fn a_large_invite_goes_over_tcp_and_the_rest_of_the_call_over_udp() {
-    let mut bench = Bench::new(tcp());
+    let stream = Flow { local: "192.0.2.1:45678".parse().unwrap(), ..tcp() };
+    let mut bench = Bench::new(stream);
     bench.command(Command::Invite(large()));
     assert_eq!(bench.sent_flows, [opened()]);
     let invite = bench.take_sent().pop().unwrap();
@@ -395,8 +396,9 @@ fn a_large_invite_goes_over_tcp_and_the_rest_of_the_call_over_udp() {
     bench.pass(Duration::from_secs(5));
     assert_eq!(bench.take_sent_kinds(), "", "a stream repeats nothing");
     bench.receive(&response(&invite, 401, "them", &www("n1"), ""));
-    assert_eq!(bench.sent_flows, [tcp(), tcp()], "on the connection it has by now");
+    assert_eq!(bench.sent_flows, [stream, stream], "on the connection it has by now");
     let again = bench.take_sent().pop().unwrap();
+    assert!(value(&again, "Via").starts_with("SIP/2.0/TCP 192.0.2.1:5060;"), "not the port of the stream");
     bench.receive(&response(&again, 200, "them", CONTACT, ANSWER));
     assert_eq!(bench.sent_flows[0].transport, Transport::Udp);
     let ack = bench.take_sent().pop().unwrap();
@@ -421,6 +423,21 @@ fn a_large_invite_goes_over_udp_once_if_nobody_listens_on_tcp() {
     bench.receive(&response(&again, 200, "them", CONTACT, ANSWER));
     assert_eq!(bench.take_event_names(), "Answered");
     assert_eq!(bench.endpoint.statistics().udp_after_tcp, 1);
+}
+
+#[test]
+fn the_second_round_falls_back_to_the_way_that_was_wanted_first() {
+    let stream = Flow { local: "192.0.2.1:45678".parse().unwrap(), ..tcp() };
+    let mut bench = Bench::new(stream);
+    bench.command(Command::Invite(large()));
+    let invite = bench.take_sent().pop().unwrap();
+    bench.receive(&response(&invite, 407, "them", &proxy("n1"), ""));
+    bench.take_sent();
+    bench.step(Input::FlowClosed { flow: stream });
+    assert_eq!(bench.sent_flows, [udp()]);
+    let again = bench.take_sent().pop().unwrap();
+    assert!(value(&again, "Via").starts_with("SIP/2.0/UDP 192.0.2.1:5060;"));
+    assert_eq!(proven(&again, "Proxy-Authorization").1, 1);
 }
 
 #[test]

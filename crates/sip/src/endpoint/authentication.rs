@@ -48,7 +48,7 @@ impl Endpoint {
         response: &Message,
     ) -> Result<Option<(String, Vec<u8>)>, &'static str> {
         let Some(client) = self.store.clients.get_mut(&id) else { return Ok(None) };
-        let (rounds, flow, dialog) = (client.rounds, client.flow, client.dialog);
+        let (rounds, flow, dialog) = (client.rounds, client.named_flow(), client.dialog);
         let Ok(request) = parse(client.machine.request()) else { return Ok(None) };
         let StartLine::Request { uri, .. } = &request.start else { return Ok(None) };
         if rounds >= MAX_ROUNDS {

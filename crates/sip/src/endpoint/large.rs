@@ -16,8 +16,8 @@ pub(super) enum SizeChoice {
     /// Nothing: it goes as the user wanted.
     #[default]
     AsGiven,
-    /// It was to be UDP and goes over TCP.
-    Tcp,
+    /// It was to be UDP on this flow and goes over TCP.
+    Tcp(Flow),
     /// TCP failed; it goes over UDP whatever its size.
     UdpAfterAll,
 }
@@ -32,6 +32,14 @@ pub(super) struct Way {
 impl ClientTransaction {
     pub(super) fn way(&self) -> Way {
         Way { flow: self.flow, size: self.size }
+    }
+
+    /// The flow as our Via names it: a stream that only size has opened has a port of its own that nobody should call.
+    pub(super) fn named_flow(&self) -> Flow {
+        match self.size {
+            SizeChoice::Tcp(udp) => Flow { local: udp.local, ..self.flow },
+            SizeChoice::AsGiven | SizeChoice::UdpAfterAll => self.flow,
+        }
     }
 
     fn heard_nothing(&self) -> bool {
@@ -61,19 +69,22 @@ impl Endpoint {
             return (way, bytes);
         }
         let flow = Flow { transport: Transport::Tcp, connection: 0, ..way.flow };
-        (Way { flow, size: SizeChoice::Tcp }, with_via_transport(bytes, Transport::Udp, Transport::Tcp))
+        (
+            Way { flow, size: SizeChoice::Tcp(way.flow) },
+            with_via_transport(bytes, Transport::Udp, Transport::Tcp),
+        )
     }
 
     /// TCP was our own idea and failed before anything was heard: the same request over UDP. Says whether it was sent.
     pub(super) fn fall_back_to_udp(&mut self, step: &mut Step<'_>, id: u64) -> bool {
-        let wanted = |client: &ClientTransaction| client.size == SizeChoice::Tcp && client.heard_nothing();
-        if !self.store.clients.get(&id).is_some_and(wanted) {
+        let Some(client) = self.store.clients.get(&id).filter(|client| client.heard_nothing()) else {
             return false;
-        }
+        };
+        let SizeChoice::Tcp(udp) = client.size else { return false };
         let Some(mut client) = self.store.remove_client(id) else { return false };
         let bytes = with_via_transport(client.machine.request().to_vec(), Transport::Tcp, Transport::Udp);
         let timers = self.config.timers;
-        client.flow = Flow { transport: Transport::Udp, connection: 0, ..client.flow };
+        client.flow = udp;
         client.size = SizeChoice::UdpAfterAll;
         client.machine = match client.machine {
             ClientMachine::Invite(_) => {
