@@ -1,7 +1,10 @@
 //! The server's SIP stack, sockets included, with a user that answers every call at once and has no media.
 //! A process of its own, so that what it uses can be told from what its callers use.
 
-use sip::{Command, DialogKey, Endpoint, EndpointConfig, EndpointStatistics, Event, LocalMedia, Transport, make_answer};
+use sip::{
+    Command, DialogKey, Endpoint, EndpointConfig, EndpointStatistics, Event, LocalMedia, Transport,
+    make_answer,
+};
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -64,7 +67,11 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         let tls = Tls::load(TlsConfig::default()).map_err(|error| error.to_string())?;
         let addresses = [(Transport::Udp, args.listen), (Transport::Tcp, args.listen)];
         let sockets = SipSockets::bind(&addresses, Arc::clone(&tls)).map_err(|error| error.to_string())?;
-        let config = EndpointConfig { max_transactions: TRANSACTIONS, max_dialogs: DIALOGS, ..EndpointConfig::default() };
+        let config = EndpointConfig {
+            max_transactions: TRANSACTIONS,
+            max_dialogs: DIALOGS,
+            ..EndpointConfig::default()
+        };
         // Its tags need not be secret.
         let endpoint = Endpoint::new(config, [7; 32]);
         let user = AtOnce { address: args.listen.ip() };

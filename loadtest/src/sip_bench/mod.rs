@@ -83,8 +83,12 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         measure_agent(args, &cores, &mut report)?;
     }
     println!("\n{}", report.table(&facts));
-    println!("A call is INVITE with an offer, 200 with an answer, ACK, BYE, 200 over UDP on loopback. Nothing is sent");
-    println!("twice: what is lost is a failed call. Rates are steps; the highest is the last that was sustained.");
+    println!(
+        "A call is INVITE with an offer, 200 with an answer, ACK, BYE, 200 over UDP on loopback. Nothing is sent"
+    );
+    println!(
+        "twice: what is lost is a failed call. Rates are steps; the highest is the last that was sustained."
+    );
     Ok(())
 }
 

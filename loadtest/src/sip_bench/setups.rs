@@ -92,7 +92,8 @@ impl Callers<'_> {
                 self.outcome.offered = total;
                 return Ok(());
             }
-            let next = if self.calls.len() < total { begin + spacing * self.calls.len() as u32 } else { over };
+            let next =
+                if self.calls.len() < total { begin + spacing * self.calls.len() as u32 } else { over };
             self.wait(next.saturating_duration_since(now))?;
         }
     }
