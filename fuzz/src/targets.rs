@@ -11,8 +11,8 @@ use sip::headers::{CSeq, NameAddr, Via, param, split_list};
 use sip::message::{HeaderName, StartLine};
 use sip::uri::Uri;
 use sip::{
-    Command, Endpoint, EndpointConfig, Event, Flow, Input, LocalMedia, Output, SrtpMode, StreamFramer, Transport,
-    accept_answer, make_answer,
+    Command, Endpoint, EndpointConfig, Event, Flow, Input, LocalMedia, Output, SrtpMode, StreamFramer,
+    Transport, accept_answer, make_answer,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
@@ -42,7 +42,10 @@ fn zero() -> Instant {
 
 /// One that may take keys, and has them ready (RFC 4568).
 fn local_media() -> LocalMedia {
-    LocalMedia { srtp: SrtpMode::Optional, ..LocalMedia::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 20_000) }
+    LocalMedia {
+        srtp: SrtpMode::Optional,
+        ..LocalMedia::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 20_000)
+    }
 }
 
 const OFFER: &str =
