@@ -115,7 +115,7 @@ format = "jsno"
     for expected in [
         "2:1: unknown key `colour`; known here: server, sip, ",
         "5:9: invalid type: string \"fifty\"; write a whole number",
-        "6:17: -1 is out of range; write a number from 0 to 3600",
+        "6:17: -1 is out of range; write a number from 0 to 86400",
         "7:15: `tandem.example` is not an IP address; write one",
         "10:31: `sctp:0.0.0.0:5060` does not begin with udp:, tcp:, tls:, ws: or wss:; write",
         "13:9: `29999-20000` ends below its start; write 20000-29999",

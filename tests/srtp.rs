@@ -108,3 +108,21 @@ fn ten_thousand_re_invites_with_new_keys_hold_no_more_memory_than_a_few() {
     let grown = resident().saturating_sub(before);
     assert!(grown < 4 << 20, "{grown} bytes more");
 }
+
+/// The library that we use keeps state for each SSRC before it has looked at the tag.
+#[test]
+fn half_a_million_forged_streams_hold_no_more_memory_than_a_few() {
+    let mut srtp =
+        media::Srtp::new(media::SrtpProfile::AeadAes128Gcm, &[1; 28], &[2; 28]).expect("keys that fit");
+    let mut packet = [7; 188];
+    packet[0] = 0x80;
+    let mut forge = |ssrc: u32| {
+        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        assert!(srtp.open_rtp(&packet).is_err());
+    };
+    (0..1_000).for_each(&mut forge);
+    let before = resident();
+    (1_000..500_000).for_each(&mut forge);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes more");
+}

@@ -142,6 +142,8 @@ struct Dialog {
     place: Place,
     /// The call has not ended.
     live: bool,
+    /// The dialog has.
+    over: bool,
 }
 
 pub(super) struct Admission {
@@ -431,7 +433,10 @@ impl Admission {
         self.loads[thread] += 1;
         self.loads_of_trunks.enter(&arrival.trunk, place);
         let trunk = arrival.trunk.clone();
-        self.dialogs.insert(invite.dialog, Dialog { call: arrival.call, thread, trunk, place, live: true });
+        self.dialogs.insert(
+            invite.dialog,
+            Dialog { call: arrival.call, thread, trunk, place, live: true, over: false },
+        );
         self.tell(thread, Command::Start(actor));
         Ok(())
     }
@@ -440,10 +445,13 @@ impl Admission {
         let Finished { dialog, slot, sockets, cdr } = finished;
         self.ports.release(now, sockets);
         self.release(now, slot);
-        if let Some(dialog) = self.dialogs.get_mut(&dialog) {
-            dialog.live = false;
-            self.loads_of_trunks.leave(&dialog.trunk, dialog.place);
-            self.loads[dialog.thread] = self.loads[dialog.thread].saturating_sub(1);
+        if let Some(ended) = self.dialogs.get_mut(&dialog) {
+            ended.live = false;
+            self.loads_of_trunks.leave(&ended.trunk, ended.place);
+            self.loads[ended.thread] = self.loads[ended.thread].saturating_sub(1);
+            if ended.over {
+                self.dialogs.remove(&dialog);
+            }
         }
         self.services.records.end(&cdr);
     }
@@ -452,11 +460,13 @@ impl Admission {
     fn route(&mut self, event: Event) {
         let ended = matches!(event, Event::Ended { .. });
         let Some((key, input)) = sip_input(event) else { return };
-        let Some(&Dialog { thread, live, .. }) = self.dialogs.get(&key) else { return };
+        let Some(dialog) = self.dialogs.get_mut(&key) else { return };
+        dialog.over |= ended;
+        let (thread, live) = (dialog.thread, dialog.live);
         if live {
+            // A call that outlives its dialog for a moment still holds its slot and its thread.
             self.tell(thread, Command::Sip(key, input));
-        }
-        if ended {
+        } else if ended {
             self.dialogs.remove(&key);
         }
     }

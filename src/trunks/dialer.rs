@@ -19,6 +19,11 @@ use std::{
 };
 use tokio::{sync::mpsc, time::timeout_at};
 
+/// Makes the SDP offer for a flow, whose local address the media address must fit.
+pub type Offer<'a> = &'a (dyn Fn(&Flow) -> String + Send + Sync);
+/// Hears of every provisional response: the dialog, its status and its SDP.
+pub type Early<'a> = &'a (dyn Fn(DialogKey, u16, Option<&str>) + Send + Sync);
+
 /// A call to place.
 pub struct CallRequest {
     /// A trunk, or a group of trunks.
@@ -129,7 +134,7 @@ pub struct Dialer {
 /// What one attempt came to.
 enum Attempt {
     Answered(Leg),
-    /// The status, its reason, and its Retry-After.
+    /// The status and its reason.
     Refused(u16, String),
     /// It rang until our patience ended: the target works, and another one would ring the same telephone.
     Unanswered,
@@ -150,90 +155,83 @@ impl Dialer {
     pub async fn call(
         &self,
         request: &CallRequest,
-        offer: &(dyn Fn(&Flow) -> String + Send + Sync),
-        early: &(dyn Fn(DialogKey, u16, Option<&str>) + Send + Sync),
+        offer: Offer<'_>,
+        early: Early<'_>,
     ) -> Result<Leg, DialError> {
         let mut trunks = trunks_of(&self.shared.config, &request.to)?;
         // What is known to be down comes last, in its order.
         trunks.sort_by_key(|trunk| self.shared.states.is_down(&trunk.name));
         let mut failures = Vec::new();
         for trunk in trunks {
-            if let Some(leg) = self.over_trunk(trunk, request, (offer, early), &mut failures).await? {
-                return Ok(leg);
+            for outbound in &trunk.profile.signalling.outbound {
+                let placement = Placement::new(trunk, outbound, &request.number, request.caller.as_deref());
+                let found = match placement {
+                    Ok(placement) => {
+                        self.shared.targets(trunk, outbound).await.map(|found| (placement, Hunt::new(found)))
+                    }
+                    Err(reason) => Err(reason),
+                };
+                match found {
+                    Ok(way) => {
+                        if let Some(leg) = self.hunt(trunk, way, (offer, early), &mut failures).await? {
+                            return Ok(leg);
+                        }
+                    }
+                    Err(reason) => {
+                        let failure = (String::new(), None, reason);
+                        self.note(trunk, &mut failures, failure, AttemptResult::NoAnswer);
+                    }
+                }
             }
         }
         Err(DialError::Failed(failures))
     }
 
-    /// Every target of one trunk. `None`: the next trunk may have more luck.
-    async fn over_trunk(
+    /// Every target of one address of a trunk. `None`: another one may have more luck.
+    async fn hunt(
         &self,
         trunk: &Trunk,
-        request: &CallRequest,
-        media: (
-            &(dyn Fn(&Flow) -> String + Send + Sync),
-            &(dyn Fn(DialogKey, u16, Option<&str>) + Send + Sync),
-        ),
+        (placement, mut hunt): (Placement, Hunt),
+        media: (Offer<'_>, Early<'_>),
         failures: &mut Vec<AttemptFailure>,
     ) -> Result<Option<Leg>, DialError> {
-        for outbound in &trunk.profile.signalling.outbound {
-            let placement = Placement::new(trunk, outbound, &request.number, request.caller.as_deref());
-            let found = match placement {
-                Ok(placement) => self.shared.targets(trunk, outbound).await.map(|found| (placement, found)),
-                Err(reason) => Err(reason),
-            };
-            let (placement, targets) = match found {
-                Ok(found) => found,
-                Err(reason) => {
-                    self.note(trunk, failures, (String::new(), None, reason), AttemptResult::NoAnswer);
-                    continue;
-                }
-            };
-            let mut hunt = Hunt::new(targets);
-            while let Some((target, choice)) =
-                self.shared.failover(trunk, |failover| failover.next(Instant::now(), &mut hunt))
+        while let Some((target, choice)) =
+            self.shared.failover(trunk, |failover| failover.next(Instant::now(), &mut hunt))
+        {
+            if self.shared.is_stopping() {
+                return Err(DialError::Draining);
+            }
+            tracing::debug!(trunk = trunk.name, target = address(&target), why = choice.reason(), "dialling");
+            let at = address(&target);
+            let (outcome, rang, (status, reason)) = match self
+                .attempt(trunk, &placement, &target, media)
+                .await
             {
-                if self.shared.is_stopping() {
-                    return Err(DialError::Draining);
+                Attempt::Answered(leg) => {
+                    self.shared.failover(trunk, |failover| {
+                        failover.report(Instant::now(), &target, Outcome::Answered)
+                    });
+                    self.count(trunk, AttemptResult::Answered);
+                    return Ok(Some(leg));
                 }
-                tracing::debug!(
-                    trunk = trunk.name,
-                    target = address(&target),
-                    why = choice.reason(),
-                    "dialling"
-                );
-                let attempt = self.attempt(trunk, &placement, &target, media).await;
-                let rang = matches!(attempt, Attempt::Unanswered);
-                let (outcome, failure) = match attempt {
-                    Attempt::Answered(leg) => {
-                        let report = |failover: &mut sip::failover::Failover| {
-                            failover.report(Instant::now(), &target, Outcome::Answered)
-                        };
-                        self.shared.failover(trunk, report);
-                        self.count(trunk, AttemptResult::Answered);
-                        return Ok(Some(leg));
-                    }
-                    Attempt::Refused(status, reason) => {
-                        (Outcome::Status(status, None), (address(&target), Some(status), reason))
-                    }
-                    Attempt::Unanswered => {
-                        (Outcome::Answered, (address(&target), Some(480), "nobody answered".to_owned()))
-                    }
-                    Attempt::Silent => (Outcome::Timeout, (address(&target), None, "no response".to_owned())),
-                    Attempt::Unsent(reason) => (Outcome::TransportFailed, (address(&target), None, reason)),
-                };
-                let advice =
-                    self.shared.failover(trunk, |failover| failover.report(Instant::now(), &target, outcome));
-                let advice = if rang { Advice::Stop } else { advice };
-                let result = match (advice, failure.1) {
-                    (Advice::Stop, _) => AttemptResult::Refused,
-                    (Advice::GoOn, Some(_)) => AttemptResult::FailedOver,
-                    (Advice::GoOn, None) => AttemptResult::NoAnswer,
-                };
-                self.note(trunk, failures, failure, result);
-                if advice == Advice::Stop {
-                    return Err(DialError::Failed(std::mem::take(failures)));
+                Attempt::Refused(status, reason) => {
+                    (Outcome::Status(status, None), false, (Some(status), reason))
                 }
+                Attempt::Unanswered => (Outcome::Answered, true, (Some(480), "nobody answered".to_owned())),
+                Attempt::Silent => (Outcome::Timeout, false, (None, "no response".to_owned())),
+                Attempt::Unsent(reason) => (Outcome::TransportFailed, false, (None, reason)),
+            };
+            let advice =
+                self.shared.failover(trunk, |failover| failover.report(Instant::now(), &target, outcome));
+            let is_final = rang || advice == Advice::Stop;
+            let result = match (is_final, status) {
+                (true, _) => AttemptResult::Refused,
+                (false, Some(_)) => AttemptResult::FailedOver,
+                (false, None) => AttemptResult::NoAnswer,
+            };
+            self.note(trunk, failures, (at, status, reason), result);
+            if is_final {
+                return Err(DialError::Failed(std::mem::take(failures)));
             }
         }
         Ok(None)
@@ -244,10 +242,7 @@ impl Dialer {
         trunk: &Trunk,
         placement: &Placement,
         target: &Target,
-        (offer, early): (
-            &(dyn Fn(&Flow) -> String + Send + Sync),
-            &(dyn Fn(DialogKey, u16, Option<&str>) + Send + Sync),
-        ),
+        (offer, early): (Offer<'_>, Early<'_>),
     ) -> Attempt {
         let flow = match self.shared.flow(target) {
             Ok(flow) => flow,

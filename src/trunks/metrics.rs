@@ -7,6 +7,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
+use sip::GateStatistics;
 use std::fmt;
 
 /// Writes the states of all trunks.
@@ -61,6 +62,24 @@ impl Collector for TrunkMetrics {
                 }
             }
         }
-        Ok(())
+        encode_gate(&self.0.gate(), &mut encoder)
     }
+}
+
+/// What strangers cost: without an answer, without a call, and yet to be seen.
+fn encode_gate(gate: &GateStatistics, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let kind = || ConstCounter::new(0_u64).metric_type();
+    let help = "Requests outside calls that no trunk takes, by the decisive reason";
+    let mut family = encoder.encode_descriptor("tandem_gate_refused", help, None, kind())?;
+    for (reason, count) in &gate.reasons {
+        ConstCounter::new(*count).encode(family.encode_family(&[("reason", *reason)])?)?;
+    }
+    for (name, help, count) in [
+        ("tandem_gate_admitted", "Requests outside calls that a trunk takes", gate.admitted),
+        ("tandem_gate_challenged", "Requests that were asked for a digest", gate.challenged),
+        ("tandem_gate_bans", "Sources that began to be ignored", gate.bans),
+    ] {
+        ConstCounter::new(count).encode(encoder.encode_descriptor(name, help, None, kind())?)?;
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ pub mod rules;
 mod runtime;
 mod states;
 
-pub use dialer::{AttemptFailure, CallRequest, DialError, Dialer, Leg, trunks_of};
+pub use dialer::{AttemptFailure, CallRequest, DialError, Dialer, Early, Leg, Offer, trunks_of};
 pub use dns::Resolver;
 pub use metrics::TrunkMetrics;
 pub use outgoing::Placement;

@@ -218,6 +218,7 @@ pub(super) fn address(target: &Target) -> String {
 }
 
 /// Hands each event to who waits for it, until the server has ended.
+#[expect(clippy::wildcard_enum_match_arm, reason = "everything else is about a call, or about none")]
 async fn dispatch(shared: Arc<Shared>, mut events: OutgoingEvents) {
     let mut bound: HashMap<Arc<str>, HashSet<String>> = HashMap::new();
     while let Some(event) = events.next().await {

@@ -7,6 +7,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sip::GateStatistics;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -124,13 +125,16 @@ impl AttemptResult {
 
 /// All trunks. Clones share them.
 #[derive(Clone, Debug)]
-pub struct TrunkStates(Arc<Mutex<BTreeMap<String, TrunkState>>>);
+pub struct TrunkStates {
+    trunks: Arc<Mutex<BTreeMap<String, TrunkState>>>,
+    gate: Arc<Mutex<GateStatistics>>,
+}
 
 impl TrunkStates {
     /// Every trunk of the config, before anything is known.
     pub fn new(config: &Config) -> Self {
         let states = config.trunks.iter().map(|trunk| (trunk.name.clone(), TrunkState::new(trunk)));
-        Self(Arc::new(Mutex::new(states.collect())))
+        Self { trunks: Arc::new(Mutex::new(states.collect())), gate: Arc::default() }
     }
 
     /// All of them, by name.
@@ -156,8 +160,14 @@ impl TrunkStates {
         self.note(trunk, |state| state.last_failure = Some(Failure { at: Timestamp::now(), reason }));
     }
 
-    /// Takes over how many calls the server counts.
-    pub fn count(&self, calls: &BTreeMap<String, TrunkCalls>) {
+    /// What the gate has counted.
+    pub fn gate(&self) -> GateStatistics {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what the server and its gate count.
+    pub fn count(&self, calls: &BTreeMap<String, TrunkCalls>, gate: &GateStatistics) {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone_from(gate);
         let mut states = self.lock();
         for (name, figures) in calls {
             let Some(state) = states.get_mut(name) else { continue };
@@ -174,7 +184,7 @@ impl TrunkStates {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, TrunkState>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.trunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -108,7 +108,10 @@ impl Leg {
         }
         self.peer.redescribe(now, media.remote);
         self.protection.renegotiate(media.srtp.as_ref());
-        self.remote_rtcp = media.remote_rtcp;
+        if !media.remote_rtcp.ip().is_unspecified() {
+            // Hold as RFC 2543 had it: nothing can be sent there, and reports go on to where they went.
+            self.remote_rtcp = media.remote_rtcp;
+        }
         self.rtcp_mux = media.rtcp_mux;
         self.direction = media.direction;
         self.last_media = now;
@@ -190,12 +193,9 @@ impl Leg {
 
     /// RTCP on its way: over the RTP port, to where the RTP goes, if that was agreed (RFC 5761).
     fn rtcp_output(&mut self, packet: Vec<u8>) -> Option<Output> {
-        let datagram = self.protection.seal_rtcp(packet)?;
-        Some(if self.rtcp_mux {
-            Output::SendRtp { to: self.peer.address(), datagram }
-        } else {
-            Output::SendRtcp { to: self.remote_rtcp, datagram }
-        })
+        let to = if self.rtcp_mux { self.peer.address() } else { self.remote_rtcp };
+        let datagram = self.protection.seal_rtcp(packet).filter(|_| !to.ip().is_unspecified())?;
+        Some(if self.rtcp_mux { Output::SendRtp { to, datagram } } else { Output::SendRtcp { to, datagram } })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -104,8 +104,8 @@ impl Call {
         self.greet(now, out);
     }
 
-    /// A re-INVITE is always answered freshly, with a raised version if that changes anything (RFC 3264 section 8). A
-    /// late one gets our offer.
+    /// A re-INVITE is always answered freshly, with a raised version if either side changes anything (RFC 3264
+    /// section 8). A late one gets our offer.
     pub(crate) fn handle_reoffer(&mut self, now: Instant, offer: Option<&str>, out: &mut Vec<Output>) {
         let Some(offer) = offer else {
             let sdp = self.description.offer();
@@ -182,6 +182,7 @@ fn stream_seed(seed: u64) -> StreamSeed {
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "a test looks for what it expects")]
 mod tests {
     use crate::{
         Call, CallConfig, CallId, CallSetup, Clips, Input, Output, SipInput,
@@ -236,5 +237,97 @@ mod tests {
         let hold = sip::make_offer(&local(4_000)).replace("a=sendrecv", "a=sendonly");
         call.step(now, Input::Sip(SipInput::Acked { sdp: Some(hold) }), &mut out);
         assert_eq!(packets(&mut call, now + Duration::from_millis(40)), 0);
+    }
+
+    fn version(sdp: &str) -> u64 {
+        let origin = sdp.lines().find(|line| line.starts_with("o=")).expect("an origin");
+        origin.split(' ').nth(2).and_then(|version| version.parse().ok()).expect("a number")
+    }
+
+    /// Our answer to an offer, and where our next packet goes.
+    fn reoffer(call: &mut Call, now: Instant, offer: String) -> (String, Option<std::net::SocketAddr>) {
+        let mut out = Vec::new();
+        call.step(now, Input::Sip(SipInput::Reoffer { sdp: Some(offer) }), &mut out);
+        let answer = out.iter().find_map(|output| match output {
+            Output::Sip(crate::SipOutput::Answer { sdp }) => Some(sdp.clone()),
+            _ => None,
+        });
+        out.clear();
+        call.step(now, Input::Timeout, &mut out);
+        let to = out.iter().find_map(|output| match output {
+            Output::SendRtp { to, .. } => Some(*to),
+            _ => None,
+        });
+        (answer.expect("an answer"), to)
+    }
+
+    #[test]
+    fn hold_in_all_its_forms_resume_and_every_change_get_a_fresh_answer_of_a_higher_version() {
+        let (mut call, now) = answered();
+        let offer = sip::make_offer(&local(4_000));
+        let home = "10.0.0.1:4000".parse().ok();
+        let cases = [
+            (offer.replace("a=sendrecv", "a=sendonly"), "a=recvonly", None),
+            (offer.clone(), "a=sendrecv", home),
+            (offer.replace("a=sendrecv", "a=inactive"), "a=inactive", None),
+            (
+                offer.replace("c=IN IP4 10.0.0.1", "c=IN IP4 10.0.0.2"),
+                "a=sendrecv",
+                "10.0.0.2:4000".parse().ok(),
+            ),
+            (offer.replace("c=IN IP4 10.0.0.1", "c=IN IP4 0.0.0.0"), "a=inactive", None),
+            (offer.replace("m=audio 4000", "m=audio 4010"), "a=sendrecv", "10.0.0.1:4010".parse().ok()),
+            (offer.replace("a=ptime:20", "a=ptime:40"), "a=sendrecv", home),
+            (
+                offer.replace("RTP/AVP 0 ", "RTP/AVP 96 ").replace(":0 PCMU", ":96 PCMU"),
+                "a=rtpmap:96 PCMU/8000",
+                home,
+            ),
+            (
+                offer.replace("c=IN IP4 10.0.0.1", "c=IN IP4 10.0.0.3"),
+                "a=sendrecv",
+                "10.0.0.3:4000".parse().ok(),
+            ),
+            (
+                offer.replace("c=IN IP4 10.0.0.1", "c=IN IP4 10.0.0.4"),
+                "a=sendrecv",
+                "10.0.0.4:4000".parse().ok(),
+            ),
+        ];
+        for (number, (offer, expected, to)) in (1..).zip(cases) {
+            let (answer, sent) = reoffer(&mut call, now + Duration::from_millis(20 * number), offer.clone());
+            assert!(answer.contains(expected), "{offer} {answer}");
+            assert_eq!(sent, to, "{offer}");
+            assert_eq!(version(&answer), number + 1, "{offer}");
+            let (again, _) = reoffer(&mut call, now + Duration::from_millis(20 * number), offer);
+            assert_eq!(again, answer, "a refresh that repeats itself");
+        }
+    }
+
+    #[test]
+    fn while_the_address_is_zeros_not_even_the_goodbye_is_sent_there() {
+        let (mut call, now) = answered();
+        let hold = sip::make_offer(&local(4_000)).replace("c=IN IP4 10.0.0.1", "c=IN IP4 0.0.0.0");
+        reoffer(&mut call, now, hold);
+        let mut out = Vec::new();
+        for number in 1..50_u64 {
+            call.step(now + Duration::from_millis(20 * number), Input::Timeout, &mut out);
+        }
+        call.step(now + Duration::from_secs(1), Input::Sip(SipInput::SessionExpired), &mut out);
+        let reports: Vec<_> = out
+            .iter()
+            .filter_map(|output| match output {
+                Output::SendRtp { to, .. } | Output::SendRtcp { to, .. } => Some(*to),
+                _ => None,
+            })
+            .collect();
+        assert!(!reports.is_empty() && reports.iter().all(|to| !to.ip().is_unspecified()), "{reports:?}");
+        let ended = out.iter().rev().find_map(|output| match output {
+            Output::Event(crate::Event::Ended { cause, .. }) => Some(cause.clone()),
+            _ => None,
+        });
+        assert_eq!(ended.as_deref(), Some("session_expired"));
+        let bye = out.iter().any(|output| matches!(output, Output::Sip(crate::SipOutput::Bye { .. })));
+        assert!(!bye, "the endpoint has sent it");
     }
 }

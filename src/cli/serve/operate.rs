@@ -55,7 +55,7 @@ impl Operations {
                 second.tick().await;
                 let Some(server) = server.upgrade() else { return };
                 let status = status.borrow().clone();
-                trunks.count(&status.trunks);
+                trunks.count(&status.trunks, &status.sip.gate);
                 seen.publish(&server, &status, &metrics);
             }
         })

@@ -9,6 +9,8 @@ pub struct MediaSession {
     local: LocalMedia,
     /// Our last description, under the version in `local`.
     said: Option<String>,
+    /// The peer's last description that counted.
+    heard: Option<String>,
     /// The key the peer sends with.
     remote_key: Option<MasterKey>,
 }
@@ -16,7 +18,7 @@ pub struct MediaSession {
 impl MediaSession {
     /// Nothing has been said yet.
     pub const fn new(local: LocalMedia) -> Self {
-        Self { local, said: None, remote_key: None }
+        Self { local, said: None, heard: None, remote_key: None }
     }
 
     /// What we offer or accept.
@@ -32,10 +34,12 @@ impl MediaSession {
     /// Our offer.
     pub fn offer(&mut self) -> String {
         let text = make_offer(&self.local);
-        self.say(text)
+        self.say(text, false)
     }
 
-    /// Our answer to an offer, and what it means for the media. A refused offer changes nothing.
+    /// Our answer to an offer, and what it means for the media. A refused offer changes nothing. The version goes up
+    /// whenever the offer is another one than the last, even if we have nothing new to say about it: only a refresh
+    /// that repeats itself gets its answer repeated.
     pub fn answer(&mut self, offer: &str) -> Result<(String, Negotiated), OfferError> {
         let (mut text, mut negotiated) = make_answer(offer, &self.local)?;
         if self.is_rekeyed(&negotiated) {
@@ -45,13 +49,16 @@ impl MediaSession {
             (text, negotiated) = make_answer(offer, &self.local)?;
         }
         self.remember(&negotiated);
-        Ok((self.say(text), negotiated))
+        let moved = self.heard.as_deref().is_some_and(|heard| heard != offer);
+        self.heard = Some(offer.to_owned());
+        Ok((self.say(text, moved), negotiated))
     }
 
     /// What the peer's answer to our last offer means for the media.
     pub fn accept(&mut self, answer: &str) -> Result<Negotiated, OfferError> {
         let negotiated = accept_answer(&self.local, answer)?;
         self.remember(&negotiated);
+        self.heard = Some(answer.to_owned());
         Ok(negotiated)
     }
 
@@ -64,10 +71,10 @@ impl MediaSession {
         self.remote_key = negotiated.srtp.as_ref().map(|keys| keys.remote.clone());
     }
 
-    /// The version goes up by one exactly when the description is another one than the last.
-    fn say(&mut self, text: String) -> String {
+    /// The version goes up by one when the description is another one than the last, or the peer's is.
+    fn say(&mut self, text: String, moved: bool) -> String {
         let text = match &self.said {
-            Some(said) if *said != text => {
+            Some(said) if moved || *said != text => {
                 let (before, id) = (self.local.version, self.local.session_id);
                 self.local.version += 1;
                 let (old, new) = (format!("o=- {id} {before} "), format!("o=- {id} {} ", self.local.version));
