@@ -103,6 +103,8 @@ fn write_anew(path: &Path, text: &str) {
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     pub listen: Vec<Transport>,
+    /// Where; `None` for 127.0.0.1.
+    pub at: Option<IpAddr>,
     pub tls: TlsConfig,
     pub limits: SipTransportConfig,
 }
@@ -146,7 +148,8 @@ impl Node {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let guard = runtime.enter();
-        let listen: Vec<_> = setup.listen.iter().map(|t| (*t, SocketAddr::new(LOOPBACK, 0))).collect();
+        let at = setup.at.unwrap_or(LOOPBACK);
+        let listen: Vec<_> = setup.listen.iter().map(|t| (*t, SocketAddr::new(at, 0))).collect();
         let tls = Tls::load(setup.tls).expect("good files");
         let sockets = SipSockets::bind(&listen, tls).expect("loopback has ports");
         let (sender, events) = channel();
