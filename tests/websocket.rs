@@ -68,7 +68,9 @@ async fn read(socket: &mut Socket) -> String {
         match timeout(PATIENCE, socket.next()).await.expect("in time").expect("open").expect("sound") {
             Message::Text(text) => return text.to_string(),
             Message::Ping(_) | Message::Pong(_) => {}
-            other => panic!("not text: {other:?}"),
+            other @ (Message::Binary(_) | Message::Close(_) | Message::Frame(_)) => {
+                panic!("not text: {other:?}")
+            }
         }
     }
 }
