@@ -5,24 +5,54 @@ mod served;
 
 use serde_json::Value;
 use served::{PATIENCE, Served, free_ports, heard, missing, repository, wait_for};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::{
+    net::SocketAddr,
+    ops::Range,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+/// SIPp with a scenario, on these ports of loopback.
+fn sipp(name: &str, ports: &Range<u16>) -> Command {
+    assert_eq!(missing("sipp", "sip-tester"), None);
+    let mut sipp = Command::new("sipp");
+    let scenario = repository(&format!("loadtest/sipp/{name}.xml"));
+    sipp.arg("-sf").arg(scenario).args(["-s", "demo", "-nostdin"]);
+    sipp.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-timeout_error"]);
+    sipp.args(["-timeout", &format!("{}s", PATIENCE.as_secs())]);
+    sipp.args(["-p", &ports.start.to_string(), "-mp", &(ports.start + 2).to_string()]);
+    sipp.stdin(Stdio::null()).stdout(Stdio::null());
+    sipp
+}
+
+/// Plays scenarios at the same time, each over UDP and over TCP, and names those that fail.
+fn play_each(server: &Served, scenarios: &[(&str, &[&str])]) {
+    let mut playing = Vec::new();
+    for (name, options) in scenarios {
+        for (transport, address) in [("u1", server.udp), ("t1", server.tcp)] {
+            let options = [&["-m", "1", "-t", transport], *options].concat();
+            let played = Scenario::towards(server, address, name, &options);
+            playing.push((format!("{name} over {transport}"), played));
+        }
+    }
+    let ended = playing.into_iter().map(|(name, scenario)| (name, scenario.end()));
+    let failed: Vec<String> = ended.filter(|(_, status)| !status.success()).map(|(name, _)| name).collect();
+    assert!(failed.is_empty(), "failed: {failed:?}");
+}
 
 /// A scenario that is being played; killed when dropped.
 struct Scenario(Child);
 
 impl Scenario {
     fn start(server: &Served, name: &str, options: &[&str]) -> Self {
-        assert_eq!(missing("sipp", "sip-tester"), None);
-        let mut sipp = Command::new("sipp");
+        Self::towards(server, server.udp, name, options)
+    }
+
+    fn towards(server: &Served, address: SocketAddr, name: &str, options: &[&str]) -> Self {
         // A port for SIP, and room for the media ports of some calls.
         let ports = free_ports(80);
-        let scenario = repository(&format!("loadtest/sipp/{name}.xml"));
-        sipp.arg(server.udp.to_string()).arg("-sf").arg(scenario).args(["-s", "demo", "-nostdin"]);
-        sipp.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-timeout_error"]);
-        sipp.args(["-timeout", &format!("{}s", PATIENCE.as_secs())]);
-        sipp.args(["-p", &ports.start.to_string(), "-mp", &(ports.start + 2).to_string()]);
-        sipp.args(options).current_dir(server.path("."));
-        Self(sipp.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("SIPp starts"))
+        let mut sipp = sipp(name, &ports);
+        sipp.arg(address.to_string()).args(options).current_dir(server.path("."));
+        Self(sipp.spawn().expect("SIPp starts"))
     }
 
     fn end(mut self) -> ExitStatus {
@@ -125,4 +155,89 @@ fn the_command_that_readme_shows_runs_a_scenario() {
     let ran = run.stdin(Stdio::null()).output().expect("bash is there");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     all(&server.closed_records(1), "end_cause", &"caller_hung_up".into());
+}
+
+#[test]
+fn what_a_caller_does_inside_a_dialog_is_answered_as_the_rfcs_say() {
+    let server = Served::start(24, "");
+    let names = [
+        "hold-resume",
+        "hold-kinds",
+        "delayed-offer",
+        "session-timer-short",
+        "bad-extension",
+        "info-dtmf",
+        "cancel-after-200",
+        "bye-before-ack",
+        "refer",
+    ];
+    play_each(&server, &names.map(|name| (name, &[] as &[&str])));
+    play_each(&server, &[("session-timer", &["-d", "300", "-set", "rounds", "2"])]);
+    // Refused ones besides; no call is left behind and none ends by itself.
+    let records = server.closed_records(2 * names.len() + 2);
+    let answered: Vec<Value> = records.into_iter().filter(|record| record["answer_us"].is_u64()).collect();
+    all(&answered, "end_cause", &"caller_hung_up".into());
+    assert_eq!(answered.len(), 2 * (names.len() - 1) + 2, "all but those with an unknown extension");
+}
+
+#[test]
+fn a_caller_who_requires_100rel_gets_reliable_ringing() {
+    let server = Served::start(8, "[sip]\nring_ms = 1000\n");
+    play_each(&server, &[("100rel-required", &[])]);
+    all(&server.closed_records(2), "end_cause", &"caller_hung_up".into());
+}
+
+/// A trunk whose callers log in, and which takes registrations. SIPp knows only MD5, and reads only the first challenge.
+const LOGIN: &str = r#"
+[sip]
+digest = "md5"
+[[trunk]]
+name = "pbx"
+profile = "generic"
+[trunk.auth]
+users = [{ username = "pbx", password = "file:pbx.key" }]
+registrar = true
+"#;
+
+#[test]
+fn who_logs_in_is_answered_and_who_guesses_is_not() {
+    let secrets = served::folder();
+    let key = secrets.join("pbx.key");
+    std::fs::write(&key, "secret-of-pbx").expect("a file");
+    let server = Served::start(8, &LOGIN.replace("pbx.key", &key.to_string_lossy()));
+    play_each(&server, &[("digest-in", &[]), ("digest-in-wrong", &[]), ("register-in", &[])]);
+    let records = server.records();
+    let answered = records.iter().filter(|record| record["answer_us"].is_u64()).count();
+    assert_eq!(answered, 2, "{records:#?}");
+}
+
+/// A trunk that asks us who we are.
+fn asking(port: u16) -> String {
+    format!(
+        r#"
+[[trunk]]
+name = "asking"
+profile = "generic"
+[trunk.signalling]
+outbound = ["sip:127.0.0.1:{port};transport=udp"]
+[trunk.auth]
+username = "account"
+password = "file:account.key"
+"#
+    )
+}
+
+#[test]
+fn a_trunk_that_asks_who_we_are_is_told_with_the_proof_that_it_checks() {
+    let ports = free_ports(10);
+    let server = Served::start(2, "");
+    std::fs::write(server.path("account.key"), "secret-of-account").expect("a file");
+    std::fs::write(server.path("asking.toml"), asking(ports.start)).expect("a file");
+    let mut trunk = sipp("digest-out", &ports);
+    let trunk = Scenario(trunk.args(["-m", "1"]).current_dir(server.path(".")).spawn().expect("SIPp starts"));
+    let call =
+        ["call", "100", "--trunk", "asking", "--config", "asking.toml", "--api", "none", "--limit", "6"];
+    let called = server.tandem(&[&call[..], &["--say", "hello"]].concat());
+    assert!(String::from_utf8_lossy(&called.stdout).contains("answered after"), "{called:?}");
+    assert!(trunk.end().success(), "the call was hung up, although its caller gave up");
 }

@@ -323,3 +323,68 @@ fn noise_at_the_rtp_ports_does_not_disturb_the_call() {
     );
     assert!(Sender::new(&server).is_answered() && server.is_alive());
 }
+
+/// What the PROTOS suite and its like send: fields and lists of `size` bytes, and numbers beyond every type.
+fn extremes(size: usize, name: &str) -> Vec<String> {
+    let long = "x".repeat(size);
+    let head = |method: &str, tag: &str, branch: &str, extra: &str| {
+        format!(
+            "{method} sip:demo@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{name}{branch};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:a@b>;tag={tag}\r\nTo: <sip:demo@127.0.0.1>\r\nCall-ID: {name}{size}{method:.9}\r\n\
+             CSeq: 1 {method}\r\nContact: <sip:a@127.0.0.1>\r\n{extra}"
+        )
+    };
+    let bodied = |kind: &str, body: String| {
+        let branch = format!("{}{}", body.len(), kind.len());
+        let fields = format!("Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        head("INVITE", &branch, &branch, &fields)
+    };
+    let offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
+    let m_lines = offer.to_owned() + &"m=audio 9 RTP/AVP 0\r\n".repeat(size / 21);
+    let end = "Content-Length: 0\r\n\r\n";
+    vec![
+        head(&long, "1", "m", end),
+        head("OPTIONS", &long, "t", end),
+        head("OPTIONS", "1", &long, end),
+        head("OPTIONS", "1", "a", &format!("Authorization: Digest {}\r\n{end}", "a=\"b\",".repeat(size / 6))),
+        head("OPTIONS", "1", "r", &format!("Record-Route: {}\r\n{end}", "<sip:a;lr>,".repeat(size / 11))),
+        head("OPTIONS", "1", "h", &format!("{}{end}", "a:b\r\n".repeat(size / 5))),
+        bodied(&format!("multipart/mixed;boundary={long}"), long.clone()),
+        bodied("multipart/mixed", "--\r\n".repeat(size / 4)),
+        bodied("application/sdp", m_lines),
+        bodied(
+            "application/sdp",
+            format!("{offer}m=audio 9 RTP/AVP {}\r\n", "4294967296 ".repeat(size / 11)),
+        ),
+        bodied(
+            "application/sdp",
+            format!("{offer}m=audio 9 RTP/AVP 0\r\n{}", "a=ptime:4294967296\r\n".repeat(size / 20)),
+        ),
+        bodied("application/sdp", offer.to_owned() + &long),
+    ]
+}
+
+#[test]
+fn long_fields_endless_lists_and_huge_numbers_do_not_disturb_the_server() {
+    let mut server = Served::start(4, "");
+    let mut sender = Sender::new(&server);
+    for size in [2_000, 12_000, 59_000] {
+        for (number, text) in extremes(size, &format!("e{size}")).into_iter().enumerate() {
+            sender.send(text.as_bytes());
+            assert!(
+                sender.is_answered() && server.is_alive(),
+                "silent after extreme {number} of {size} bytes"
+            );
+        }
+        for (number, text) in extremes(size, &format!("s{size}")).into_iter().enumerate() {
+            let mut stream = TcpStream::connect(server.tcp).expect("it listens");
+            let _may_be_closed_before_its_end = stream.write_all(text.as_bytes());
+            assert!(
+                sender.is_answered() && server.is_alive(),
+                "silent after stream {number} of {size} bytes"
+            );
+        }
+        sender.replies.clear();
+    }
+    assert!(!server.log().contains("panicked"));
+}

@@ -1,4 +1,4 @@
-//! Load and measurements: `loadtest figures`, `loadtest calls`, `loadtest simulators`.
+//! Load and measurements: `loadtest figures`, `loadtest calls`, `loadtest sip`, `loadtest simulators`.
 //! Knows commands. The server under test is a process of its own and is known by its wire, its /proc and its store.
 
 mod bench;
@@ -8,6 +8,7 @@ mod fleet;
 mod machine;
 mod processes;
 mod report;
+mod sip_bench;
 mod spread;
 mod voice;
 mod wire;
@@ -27,6 +28,9 @@ struct Cli {
 enum Command {
     Figures(figures::Args),
     Calls(calls::Args),
+    Sip(sip_bench::Args),
+    #[command(hide = true)]
+    SipAnswerer(sip_bench::answerer::Args),
     /// Simulates Deepgram, OpenAI and ElevenLabs on one port.
     Simulators(loadtest::simulate::Arguments),
 }
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Figures(args) => figures::run(&args).map(|()| true),
         Command::Calls(args) => calls::run(&args),
+        Command::Sip(args) => sip_bench::run(&args).map(|()| true),
+        Command::SipAnswerer(args) => sip_bench::answerer::run(&args).map(|()| true),
         Command::Simulators(arguments) => {
             loadtest::simulate::run(arguments).map(|()| true).map_err(|error| error.to_string())
         }

@@ -82,6 +82,26 @@ impl Simulators {
     }
 }
 
+/// The SIP stack alone, answering calls.
+pub(crate) struct Answerer(Process);
+
+impl Answerer {
+    /// Starts this program's own.
+    pub(crate) fn start(listen: SocketAddr) -> Result<Self, String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.args(["sip-answerer", "--listen", &listen.to_string()]);
+        let (process, _) =
+            start(command.stderr(Stdio::inherit()), Output::Standard, "listening on", Duration::ZERO)
+                .map_err(|error| format!("the answering stack: {error}"))?;
+        Ok(Self(process))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.child.id()
+    }
+}
+
 /// A running server with a data directory of its own.
 pub(crate) struct Server {
     process: Process,

@@ -25,6 +25,9 @@ const HANDFUL: usize = 16;
 /// What sharing a wake-up costs a packet at most.
 const TICK: Duration = Duration::from_millis(1);
 
+/// How long the goodbyes of calls that are given up may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// How long a server may take to accept a connection, and for each step of its handshake.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -185,7 +188,7 @@ impl Sockets {
     }
 }
 
-/// Runs the lines until every call is over or `deadline` has passed, and hands what happens to `tell`.
+/// Runs the lines until every call is over, and hands what happens to `tell`. At `deadline` it hangs up.
 ///
 /// # Errors
 /// What the operating system says when it will not wait for sockets.
@@ -206,18 +209,24 @@ pub fn run(
 pub fn run_with(
     lines: &mut [Line],
     news: &mpsc::Receiver<News>,
-    deadline: Instant,
+    mut deadline: Instant,
     mut receive: impl FnMut(usize, &UdpSocket, &mut [u8]) -> io::Result<usize>,
     mut tell: impl FnMut(usize, &Phone, Happening),
 ) -> io::Result<()> {
     let poll = register(lines)?;
     let mut agenda = Agenda::new(lines);
+    let mut given_up = false;
     let mut events: Vec<epoll::Event> = Vec::with_capacity(256);
     let mut buffer = vec![0_u8; DATAGRAM];
     while agenda.open > 0 {
         let now = Instant::now();
-        if now >= deadline {
+        if now >= deadline && std::mem::replace(&mut given_up, true) {
             return Ok(());
+        }
+        if given_up && deadline <= now {
+            // Who is left without a goodbye pays for a call with nobody in it.
+            deadline = now + FAREWELL;
+            take_news(lines, &News::Stop, &mut agenda, &mut tell);
         }
         for news in news.try_iter() {
             take_news(lines, &news, &mut agenda, &mut tell);

@@ -19,6 +19,7 @@ use call::{
 use conversation::FloorConfig;
 use jiff::tz::TimeZone;
 use media::JitterConfig;
+use sip::digest::DigestAlgorithm;
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 use toml::Spanned;
 
@@ -137,8 +138,13 @@ impl Checker<'_> {
             "silent" => Unmatched::Silent,
             _ => Unmatched::Forbidden,
         };
+        let digest = match self.choice(&raw.digest, "both", &["both", "md5", "sha-256"]).as_str() {
+            "md5" => vec![DigestAlgorithm::Md5],
+            "sha-256" => vec![DigestAlgorithm::Sha256],
+            _ => vec![DigestAlgorithm::Sha256, DigestAlgorithm::Md5],
+        };
         let (tls, transport) = (self.tls(raw, &listen), self.transport(raw));
-        Sip { listen, user_agent: user_agent.to_owned(), unmatched, transport, tls }
+        Sip { listen, user_agent: user_agent.to_owned(), unmatched, digest, transport, tls }
     }
 
     fn rtp(&mut self, raw: &RawRtp) -> Rtp {

@@ -25,7 +25,7 @@ use call::CallConfig;
 use conversation::Agent;
 use jiff::tz::TimeZone;
 use problem::Source;
-use sip::ExternalAddresses;
+use sip::{ExternalAddresses, digest::DigestAlgorithm};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -169,6 +169,8 @@ pub struct Sip {
     pub tls: TlsConfig,
     /// What a call gets that no trunk takes.
     pub unmatched: Unmatched,
+    /// What callers with a login are asked for, in this order.
+    pub digest: Vec<DigestAlgorithm>,
 }
 
 /// What a call gets that no trunk takes.

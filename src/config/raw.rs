@@ -72,6 +72,7 @@ pub(super) struct RawSip {
     pub(super) user_agent: Key<String>,
     pub(super) at_cap_status: Key<i64>,
     pub(super) unmatched: Key<String>,
+    pub(super) digest: Key<String>,
     pub(super) ring_ms: Key<i64>,
     pub(super) max_connections: Key<i64>,
     pub(super) max_connections_per_address: Key<i64>,

@@ -20,6 +20,7 @@ pub fn gate(config: &Config) -> GateConfig {
             Unmatched::NotFound => gate::Unmatched::NotFound,
         },
         realm: REALM.to_owned(),
+        algorithms: config.sip.digest.clone(),
         ..GateConfig::default()
     }
 }

@@ -21,10 +21,11 @@ const CODECS: [Codec; 5] = [
 
 const FRAMES: u32 = 24_000;
 
-/// One second of sixteen calls.
-const BATCH: u32 = 800;
+/// Short enough to fit between two interruptions by other processes.
+const BATCH: u32 = 40;
 
-/// The fastest of many batches: other processes only ever slow one down.
+/// The fastest of many batches: other processes only ever slow one down. That is what a mean with its spread, as
+/// criterion prints it, would hide on a machine that is shared.
 fn measure(stage: &str, mut work: impl FnMut(u32)) {
     let mut fastest = f64::MAX;
     for batch in 0..FRAMES / BATCH {

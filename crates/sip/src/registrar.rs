@@ -395,6 +395,37 @@ mod tests {
     }
 
     #[test]
+    fn the_indexes_hold_what_is_registered_and_nothing_else() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do as the zero of a test")]
+        let now = Instant::now();
+        let mut registrar = Registrar::new(RegistrarLimits::default());
+        let mut changes = Vec::new();
+        for cseq in 1..=5 {
+            let flow = Flow {
+                transport: crate::endpoint::Transport::Tcp,
+                local: ([192, 0, 2, 1], 5060).into(),
+                remote: ([192, 0, 2, 7], 4000).into(),
+                connection: cseq.into(),
+            };
+            let register = Register {
+                owner: ("pbx".into(), "100".into()),
+                call_id: "c",
+                cseq,
+                flow,
+                contacts: vec!["<sip:100@10.0.0.1>", "<sip:100@10.0.0.2>;expires=90"],
+                expires: None,
+            };
+            registrar.register(now, &register, &mut changes).expect("room");
+            assert_eq!((registrar.len(), registrar.streams.len(), registrar.ends.len()), (2, 1, 1));
+        }
+        registrar.handle_timeout(now + Duration::from_secs(90), &mut changes);
+        assert_eq!((registrar.len(), registrar.streams.len(), registrar.ends.len()), (1, 1, 1));
+        registrar.handle_timeout(now + Duration::from_secs(3600), &mut changes);
+        assert_eq!((registrar.len(), registrar.streams.len(), registrar.ends.len()), (0, 0, 0));
+        assert!(registrar.users.is_empty());
+    }
+
+    #[test]
     fn times_larger_than_a_number_are_the_largest() {
         assert_eq!(seconds("3600"), Some(3600));
         assert_eq!(seconds("4294967296"), Some(u32::MAX));

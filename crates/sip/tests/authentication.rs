@@ -448,7 +448,7 @@ fn a_stream_that_closes_after_a_response_is_a_failure() {
     bench.receive(&response(&invite, 100, "", "", ""));
     bench.step(Input::FlowClosed { flow: tcp() });
     assert_eq!(bench.take_sent_kinds(), "");
-    assert_eq!(bench.take_event_names(), "Failed Ended");
+    assert_eq!(bench.take_event_names(), "Trying Failed Ended");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn our_client_registers_and_is_called_back_with_either_hash() {
         pair.step(0, Input::Command(Command::Invite(invite)));
         assert_eq!(pair.names(1), "Invite", "the phone rings");
         pair.step(1, Input::Command(register(user("ann", "secret"), "0")));
-        assert_eq!(pair.names(0), "Unregistered");
+        assert!(pair.names(0).ends_with("Unregistered"));
     }
 }
 

@@ -119,7 +119,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
 }
 
 /// Has cargo build the server, or finds one beside this program where cargo did not start it.
-fn build() -> Result<PathBuf, String> {
+pub(crate) fn build() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let beside = own.parent().unwrap_or(Path::new(".")).join("tandem");
     let (Some(cargo), Some(folder)) = (std::env::var_os("CARGO"), std::env::var_os("CARGO_MANIFEST_DIR"))

@@ -1,0 +1,237 @@
+//! `loadtest sip`: how many calls a second are set up and hung up on one core, how fast, and what they cost.
+//! Knows two servers: the whole agent, and the SIP stack alone behind a user that answers at once.
+
+pub(crate) mod answerer;
+mod setups;
+
+use crate::{
+    bench::Bench,
+    figures,
+    machine::{self, Facts, Usage},
+    processes::{Addresses, Answerer, Engines},
+    report::Report,
+    spread::Spread,
+};
+use clap::{Args as ClapArgs, ValueEnum};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use setups::{Load, Outcome};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// Measures call set-up over SIP: INVITE, 200, ACK, BYE on loopback, the server on one core and the callers on another.
+#[derive(ClapArgs)]
+pub(crate) struct Args {
+    /// Measure only this server (repeatable).
+    #[arg(long, value_enum)]
+    only: Vec<Kind>,
+    /// Seconds of each rate.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+    /// Calls that stay up for the memory of an idle dialog; 0: that is not measured.
+    #[arg(long, default_value_t = 4_000)]
+    idle: u32,
+    /// The agent's program; without it, cargo builds the one of this workspace.
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+    /// Where servers take calls.
+    #[arg(long, default_value = "127.0.0.1:15260")]
+    sip: SocketAddr,
+    /// Where servers answer HTTP.
+    #[arg(long, default_value = "127.0.0.1:15261")]
+    http: SocketAddr,
+    /// Where the simulators of the providers listen.
+    #[arg(long, default_value = "127.0.0.1:15262")]
+    simulators: SocketAddr,
+    /// Ports for RTP. Those of a call that is over rest for a while, so there must be many.
+    #[arg(long, default_value = "33000-60999")]
+    rtp: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Sockets, transactions, dialogs, offer and answer; no media.
+    Stack,
+    /// The same, with a slot, RTP ports, a media thread, records and a trace for every call; simulated providers.
+    Agent,
+}
+
+/// The rate at which latency is looked at.
+const CALM: u32 = 50;
+/// Rates that are tried one after the other, in calls a second.
+const RATES: [u32; 12] = [100, 200, 300, 400, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000, 5_600];
+/// A rate is sustained when so many calls are set up, in ten thousand.
+const SET_UP: usize = 9_990;
+/// And when all but one in a hundred are answered within this time.
+const ANSWERED_MS: f64 = 50.0;
+/// How long the last transactions live, with room: 64*T1 (RFC 3261 section 17).
+const TRANSACTIONS_OVER: Duration = Duration::from_secs(36);
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> Result<(), String> {
+    machine::raise_file_limit();
+    let facts = Facts::read();
+    let mut report = Report::default();
+    let wants = |kind| args.only.is_empty() || args.only.contains(&kind);
+    let cores = Cores::split()?;
+    if wants(Kind::Stack) {
+        measure_stack(args, &cores, &mut report)?;
+    }
+    if wants(Kind::Agent) {
+        measure_agent(args, &cores, &mut report)?;
+    }
+    println!("\n{}", report.table(&facts));
+    println!(
+        "A call is INVITE with an offer, 200 with an answer, ACK, BYE, 200 over UDP on loopback. Nothing is sent"
+    );
+    println!(
+        "twice: what is lost is a failed call. Rates are steps; the highest is the last that was sustained."
+    );
+    Ok(())
+}
+
+/// One core for the server, the others for everybody else.
+struct Cores {
+    server: CpuSet,
+    others: CpuSet,
+}
+
+impl Cores {
+    fn split() -> Result<Self, String> {
+        let all = sched_getaffinity(None).map_err(|error| format!("affinity: {error}"))?;
+        let mut cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
+        let last = cores.pop().ok_or("no core")?;
+        if cores.is_empty() {
+            return Err("two cores are needed: one for the server, one for the callers".to_owned());
+        }
+        let set = |cores: &[usize]| {
+            let mut set = CpuSet::new();
+            cores.iter().for_each(|core| set.set(*core));
+            set
+        };
+        Ok(Self { server: set(&[last]), others: set(&cores) })
+    }
+
+    /// Starts something that inherits the server's core; afterwards this thread is on the others.
+    fn on_the_servers<T>(&self, start: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+        let pin = |set| sched_setaffinity(None, set).map_err(|error| format!("affinity: {error}"));
+        pin(&self.server)?;
+        let started = start();
+        pin(&self.others)?;
+        started
+    }
+}
+
+fn measure_stack(args: &Args, cores: &Cores, report: &mut Report) -> Result<(), String> {
+    const GROUP: &str = "SIP stack alone, on one core";
+    eprintln!("{GROUP} ...");
+    let server = cores.on_the_servers(|| Answerer::start(args.sip))?;
+    let pid = server.pid();
+    measure_rates(GROUP, args, pid, report)?;
+    if args.idle > 0 {
+        eprintln!("  {} calls stay up until their transactions are over ...", args.idle);
+        drop(server);
+        let server = cores.on_the_servers(|| Answerer::start(args.sip))?;
+        measure_idle(GROUP, args, server.pid(), report)?;
+    }
+    Ok(())
+}
+
+fn measure_agent(args: &Args, cores: &Cores, report: &mut Report) -> Result<(), String> {
+    const GROUP: &str = "The whole agent, providers simulated, on one core";
+    eprintln!("{GROUP} ...");
+    let program = match &args.server {
+        Some(program) => program.clone(),
+        None => figures::build()?,
+    };
+    let Args { sip, http, simulators, rtp, .. } = args;
+    let addresses = Addresses { sip: *sip, http: *http, simulators: *simulators, rtp: rtp.clone() };
+    let bench = Bench::new(program, addresses, &["hello"])?;
+    // Simulators inherit the core too, which a moment later is theirs to leave.
+    let world = cores.on_the_servers(|| bench.start(Engines::Simulated, "hello", &[]))?;
+    if let Some(simulators) = &world.simulators {
+        move_all_threads(simulators.pid(), &cores.others)?;
+    }
+    measure_rates(GROUP, args, world.server.pid(), report)
+}
+
+fn move_all_threads(pid: u32, to: &CpuSet) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("/proc/{pid}/task: {error}");
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| failed(&error))?.flatten() {
+        let thread = task.file_name().to_string_lossy().parse().ok().and_then(rustix::thread::Pid::from_raw);
+        sched_setaffinity(thread, to).map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
+/// Latency and cost at the calm rate, then the highest rate.
+fn measure_rates(group: &'static str, args: &Args, pid: u32, report: &mut Report) -> Result<(), String> {
+    let step = |rate: u32, seconds: u64| -> Result<(Outcome, Duration), String> {
+        let before = usage(pid)?;
+        let load = Load { server: args.sip, rate, time: Duration::from_secs(seconds), hang_up: true };
+        let outcome = setups::run(&load).map_err(|error| format!("calling {}: {error}", args.sip))?;
+        Ok((outcome, usage(pid)?.cpu - before.cpu))
+    };
+    // What is needed once is paid by these.
+    step(20, 2)?;
+    let (calm, cpu) = step(CALM, args.seconds)?;
+    add(report, group, &format!("at {CALM}/s"), &calm, cpu, "p99 ≤ 10");
+    let mut highest = None;
+    for rate in RATES {
+        let (outcome, cpu) = step(rate, args.seconds)?;
+        let p99 = Spread::of_ms(outcome.answered.iter().copied()).at(0.99);
+        let sustained = outcome.set_up * 10_000 >= outcome.offered * SET_UP && p99 <= ANSWERED_MS;
+        eprintln!("  {rate}/s: {} of {} set up, 200 after p99 {p99:.1} ms", outcome.set_up, outcome.offered);
+        if !sustained {
+            break;
+        }
+        highest = Some((rate, outcome, cpu));
+    }
+    if let Some((rate, outcome, cpu)) = highest {
+        report.values(group, "highest sustained rate", "/s", &[("", f64::from(rate))], "≥ 500");
+        add(report, group, "at the highest rate", &outcome, cpu, "");
+    }
+    Ok(())
+}
+
+fn usage(pid: u32) -> Result<Usage, String> {
+    Usage::of(pid).map_err(|error| format!("/proc/{pid}: {error}"))
+}
+
+fn add(
+    report: &mut Report,
+    group: &'static str,
+    at: &str,
+    outcome: &Outcome,
+    cpu: Duration,
+    aim: &'static str,
+) {
+    report.spread(group, format!("INVITE to 100 {at}"), "ms", &Spread::of_ms(outcome.trying.clone()), "");
+    report.spread(group, format!("INVITE to 200 {at}"), "ms", &Spread::of_ms(outcome.answered.clone()), aim);
+    let each = cpu.as_secs_f64() * 1_000.0 / outcome.set_up.max(1) as f64;
+    report.values(group, format!("CPU of the server for 1,000 set-ups {at}"), "s", &[("", each)], "");
+    let failed = outcome.offered - outcome.set_up;
+    report.values(group, format!("failed {at}"), "", &[("", failed as f64)], "0");
+}
+
+/// Dialogs that nobody uses, after their transactions.
+fn measure_idle(group: &'static str, args: &Args, pid: u32, report: &mut Report) -> Result<(), String> {
+    let hold = |rate, calls: u32| {
+        let time = Duration::from_secs_f64(f64::from(calls) / f64::from(rate));
+        let load = Load { server: args.sip, rate, time, hang_up: false };
+        setups::run(&load).map_err(|error| format!("calling {}: {error}", args.sip))
+    };
+    hold(100, 100)?;
+    let before = usage(pid)?.resident;
+    let outcome = hold(200, args.idle)?;
+    let fresh = usage(pid)?.resident;
+    let until = Instant::now() + TRANSACTIONS_OVER;
+    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    let idle = usage(pid)?.resident;
+    let kib = |bytes: u64| bytes.saturating_sub(before) as f64 / 1024.0 / outcome.set_up.max(1) as f64;
+    let values = [("", kib(idle)), ("while transactions live", kib(fresh)), ("n", outcome.set_up as f64)];
+    report.values(group, "memory of one idle dialog", "KiB", &values, "≤ 64");
+    Ok(())
+}
