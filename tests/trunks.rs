@@ -3,13 +3,24 @@
 
 mod live;
 
+use call::{
+    CallId, Stamped,
+    cdr::{Cause, Cdr},
+};
 use live::{Folder, LISTEN, Live, RawPhone, eventually, run, tandem};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
     net::UdpSocket,
+    sync::Arc,
     time::{Duration, Instant},
+};
+use tandem::{
+    call_actor::TraceSink,
+    config::{Config, Overrides},
+    server::{BuiltCall, CallBuilder, NewCall, RecordSink, Refusal, Server, ServerConfig, Services},
+    trunks::{CallRequest, DialError, TrunkStates, Trunks},
 };
 
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
@@ -279,4 +290,88 @@ fn told_to_stop_running_calls_go_on_to_their_own_end() {
     let calls = reader.calls(&filter).expect("it can be read");
     let causes: BTreeSet<_> = calls.iter().filter_map(|call| call.end_cause.clone()).collect();
     assert_eq!(causes, BTreeSet::from(["caller_hung_up".to_owned(), "draining".to_owned()]));
+}
+
+// ---- calls of ours ----
+
+/// A server that takes no calls and keeps nothing.
+struct Nobody;
+
+impl CallBuilder for Nobody {
+    fn build(&self, _: Instant, _: NewCall<'_>) -> Result<BuiltCall, Refusal> {
+        Err(Refusal { status: 480, cause: Cause::NoTrunk })
+    }
+}
+
+impl RecordSink for Nobody {
+    fn begin(&self, _: &Cdr) {}
+    fn end(&self, _: &Cdr) {}
+}
+
+impl TraceSink for Nobody {
+    fn record(&self, _: CallId, _: Stamped) {}
+}
+
+fn outgoing_server() -> Server {
+    let nobody = Arc::new(Nobody);
+    let services = Services { calls: nobody.clone(), records: nobody.clone(), trace: nobody };
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let config = ServerConfig { sip: vec![(sip::Transport::Udp, address)], ..ServerConfig::default() };
+    Server::start(config, services).expect("loopback")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_own_calls_go_through_a_group_of_trunks_until_one_takes_them() {
+    let live = Live::start("");
+    let trunk = |name: &str, port: u16| {
+        format!(
+            "[[trunk]]\nname = \"{name}\"\n[trunk.signalling]\nfirst_response_ms = 800\n\
+             outbound = [\"sip:127.0.0.1:{port};transport=udp\"]\n[trunk.timers]\noptions_ping_seconds = 0\n"
+        )
+    };
+    let text = [
+        trunk("full", refuser(Some(503))),
+        trunk("silent", refuser(None)),
+        trunk("good", live.sip.port()),
+        trunk("busy", refuser(Some(486))),
+        "[trunk_groups]\nall = [\"full\", \"silent\", \"good\"]\nended = [\"busy\", \"good\"]\n".to_owned(),
+    ]
+    .concat();
+    let file = live.folder.write("outgoing.toml", &text);
+    let config = Arc::new(Config::load(Some(&file), &Overrides::default()).expect("valid"));
+    let server = outgoing_server();
+    let states = TrunkStates::new(&config);
+    let events = server.outgoing_events().expect("nobody else has asked");
+    let mut trunks = Trunks::start(config, server.sip_link(), events, states.clone());
+    let dialer = trunks.dialer();
+    let offer = |flow: &sip::Flow| OFFER.replace("127.0.0.1", &flow.local.ip().to_string());
+    let call = |to: &str| CallRequest { to: to.to_owned(), number: "100".to_owned(), caller: None };
+
+    let mut leg = dialer.call(&call("all"), &offer, &|_, _, _| {}).await.expect("the third takes it");
+    assert_eq!(leg.trunk, "good");
+    assert!(leg.sdp.is_some_and(|sdp| sdp.contains("m=audio")));
+    server.sip_link().command(sip::Command::Bye { dialog: leg.dialog, reason: None });
+    while let Some(event) = leg.events.recv().await {
+        if matches!(event, sip::Event::Ended { .. }) {
+            break;
+        }
+    }
+    let count = |trunk: &str, result: &str| states.get(trunk).expect("it is there").attempts[result];
+    assert_eq!(
+        (count("full", "failed_over"), count("silent", "no_answer"), count("good", "answered")),
+        (1, 1, 1)
+    );
+    let reason = states.get("full").and_then(|state| state.last_failure).expect("it failed").reason;
+    assert!(reason.contains("503"), "{reason}");
+
+    let Err(DialError::Failed(attempts)) = dialer.call(&call("ended"), &offer, &|_, _, _| {}).await else {
+        panic!("busy is busy, whoever is asked next")
+    };
+    assert_eq!(attempts.iter().map(|attempt| attempt.status).collect::<Vec<_>>(), [Some(486)]);
+    assert!(matches!(dialer.call(&call("nowhere"), &offer, &|_, _, _| {}).await, Err(DialError::NoTrunk(_))));
+    trunks.stop().await;
+    let refused = dialer.call(&call("good"), &offer, &|_, _, _| {}).await;
+    assert_eq!(refused.err(), Some(DialError::Draining));
+    drop(trunks);
+    server.stop().await;
 }

@@ -97,7 +97,7 @@ impl Endpoint {
             self.response(&transaction.template, status, answer.reason.as_deref(), &transaction.tag);
         if status < 300 {
             writer.raw(transaction.template.record_route());
-            writer.header("Contact", self.contact(&transaction.flow));
+            writer.header("Contact", self.contact_in(&transaction.flow, Some(dialog)));
             self.write_abilities(&mut writer, &dialog.policy);
             self.write_agreed(&mut writer, agreed);
         }

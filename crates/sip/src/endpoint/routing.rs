@@ -20,9 +20,9 @@ pub(super) fn may_send_to(address: SocketAddr) -> bool {
 /// and the peer is not behind a NAT; everything else follows the flow the peer was last heard on.
 pub(super) fn next_hop(dialog: &Dialog) -> Flow {
     let reliable = dialog.flow.transport.is_reliable();
-    // Connection 0 of a stream is a new one, or one that stands to the same address.
+    // A new stream, or one that stands to the same address; over TLS, to the same name.
     let lost = reliable && dialog.flow_closed;
-    let dialog_flow = if lost { Flow { connection: 0, ..dialog.flow } } else { dialog.flow };
+    let dialog_flow = if lost { dialog.flow.any_stream() } else { dialog.flow };
     if dialog.behind_nat || (reliable && !lost) {
         return dialog_flow;
     }
@@ -30,11 +30,13 @@ pub(super) fn next_hop(dialog: &Dialog) -> Flow {
     let Ok(uri) = Uri::parse(route.unwrap_or(&dialog.remote_target)) else {
         return dialog_flow;
     };
-    let wants_other_transport = uri.scheme.eq_ignore_ascii_case("sips")
-        || uri
-            .param("transport")
-            .is_some_and(|name| !name.eq_ignore_ascii_case(dialog_flow.transport.name()));
-    match uri.socket_address(5060) {
+    let transport = dialog_flow.transport;
+    let wants_other_transport = if is_sips(&uri) {
+        !transport.is_secure()
+    } else {
+        uri.param("transport").is_some_and(|name| !name.eq_ignore_ascii_case(transport.name()))
+    };
+    match uri.socket_address(transport.default_port()) {
         Some(remote)
             if !wants_other_transport
                 && may_send_to(remote)
@@ -49,6 +51,10 @@ pub(super) fn next_hop(dialog: &Dialog) -> Flow {
 /// A private address named by a public peer is not reachable from here, and the families must agree.
 fn same_reach(named: IpAddr, heard: IpAddr) -> bool {
     named.is_ipv4() == heard.is_ipv4() && is_private(named) == is_private(heard)
+}
+
+fn is_sips(uri: &Uri<'_>) -> bool {
+    uri.scheme.eq_ignore_ascii_case("sips")
 }
 
 impl Endpoint {
@@ -66,11 +72,25 @@ impl Endpoint {
         format!("SIP/2.0/{} {};rport;branch={branch}", flow.transport.name(), self.sent_by(flow))
     }
 
+    /// Our Contact in a dialog: sips if the peer's is (RFC 3261 sections 8.1.1.8 and 12.1.1), so that nothing of the
+    /// call leaves TLS.
+    pub(super) fn contact_in(&self, flow: &Flow, dialog: Option<&Dialog>) -> String {
+        let asked =
+            dialog.is_some_and(|dialog| Uri::parse(&dialog.remote_target).is_ok_and(|uri| is_sips(&uri)));
+        match flow.transport {
+            Transport::Tls if asked => format!("<sips:{}>", self.sent_by(flow)),
+            Transport::Wss if asked => format!("<sips:{};transport=ws>", self.sent_by(flow)),
+            Transport::Udp | Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                self.contact(flow)
+            }
+        }
+    }
+
     /// Our Contact on a flow.
     pub(super) fn contact(&self, flow: &Flow) -> String {
         match flow.transport {
             Transport::Udp => format!("<sip:{}>", self.sent_by(flow)),
-            // What peers know, though RFC 3261 section 26.2.2 would rather have sips: that asks for TLS on every hop.
+            // What carriers write, though RFC 3261 section 26.2.2 would rather have sips: that asks for TLS on every hop.
             Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
                 format!("<sip:{};transport={}>", self.sent_by(flow), flow.transport.param())
             }

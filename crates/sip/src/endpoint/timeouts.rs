@@ -89,7 +89,7 @@ impl Endpoint {
                 }
                 self.refresh_completed(step, key, (why.0, None));
             }
-            Purpose::Bye if why.0 == 503 && client.flow.connection != 0 => {
+            Purpose::Bye if why.0 == 503 && client.flow.connection & Flow::STREAM != 0 => {
                 // The BYE was not heard: once more, on a new connection.
                 self.send_bye(step, key, None);
             }

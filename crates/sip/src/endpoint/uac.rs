@@ -77,7 +77,7 @@ impl Endpoint {
     }
 
     fn write_invite_headers(&self, writer: &mut Writer, flow: &Flow, dialog: &Dialog) {
-        writer.header("Contact", self.contact(flow));
+        writer.header("Contact", self.contact_in(flow, Some(dialog)));
         self.write_abilities(writer, &dialog.policy);
         writer.header("Accept", "application/sdp");
         let initial = dialog.phase == Phase::Early;

@@ -40,7 +40,7 @@ impl Endpoint {
         let said = Said::read(request.message);
         let flow = request.flow;
         let mut writer = self.response(&request.template, 200, None, "");
-        writer.header("Contact", self.contact(&flow));
+        writer.header("Contact", self.contact_in(&flow, self.store.dialogs.get(&key)));
         self.agree(step, key, (&said, &mut writer));
         self.complete(step, request, String::new(), writer.finish(None, b""));
     }
@@ -129,7 +129,7 @@ impl Endpoint {
         if accepted {
             let flow = self.store.servers.get(&offered.transaction).map(|transaction| transaction.flow);
             if let Some(flow) = flow.filter(|_| !offered.is_prack) {
-                head.header("Contact", self.contact(&flow));
+                head.header("Contact", self.contact_in(&flow, self.store.dialogs.get(&key)));
                 self.agree(step, key, (&offered.said, &mut head));
             }
             if let Some(dialog) = self.store.dialogs.get_mut(&key) {
@@ -193,7 +193,7 @@ impl Endpoint {
         let cseq = dialog.reserve_cseq();
         let flow = routing::next_hop(&fork);
         let mut writer = fork.request("UPDATE", cseq, &self.via(&flow, &branch));
-        writer.header("Contact", self.contact(&flow));
+        writer.header("Contact", self.contact_in(&flow, Some(&fork)));
         self.write_abilities(&mut writer, &fork.policy);
         if fork.phase == Phase::Confirmed {
             self.write_session_request(&mut writer, &fork);
