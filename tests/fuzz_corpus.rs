@@ -2,6 +2,7 @@
 //! Each message is also cut short at every length and has bytes turned around, which a reader meets first.
 
 #[path = "../fuzz/src/targets.rs"]
+#[expect(unreachable_pub, reason = "in their own crate the fuzzer's programs reach them")]
 mod targets;
 
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@
 mod live;
 mod wire;
 
-use live::{Folder, Live, eventually, run, tandem};
+use live::{Folder, Live, RawPhone, eventually, run, tandem};
 use serde_json::Value;
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -134,5 +134,37 @@ fn counted(live: &Live) {
         "certificates_total{result=\"refused\"} 0",
     ] {
         assert!(metrics.contains(&format!("tandem_sip_{zero}\n")), "{zero} in\n{metrics}");
+    }
+}
+
+const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n\
+                     a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0\r\n";
+
+#[test]
+fn a_refused_call_can_be_seen_too_and_keys_in_no_call() {
+    let live = Live::start("[[trunk]]\nname = \"carrier\"\ncalled = [\"+49\"]\n");
+    let mut phone = RawPhone::new(live.sip);
+    let status = phone.request_to("nobody", "INVITE", Some(OFFER));
+    assert!(status >= 400, "{}", phone.answer);
+    let call_id = phone.answer.lines().find_map(|line| line.strip_prefix("Call-ID: ")).expect("a Call-ID");
+    let (found, ladder) = live.get(&format!("/calls/{call_id}/sip"));
+    assert_eq!(found, 200, "{ladder}");
+    assert!(
+        ladder.contains("INVITE sip:nobody") && ladder.contains(&format!("SIP/2.0 {status} ")),
+        "{ladder}"
+    );
+    assert!(ladder.contains("inline:***") && !ladder.contains("c2VjcmV0"), "{ladder}");
+    assert_eq!(live.get("/calls/nobody-called-this/sip").0, 404);
+}
+
+#[test]
+fn a_peer_outside_is_told_the_external_address_in_contact_and_sdp() {
+    let live =
+        Live::start("[[server.external]]\nip = \"203.0.113.9\"\nlocal = \"127.0.0.0/8\"\nexcept = []\n");
+    let mut phone = RawPhone::new(live.sip);
+    assert_eq!(phone.request("INVITE", Some(OFFER)), 200);
+    let port = live.sip.port();
+    for told in [format!("Contact: <sip:203.0.113.9:{port}>"), "c=IN IP4 203.0.113.9\r\n".to_owned()] {
+        assert!(phone.answer.contains(&told), "{told} in {}", phone.answer);
     }
 }

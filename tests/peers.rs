@@ -1,6 +1,6 @@
-//! SIP stacks of other makes around the server: Kamailio in front of it and as its registrar, linphone and
-//! baresip as its phones. They are judged by what they note themselves and by the server's records; nothing here
-//! depends on how fast anything is.
+//! SIP stacks of other makes around the server: Kamailio in front of it and as its registrar, linphone, baresip
+//! and pyVoIP as its phones. They are judged by what they note themselves and by the server's records;
+//! nothing here depends on how fast anything is.
 
 mod live;
 mod served;
@@ -84,7 +84,14 @@ fn kamailio(port: u16, server: &str, password: &str) -> Peer {
     let sbin = Path::new("/usr/sbin/kamailio");
     let mut command = Command::new(if sbin.is_file() { sbin } else { Path::new("kamailio") });
     command.arg("-f").arg(served::repository("loadtest/peers/kamailio.cfg"));
-    command.args(["-l", &format!("udp:127.0.0.1:{port}"), "-DD", "-E"]);
+    command.args([
+        "-l",
+        &format!("udp:127.0.0.1:{port}"),
+        "-l",
+        &format!("tcp:127.0.0.1:{port}"),
+        "-DD",
+        "-E",
+    ]);
     command.arg("-w").arg(&folder.0).arg("-Y").arg(&folder.0);
     command.args(["-P", "pid", "-m", "32", "-M", "8"]).env("TANDEM", server).env("PASSWORD", password);
     Peer::start(command, folder)
@@ -199,26 +206,42 @@ fn calls_through_kamailio_follow_its_route_set_whoever_hangs_up() {
     assert_eq!(kamailio.noted("without a route set"), 0, "{}", kamailio.log());
 }
 
+/// Plays a scenario of SIPp to Kamailio on this port, and judges it by SIPp's exit code.
+fn sipp_through(port: u16, scenario: &str, transport: &str) {
+    let ports = served::free_ports(10);
+    let mut sipp = Command::new("sipp");
+    sipp.arg("-sf").arg(served::repository(&format!("loadtest/sipp/{scenario}.xml")));
+    sipp.args(["-s", "demo", "-nostdin", "-i", "127.0.0.1", "-mi", "127.0.0.1", "-m", "1", "-t", transport]);
+    sipp.args(["-timeout_error", "-timeout", "60s", "-p", &ports.start.to_string()]);
+    sipp.args(["-mp", &(ports.start + 2).to_string(), &format!("127.0.0.1:{port}")]);
+    let mut sipp = Peer::start(sipp, Folder::new());
+    let ended = eventually("SIPp ends", || sipp.child.try_wait().expect("it is ours"));
+    assert!(ended.success(), "{scenario} over {transport}: {}", sipp.log());
+}
+
 #[test]
-fn sipp_holds_and_resumes_through_kamailio() {
+fn whatever_sipp_does_in_a_dialog_through_kamailio_goes_by_the_route_set() {
     if !have("kamailio", "kamailio") || !have("sipp", "sip-tester") {
         return;
     }
-    let ports = served::free_ports(10);
-    let live = Live::start(&trunk_to_kamailio(ports.start));
-    let kamailio = kamailio(ports.start, &live.sip.to_string(), PASSWORD);
-    eventually("it is reachable", || (first_trunk(&live)["reachable"] == true).then_some(()));
-    let mut sipp = Command::new("sipp");
-    sipp.arg("-sf").arg(served::repository("loadtest/sipp/hold-resume.xml"));
-    sipp.args(["-s", "demo", "-nostdin", "-i", "127.0.0.1", "-mi", "127.0.0.1", "-m", "1"]);
-    sipp.args(["-timeout_error", "-timeout", "60s", "-p", &(ports.start + 2).to_string()]);
-    sipp.args(["-mp", &(ports.start + 4).to_string(), &format!("127.0.0.1:{}", ports.start)]);
-    let mut sipp = Peer::start(sipp, Folder::new());
-    let ended = eventually("SIPp ends", || sipp.child.try_wait().expect("it is ours"));
-    assert!(ended.success(), "{}", sipp.log());
+    let port = served::free_ports(2).start;
+    let live = Live::start("");
+    let kamailio = kamailio(port, &live.sip.to_string(), PASSWORD);
+    eventually("Kamailio listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let played = [
+        ("hold-resume", "u1"),
+        ("hold-resume", "t1"),
+        ("delayed-offer", "u1"),
+        ("bye-before-ack", "u1"),
+        ("refer", "u1"),
+    ];
+    for (scenario, transport) in played {
+        sipp_through(port, scenario, transport);
+    }
     assert_eq!(live.last_record()["end_cause"], "caller_hung_up");
-    kamailio.notes("seen: INVITE by the route set", 2);
-    kamailio.notes("seen: BYE by the route set", 1);
+    kamailio.notes("seen: INVITE by the route set", 4);
+    kamailio.notes("seen: REFER by the route set", 1);
+    kamailio.notes("seen: BYE by the route set", played.len());
     assert_eq!(kamailio.noted("without a route set"), 0, "{}", kamailio.log());
 }
 
@@ -524,4 +547,27 @@ fn baresip_with_a_wrong_password_is_not_registered() {
     let baresip = Baresip::start(&office, "incorrect-horse");
     baresip.peer.notes("403 Forbidden", 1);
     assert_eq!(first_trunk(&office.live)["bindings"], 0);
+}
+
+/// pyVoIP is in no distribution: `loadtest/peers/setup` fetches it, and without PyPI it is not tried.
+#[test]
+fn pyvoip_registers_calls_and_hears_the_greeting() {
+    let python = served::repository("target/peers/bin/python");
+    if !python.is_file() {
+        eprintln!("not tried: pyVoIP is missing: loadtest/peers/setup");
+        return;
+    }
+    // Like many devices, it knows MD5 only and answers the wrong one of two challenges.
+    let office = Office::start(&Wanted { digest: "md5", srtp: "off" });
+    let own = served::free_ports(10).start.to_string();
+    let mut command = Command::new(python);
+    command.arg(served::repository("loadtest/peers/pyvoip_call.py"));
+    command.args([&office.live.sip.port().to_string(), "phone", PASSWORD, "agent", &own]);
+    let mut phone = Peer::start(command, Folder::new());
+    phone.notes("registered", 1);
+    phone.notes("answered", 1);
+    let ended = eventually("pyVoIP ends", || phone.child.try_wait().expect("it is ours"));
+    assert!(ended.success(), "it heard nothing: {}", phone.log());
+    office.was_hung_up("PCMU");
+    office.has_phones(0);
 }

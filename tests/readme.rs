@@ -137,7 +137,7 @@ fn every_default_that_readme_tells_is_the_one_in_force() {
 
 #[test]
 fn readme_stays_short() {
-    assert!(read(&root().join("README.md")).lines().count() <= 180, "README is for ten minutes");
+    assert!(read(&root().join("README.md")).lines().count() <= 190, "README is for ten minutes");
 }
 
 #[test]

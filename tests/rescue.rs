@@ -67,11 +67,11 @@ fn a_model_that_stops_is_heard_so_far_and_excused() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        12.620 turn 1 fallback: llm, nothing for 8005 ms
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        12.620 turn 1 fallback: llm, nothing for 8006 ms
         12.620 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         16.400 turn 2 done
         24.400 no input 1
@@ -91,13 +91,13 @@ fn a_voice_that_hangs_costs_a_fallback_sentence() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
         6.100 turn 1 fallback: tts, no audio for a sentence
         6.100 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         6.120 turn 2 is heard
-        6.120 gap 2380 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 1511 + pacing 20
+        6.120 gap 2380 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 1513 + pacing 20
         9.880 turn 2 done
         17.880 no input 1
         17.880 turn 3 sentence 0: "Are you still there?"
@@ -117,13 +117,13 @@ fn a_voice_that_fails_costs_a_fallback_sentence() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 fallback: tts, simulated
-        4.739 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 fallback: tts, simulated
+        4.737 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         4.740 turn 2 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         8.500 turn 2 done
         16.500 no input 1
         16.500 turn 3 sentence 0: "Are you still there?"
@@ -143,13 +143,13 @@ fn a_voice_that_breaks_off_is_heard_so_far_and_excused() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        4.979 turn 1 fallback: tts, simulated
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        4.977 turn 1 fallback: tts, simulated
         5.200 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         8.980 turn 2 done
         16.980 no input 1
@@ -170,13 +170,13 @@ fn a_voice_without_a_sound_is_excused() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
         4.880 turn 1 fallback: tts, no sound
         4.880 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         4.900 turn 2 is heard
-        4.900 gap 1160 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 291 + pacing 20
+        4.900 gap 1160 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 293 + pacing 20
         8.660 turn 2 done
         16.660 no input 1
         16.660 turn 3 sentence 0: "Are you still there?"
@@ -204,12 +204,12 @@ fn without_a_final_transcript_the_interim_one_counts() {
         5.460 turn 1 ended: "when are you open" (no_final, waited 1700 ms)
         5.460 turn 1 asked
         5.760 turn 1 first token
-        5.837 turn 1 sentence 0: "We open at nine."
-        5.966 turn 1 text complete
-        5.966 turn 1 sentence 1: "We close at five."
-        5.987 turn 1 first audio
+        5.839 turn 1 sentence 0: "We open at nine."
+        5.973 turn 1 text complete
+        5.973 turn 1 sentence 1: "We close at five."
+        5.989 turn 1 first audio
         6.000 turn 1 is heard
-        6.000 gap 2260 ms = jitter 20 + end_of_turn 450 + stt_final 1250 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 13
+        6.000 gap 2260 ms = jitter 20 + end_of_turn 450 + stt_final 1250 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
         7.960 turn 1 done
         15.960 no input 1
         15.960 turn 2 sentence 0: "Are you still there?"
@@ -254,16 +254,16 @@ fn a_model_that_fails_after_a_tool_is_excused() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "Let me see."
-        4.589 turn 1 tool look_up
-        4.589 turn 1 text complete
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "Let me see."
+        4.587 turn 1 tool look_up
+        4.587 turn 1 text complete
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        5.089 turn 1 tool look_up answered after 500 ms
-        5.089 turn 1 asked
-        5.389 turn 1 fallback: llm, simulated
-        5.389 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        5.087 turn 1 tool look_up answered after 500 ms
+        5.087 turn 1 asked
+        5.387 turn 1 fallback: llm, simulated
+        5.387 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         9.160 turn 2 done
         17.160 no input 1
         17.160 turn 3 sentence 0: "Are you still there?"
@@ -287,16 +287,16 @@ fn a_tool_that_hangs_is_given_up_and_told_to_the_model() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "Let me see."
-        4.589 turn 1 tool look_up
-        4.589 turn 1 text complete
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "Let me see."
+        4.587 turn 1 tool look_up
+        4.587 turn 1 text complete
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        12.600 turn 1 tool look_up failed after 8010 ms
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        12.600 turn 1 tool look_up failed after 8012 ms
         12.600 turn 1 asked
-        13.058 turn 1 text complete
-        13.058 turn 1 sentence 1: "I cannot look that up now."
+        13.057 turn 1 text complete
+        13.057 turn 1 sentence 1: "I cannot look that up now."
         14.760 turn 1 done
         20.030         caller hangs up
         20.060 packets: 999 received, 0 lost, 0 foreign, 1002 sent
@@ -322,9 +322,9 @@ fn without_prepared_sentences_and_without_a_voice_the_call_ends() {
         4.210 turn 2 ended: "when are you open" (pause, waited 450 ms)
         4.210 turn 2 asked
         4.510 turn 2 first token
-        4.589 turn 2 sentence 0: "We open at nine."
-        4.720 turn 2 text complete
-        4.720 turn 2 sentence 1: "We close at five."
+        4.587 turn 2 sentence 0: "We open at nine."
+        4.718 turn 2 text complete
+        4.718 turn 2 sentence 1: "We close at five."
         6.100 turn 2 fallback: tts, no audio for a sentence
         6.100 turn 3 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         7.600 turn 3 fallback: tts, no audio for a sentence
@@ -373,12 +373,12 @@ fn a_stranger_is_not_heard() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         6.700 turn 1 done
         7.030         caller hangs up
         7.060 packets: 349 received, 0 lost, 349 foreign, 352 sent
@@ -416,19 +416,19 @@ fn of_a_voice_that_was_given_up_nothing_more_is_heard() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.717 turn 1 sentence 0: "We open at nine."
-        4.867 turn 1 first audio
-        4.880 turn 1 is heard
-        4.880 gap 1140 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 207 + tts_first_audio 150 + pacing 13
-        5.055 turn 1 text complete
-        5.055 turn 1 sentence 1: "We close at five."
-        5.107 turn 1 fallback: tts, simulated
-        5.340 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        9.120 turn 2 done
-        17.120 no input 1
-        17.120 turn 3 sentence 0: "Are you still there?"
-        17.120 turn 3 is heard
-        18.300 turn 3 done
+        4.710 turn 1 sentence 0: "We open at nine."
+        4.860 turn 1 first audio
+        4.860 turn 1 is heard
+        4.860 gap 1120 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 200 + tts_first_audio 150 + pacing 0
+        5.056 turn 1 text complete
+        5.056 turn 1 sentence 1: "We close at five."
+        5.100 turn 1 fallback: tts, simulated
+        5.320 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        9.100 turn 2 done
+        17.100 no input 1
+        17.100 turn 3 sentence 0: "Are you still there?"
+        17.100 turn 3 is heard
+        18.280 turn 3 done
         25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
@@ -455,12 +455,12 @@ fn a_key_does_not_keep_a_call_that_is_ending() {
         4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
         4.210 turn 1 asked
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         5.970 turn 2 sentence 0: "Thank you for calling. Goodbye."
         7.480 turn 2 fallback: tts, no audio for a sentence
         7.480 turn 3 sentence 0: "Thank you for calling. Goodbye."
@@ -526,12 +526,12 @@ fn a_caller_on_hold_need_not_send_anything() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         6.700 turn 1 done
         7.030 caller puts us on hold
         7.060 hold begins
@@ -558,12 +558,12 @@ fn a_caller_whose_ack_is_lost_is_greeted_all_the_same() {
         4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
         4.210 turn 1 asked
         4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
+        4.590 turn 1 sentence 0: "We open at nine."
+        4.721 turn 1 text complete
+        4.721 turn 1 sentence 1: "We close at five."
+        4.740 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 80 + tts_first_audio 150 + pacing 0
         6.700 turn 1 done
         7.030 caller hangs up
         7.060 packets: 349 received, 0 lost, 0 foreign, 352 sent

@@ -6,7 +6,7 @@ mod wire;
 use sip::{Command, Event, Transport};
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
 use tandem::sip_transport::{SipTransportConfig, Tls, TlsConfig, tls::Reload};
@@ -85,6 +85,34 @@ fn an_address_is_a_name_too_if_the_certificate_says_so() {
     let (server, client) = (server(&authority, &["127.0.0.1"]), client(&authority));
     let flow = client.handle.flow(Transport::Tls, server.address(Transport::Tls), None).expect("loopback");
     client.answered_call(flow);
+}
+
+#[test]
+fn ipv6_is_as_good_as_ipv4() {
+    let at = Some(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        eprintln!("not tried: this machine has no IPv6");
+        return;
+    }
+    let authority = Authority::new();
+    let tls = TlsConfig {
+        server: Some(authority.issue("server", &["::1"])),
+        ca: Some(authority.ca()),
+        ..TlsConfig::default()
+    };
+    let listen = vec![Transport::Udp, Transport::Tcp, Transport::Tls];
+    let node = || Node::start(Setup { listen: listen.clone(), at, tls: tls.clone(), ..Setup::default() });
+    let (server, client) = (node(), node());
+    for transport in listen.clone() {
+        let flow = client.handle.flow(transport, server.address(transport), None).expect("loopback");
+        let dialog = client.answered_call(flow);
+        let arrival = server.arrival();
+        let contact =
+            arrival.headers.iter().find(|(name, _)| name == "Contact").map(|(_, value)| value.clone());
+        assert!(contact.expect("a Contact").starts_with("<sip:[::1]:"));
+        client.hang_up(dialog);
+        server.ended(arrival.dialog);
+    }
 }
 
 #[test]
@@ -246,7 +274,7 @@ fn handshakes_that_never_end_are_cut_and_hurt_nobody() {
         max_connections_per_address: 40,
         ..SipTransportConfig::default()
     };
-    let server = Node::start(Setup { listen: vec![Transport::Udp, Transport::Tls], tls, limits });
+    let server = Node::start(Setup { listen: vec![Transport::Udp, Transport::Tls], tls, limits, at: None });
     let address = server.address(Transport::Tls);
     let mut half_open: Vec<TcpStream> =
         (0..32).map(|_| TcpStream::connect(address).expect("it listens")).collect();

@@ -27,12 +27,12 @@ fn one_question_gets_one_answer() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         6.700 turn 1 done
         8.030         caller hangs up
         8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
@@ -50,23 +50,23 @@ fn a_caller_who_speaks_over_the_answer_silences_it() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.668 turn 1 sentence 0: "We open at nine in the morning."
-        4.818 turn 1 first audio
+        4.666 turn 1 sentence 0: "We open at nine in the morning."
+        4.816 turn 1 first audio
         4.820 turn 1 is heard
-        4.820 gap 1080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 158 + tts_first_audio 150 + pacing 2
-        4.930 turn 1 text complete
-        4.930 turn 1 sentence 1: "We close at five in the afternoon, every day."
+        4.820 gap 1080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 156 + tts_first_audio 150 + pacing 4
+        4.929 turn 1 text complete
+        4.929 turn 1 sentence 1: "We close at five in the afternoon, every day."
         6.030         caller says "never mind" (900 ms)
         6.240 turn 1 barge-in (speaking, after 140 ms): heard "We open at nine in the", unsaid "morning. We close at five in the afternoon, every day."
         7.280 understood "never mind"
         7.410 turn 2 ended: "never mind" (pause, waited 450 ms)
         7.410 turn 2 asked
         7.710 turn 2 first token
-        7.763 turn 2 text complete
-        7.763 turn 2 sentence 0: "All right."
-        7.913 turn 2 first audio
+        7.762 turn 2 text complete
+        7.762 turn 2 sentence 0: "All right."
+        7.912 turn 2 first audio
         7.920 turn 2 is heard
-        7.920 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 53 + tts_first_audio 150 + pacing 7
+        7.920 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 8
         8.500 turn 2 done
         10.030         caller hangs up
         10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
@@ -95,12 +95,12 @@ fn a_caller_who_speaks_into_the_greeting_is_heard() {
         2.010 turn 1 ended: "when are you open" (pause, waited 450 ms)
         2.010 turn 1 asked
         2.310 turn 1 first token
-        2.389 turn 1 sentence 0: "We open at nine."
-        2.521 turn 1 text complete
-        2.521 turn 1 sentence 1: "We close at five."
-        2.539 turn 1 first audio
+        2.387 turn 1 sentence 0: "We open at nine."
+        2.520 turn 1 text complete
+        2.520 turn 1 sentence 1: "We close at five."
+        2.537 turn 1 first audio
         2.540 turn 1 is heard
-        2.540 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        2.540 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         4.500 turn 1 done
         7.030         caller hangs up
         7.060 packets: 349 received, 0 lost, 0 foreign, 352 sent
@@ -124,12 +124,12 @@ fn a_caller_may_cut_in_while_the_model_still_writes() {
         7.410 turn 2 ended: "never mind" (pause, waited 450 ms)
         7.410 turn 2 asked
         7.710 turn 2 first token
-        8.562 turn 2 text complete
-        8.562 turn 2 sentence 0: "All right."
-        8.712 turn 2 first audio
-        8.720 turn 2 is heard
-        8.720 gap 1780 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 852 + tts_first_audio 150 + pacing 8
-        9.300 turn 2 done
+        8.583 turn 2 text complete
+        8.583 turn 2 sentence 0: "All right."
+        8.733 turn 2 first audio
+        8.740 turn 2 is heard
+        8.740 gap 1800 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 873 + tts_first_audio 150 + pacing 7
+        9.320 turn 2 done
         10.030         caller hangs up
         10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
         10.060 ended: caller_hung_up
@@ -148,20 +148,20 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.668 turn 1 sentence 0: "We open at nine in the morning."
-        4.930 turn 1 text complete
-        4.930 turn 1 sentence 1: "We close at five in the afternoon, every day."
+        4.666 turn 1 sentence 0: "We open at nine in the morning."
+        4.929 turn 1 text complete
+        4.929 turn 1 sentence 1: "We close at five in the afternoon, every day."
         5.030         caller says "never mind" (900 ms)
         5.240 turn 1 barge-in (speaking, after 140 ms): heard "", unsaid "We open at nine in the morning. We close at five in the afternoon, every day."
         6.280 understood "never mind"
-        6.411 turn 2 ended: "never mind" (pause, waited 450 ms)
-        6.411 turn 2 asked
-        6.711 turn 2 first token
-        6.761 turn 2 text complete
-        6.761 turn 2 sentence 0: "All right."
-        8.061 turn 2 first audio
+        6.410 turn 2 ended: "never mind" (pause, waited 450 ms)
+        6.410 turn 2 asked
+        6.710 turn 2 first token
+        6.763 turn 2 text complete
+        6.763 turn 2 sentence 0: "All right."
+        8.063 turn 2 first audio
         8.080 turn 2 is heard
-        8.080 gap 2140 ms = jitter 20 + end_of_turn 451 + llm_first_token 300 + first_sentence 50 + tts_first_audio 1300 + pacing 19
+        8.080 gap 2140 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 53 + tts_first_audio 1300 + pacing 17
         8.660 turn 2 done
         12.030         caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
@@ -188,12 +188,12 @@ fn a_caller_may_cut_in_while_a_tool_runs_and_its_result_is_kept() {
         6.610 turn 2 asked
         6.910 turn 2 first token
         7.010 turn 1 tool look_up answered after 2500 ms
-        7.067 turn 2 sentence 0: "We open at nine in the morning."
-        7.217 turn 2 first audio
+        7.069 turn 2 sentence 0: "We open at nine in the morning."
+        7.219 turn 2 first audio
         7.220 turn 2 is heard
-        7.220 gap 1080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 157 + tts_first_audio 150 + pacing 3
-        7.334 turn 2 text complete
-        7.334 turn 2 sentence 1: "We close at five in the afternoon, every day."
+        7.220 gap 1080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 159 + tts_first_audio 150 + pacing 1
+        7.336 turn 2 text complete
+        7.336 turn 2 sentence 1: "We close at five in the afternoon, every day."
         11.030         caller hangs up
         11.060 packets: 549 received, 0 lost, 0 foreign, 552 sent
         11.060 ended: caller_hung_up
@@ -210,12 +210,12 @@ fn a_cough_is_not_a_barge_in() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         5.230         caller coughs (120 ms)
         6.700 turn 1 done
         9.030         caller hangs up
@@ -234,12 +234,12 @@ fn speech_that_nobody_understands_does_not_leave_the_agent_mute() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         5.230         caller says "" (300 ms)
         5.440 turn 1 barge-in (speaking, after 140 ms): heard "We open at", unsaid "nine. We close at five."
         5.880 understood ""
@@ -276,8 +276,8 @@ fn a_pause_within_an_utterance_is_not_its_end() {
         5.010 turn 1 asked
         5.310 turn 1 first token
         5.389 turn 1 sentence 0: "We open at nine."
-        5.520 turn 1 text complete
-        5.520 turn 1 sentence 1: "We close at five."
+        5.521 turn 1 text complete
+        5.521 turn 1 sentence 1: "We close at five."
         5.539 turn 1 first audio
         5.540 turn 1 is heard
         5.540 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
@@ -318,11 +318,11 @@ fn keys_answer_a_question_and_stay_secret() {
         6.460 turn 2 ended: "* * * *" (key_count, waited 0 ms)
         6.460 turn 2 asked
         6.760 turn 2 first token
-        6.814 turn 2 text complete
-        6.814 turn 2 sentence 0: "Thank you."
-        6.964 turn 2 first audio
+        6.813 turn 2 text complete
+        6.813 turn 2 sentence 0: "Thank you."
+        6.963 turn 2 first audio
         6.980 turn 2 is heard
-        6.980 gap 520 ms = llm_first_token 300 + first_sentence 54 + tts_first_audio 150 + pacing 16
+        6.980 gap 520 ms = llm_first_token 300 + first_sentence 53 + tts_first_audio 150 + pacing 17
         7.560 turn 2 done
         12.030         caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
@@ -414,25 +414,25 @@ fn a_caller_may_take_back_the_goodbye() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.641 turn 1 sentence 0: "It was nice talking to you."
-        4.720 turn 1 sentence 1: "Goodbye then."
-        4.720 turn 1 tool end_call
-        4.720 turn 1 tool end_call answered after 0 ms
-        4.720 turn 1 text complete
-        4.791 turn 1 first audio
+        4.640 turn 1 sentence 0: "It was nice talking to you."
+        4.718 turn 1 sentence 1: "Goodbye then."
+        4.718 turn 1 tool end_call
+        4.718 turn 1 tool end_call answered after 0 ms
+        4.718 turn 1 text complete
+        4.790 turn 1 first audio
         4.800 turn 1 is heard
-        4.800 gap 1060 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 131 + tts_first_audio 150 + pacing 9
+        4.800 gap 1060 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 130 + tts_first_audio 150 + pacing 10
         5.330         caller says "wait until when" (900 ms)
         5.540 turn 1 barge-in (speaking, after 140 ms): heard "It was nice", unsaid "talking to you. Goodbye then."
         6.580 understood "wait until when"
         6.710 turn 2 ended: "wait until when" (pause, waited 450 ms)
         6.710 turn 2 asked
         7.010 turn 2 first token
-        7.143 turn 2 text complete
-        7.143 turn 2 sentence 0: "We are open until five."
-        7.293 turn 2 first audio
+        7.141 turn 2 text complete
+        7.141 turn 2 sentence 0: "We are open until five."
+        7.291 turn 2 first audio
         7.300 turn 2 is heard
-        7.300 gap 1060 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 133 + tts_first_audio 150 + pacing 7
+        7.300 gap 1060 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 131 + tts_first_audio 150 + pacing 9
         8.660 turn 2 done
         12.030         caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
@@ -474,12 +474,12 @@ fn a_caller_may_hang_up_while_the_agent_speaks() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         5.330         caller hangs up
         5.360 packets: 264 received, 0 lost, 0 foreign, 267 sent
         5.360 ended: caller_hung_up
@@ -517,12 +517,12 @@ fn it_rings_as_long_as_configured() {
         5.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
         5.210 turn 1 asked
         5.510 turn 1 first token
-        5.589 turn 1 sentence 0: "We open at nine."
-        5.720 turn 1 text complete
-        5.720 turn 1 sentence 1: "We close at five."
-        5.739 turn 1 first audio
+        5.587 turn 1 sentence 0: "We open at nine."
+        5.718 turn 1 text complete
+        5.718 turn 1 sentence 1: "We close at five."
+        5.737 turn 1 first audio
         5.740 turn 1 is heard
-        5.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        5.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         6.830         caller hangs up
         6.860 packets: 289 received, 0 lost, 0 foreign, 292 sent
         6.860 ended: caller_hung_up
@@ -545,12 +545,12 @@ fn on_hold_nothing_is_said_heard_or_asked() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         5.230         caller puts us on hold
         5.260 hold begins
         8.030         caller says "hold music" (4000 ms)
@@ -563,8 +563,8 @@ fn on_hold_nothing_is_said_heard_or_asked() {
         24.410 turn 2 asked
         24.710 turn 2 first token
         24.789 turn 2 sentence 0: "We open at nine."
-        24.922 turn 2 text complete
-        24.922 turn 2 sentence 1: "We close at five."
+        24.919 turn 2 text complete
+        24.919 turn 2 sentence 1: "We close at five."
         24.939 turn 2 first audio
         24.940 turn 2 is heard
         24.940 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
@@ -621,12 +621,12 @@ fn a_goodbye_to_a_caller_who_does_not_listen_still_ends() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         5.970 turn 2 sentence 0: "Thank you for calling. Goodbye."
         5.980 turn 2 is heard
         6.130         caller puts us on hold
@@ -676,12 +676,12 @@ fn a_caller_may_change_the_codec() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         5.030         caller changes the codec
         6.700 turn 1 done
         8.030         caller says "and on sunday" (900 ms)
@@ -689,13 +689,13 @@ fn a_caller_may_change_the_codec() {
         9.410 turn 2 ended: "and on sunday" (pause, waited 450 ms)
         9.410 turn 2 asked
         9.710 turn 2 first token
-        9.791 turn 2 sentence 0: "We open at nine."
-        9.921 turn 2 text complete
-        9.921 turn 2 sentence 1: "We close at five."
-        9.941 turn 2 first audio
-        9.960 turn 2 is heard
-        9.960 gap 1020 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 81 + tts_first_audio 150 + pacing 19
-        11.920 turn 2 done
+        9.788 turn 2 sentence 0: "We open at nine."
+        9.918 turn 2 text complete
+        9.918 turn 2 sentence 1: "We close at five."
+        9.938 turn 2 first audio
+        9.940 turn 2 is heard
+        9.940 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 78 + tts_first_audio 150 + pacing 2
+        11.900 turn 2 done
         12.030         caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
@@ -710,12 +710,12 @@ fn a_stopping_server_says_goodbye() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         5.470 turn 2 sentence 0: "Thank you for calling. Goodbye."
         5.480 turn 2 is heard
         7.320 turn 2 done
@@ -744,12 +744,12 @@ fn a_call_that_lasts_too_long_is_ended_with_a_goodbye() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         6.700 turn 1 done
         7.000 turn 2 sentence 0: "Thank you for calling. Goodbye."
         7.020 turn 2 is heard
@@ -854,12 +854,12 @@ fn a_caller_on_hold_is_not_asked_whether_they_are_there() {
         r#"
         [usual]
         4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
+        4.587 turn 1 sentence 0: "We open at nine."
+        4.718 turn 1 text complete
+        4.718 turn 1 sentence 1: "We close at five."
+        4.737 turn 1 first audio
         4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
         6.700 turn 1 done
         7.030 caller puts us on hold
         7.060 hold begins

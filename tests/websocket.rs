@@ -24,7 +24,7 @@ const NAME: &str = "phone.example";
 
 fn server(authority: &Authority, limits: SipTransportConfig) -> Node {
     let tls = TlsConfig { server: Some(authority.issue("server", &[NAME])), ..TlsConfig::default() };
-    Node::start(Setup { listen: vec![Transport::Udp, Transport::Ws, Transport::Wss], tls, limits })
+    Node::start(Setup { listen: vec![Transport::Udp, Transport::Ws, Transport::Wss], tls, limits, at: None })
 }
 
 /// Connects as a browser does, offering these subprotocols.
@@ -54,7 +54,7 @@ fn request(method: &str, cseq: u32, (to_tag, transport): (&str, Transport), body
     let to_tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
     let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
     format!(
-        "{method} sip:agent@{NAME} SIP/2.0\r\nVia: SIP/2.0/{name} df7jal23ls0d.invalid;branch=z9hG4bK{cseq}{method}\r\n\
+        "{method} sip:agent@{NAME} SIP/2.0\r\nVia: SIP/2.0/{name} df7jal23ls0d.invalid;branch=z9hG4bK{param}{cseq}{method}\r\n\
          Max-Forwards: 70\r\nFrom: <sip:alice@{NAME}>;tag=a\r\nTo: <sip:agent@{NAME}>{to_tag}\r\n\
          Call-ID: in-a-browser-{param}\r\nCSeq: {cseq} {method}\r\n\
          Contact: <sip:alice@df7jal23ls0d.invalid;transport={param}>\r\n{content}Content-Length: {}\r\n\r\n{body}",
@@ -68,7 +68,9 @@ async fn read(socket: &mut Socket) -> String {
         match timeout(PATIENCE, socket.next()).await.expect("in time").expect("open").expect("sound") {
             Message::Text(text) => return text.to_string(),
             Message::Ping(_) | Message::Pong(_) => {}
-            other => panic!("not text: {other:?}"),
+            other @ (Message::Binary(_) | Message::Close(_) | Message::Frame(_)) => {
+                panic!("not text: {other:?}")
+            }
         }
     }
 }
@@ -164,7 +166,7 @@ fn what_is_too_large_or_makes_no_sense_ends_its_connection_only() {
         for bad in [
             Message::text("x".repeat(70_000)),
             Message::text("this is not SIP at all"),
-            Message::binary(vec![0; 9]),
+            Message::binary(vec![1; 9]),
         ] {
             let mut socket =
                 connect(&server, &authority, (Transport::Ws, Some("sip"))).await.expect("welcome");

@@ -123,9 +123,10 @@ impl Checker<'_> {
 }
 
 impl Config {
-    /// Why the files of `[sip.tls]` cannot be used, if so.
+    /// Why the files of `[sip.tls]` cannot be used, if so. A warning: they may be on another machine. Without them the
+    /// server does not start.
     pub fn tls_problem(&self) -> Option<Problem> {
         let error = Tls::load(self.sip.tls.clone()).err()?;
-        Some(Problem::error("", error.to_string(), "name files that this user can read under [sip.tls]"))
+        Some(Problem::warning("", error.to_string(), "name files that this user can read under [sip.tls]"))
     }
 }

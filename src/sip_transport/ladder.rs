@@ -203,7 +203,8 @@ fn message(flow: &Flow, way: Way, bytes: &[u8]) -> SipMessage {
     let mut text = masked(bytes);
     let cut = text.len() > TEXT;
     if cut {
-        text.truncate(text.floor_char_boundary(TEXT));
+        let border = (0..=TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(border);
         text.shrink_to_fit();
     }
     SipMessage {

@@ -55,7 +55,10 @@ pub(super) async fn accept(stream: Stream, mut line: Line, flow: Flow) {
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         match (tls, is_websocket) {
             (None, false) => Ok(Ready::Tcp(stream)),
-            (None, true) => timeout(deadline, websocket::accept(stream)).await.map_err(late)?.map(Ready::Ws),
+            (None, true) => timeout(deadline, websocket::accept(stream))
+                .await
+                .map_err(late)?
+                .map(|socket| Ready::Ws(Box::new(socket))),
             (Some(tls), false) => {
                 let accepted =
                     timeout(deadline, TlsAcceptor::from(tls).accept(stream)).await.map_err(late)??;
@@ -105,7 +108,7 @@ pub(super) async fn open(
 enum Ready {
     Tcp(TcpStream),
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
-    Ws(websocket::Socket<TcpStream>),
+    Ws(Box<websocket::Socket<TcpStream>>),
     Wss(Box<websocket::Socket<tokio_rustls::server::TlsStream<TcpStream>>>),
 }
 
@@ -123,7 +126,7 @@ impl Ready {
                 let (reader, writer) = tokio::io::split(*stream);
                 run(reader, writer, line, flow).await;
             }
-            Self::Ws(socket) => websocket::run(socket, line, flow).await,
+            Self::Ws(socket) => websocket::run(*socket, line, flow).await,
             Self::Wss(socket) => websocket::run(*socket, line, flow).await,
         }
     }

@@ -40,7 +40,14 @@ impl Placement {
                 CallerIdOut::From | CallerIdOut::Both => None,
             },
             from_host: identity.from_host.clone().unwrap_or_else(|| uri.host.to_owned()),
-            out: identity.caller_id,
+            // Where From is anonymous, the carrier must learn elsewhere whom to bill.
+            out: match identity.caller_id {
+                CallerIdOut::From if identity.privacy => CallerIdOut::Both,
+                out @ (CallerIdOut::From
+                | CallerIdOut::Asserted
+                | CallerIdOut::RemoteParty
+                | CallerIdOut::Both) => out,
+            },
             privacy: identity.privacy,
         };
         let called = dialled(trunk, &policy, number)?;

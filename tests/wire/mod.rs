@@ -1,6 +1,7 @@
 //! Two SIP endpoints on real sockets, with certificates made for the test: one places calls, one answers them.
 //! Knows transports and dialogs. There is no media and no server around it.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test waits for one event and skips the others")]
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -103,6 +104,8 @@ fn write_anew(path: &Path, text: &str) {
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     pub listen: Vec<Transport>,
+    /// Where; `None` for 127.0.0.1.
+    pub at: Option<IpAddr>,
     pub tls: TlsConfig,
     pub limits: SipTransportConfig,
 }
@@ -146,7 +149,8 @@ impl Node {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let guard = runtime.enter();
-        let listen: Vec<_> = setup.listen.iter().map(|t| (*t, SocketAddr::new(LOOPBACK, 0))).collect();
+        let at = setup.at.unwrap_or(LOOPBACK);
+        let listen: Vec<_> = setup.listen.iter().map(|t| (*t, SocketAddr::new(at, 0))).collect();
         let tls = Tls::load(setup.tls).expect("good files");
         let sockets = SipSockets::bind(&listen, tls).expect("loopback has ports");
         let (sender, events) = channel();

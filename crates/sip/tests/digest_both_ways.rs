@@ -101,7 +101,7 @@ fn our_call_passes_our_gate_and_its_later_requests_need_no_new_challenge() {
         headers: Vec::new(),
     };
     talk(&mut them, &mut us, answer);
-    assert!(matches!(us.take_events()[..], [Event::Answered { .. }]));
+    assert!(matches!(us.take_events()[..], [.., Event::Answered { .. }]));
     talk(&mut us, &mut them, Command::Bye { dialog: KEY, reason: None });
     assert!(matches!(us.take_events()[..], [Event::Ended { .. }]));
     assert_eq!(us.endpoint.statistics().challenges_answered, 1);

@@ -7,6 +7,7 @@ mod mutants;
 
 use kit::{OFFER, kind, tcp, udp, zero};
 use mutants::{Chance, mutate};
+use sip::gate::{GateConfig, TrunkRules};
 use sip::{
     Command, Endpoint, EndpointConfig, Event, Flow, FrameError, Input, LocalMedia, Output, StreamFramer,
     make_answer,
@@ -23,7 +24,17 @@ struct CatchAll {
 
 impl CatchAll {
     fn new() -> Self {
-        Self { endpoint: Endpoint::new(EndpointConfig::default(), [3; 32]), now: zero(), calls: 0 }
+        Self::with(EndpointConfig::default())
+    }
+
+    fn with(config: EndpointConfig) -> Self {
+        Self { endpoint: Endpoint::new(config, [3; 32]), now: zero(), calls: 0 }
+    }
+
+    /// The same behind a gate that everybody may pass.
+    fn behind_a_gate() -> Self {
+        let gate = GateConfig { trunks: vec![TrunkRules::open("all")], ..GateConfig::default() };
+        Self::with(EndpointConfig { gate: Some(gate), ..EndpointConfig::default() })
     }
 
     /// Delivers one message; returns the final statuses that went out.
@@ -101,12 +112,13 @@ fn differences(set: &str) -> (usize, Vec<String>) {
     let cases = cases(set);
     let mut differences = Vec::new();
     for case in &cases {
-        let mut user = CatchAll::new();
-        let statuses = user.deliver(udp(), &case.bytes);
-        if !is_allowed(&statuses, &case.allowed) {
-            differences.push(format!("{}: {statuses:?}, allowed {}", case.name, case.allowed));
+        for mut user in [CatchAll::new(), CatchAll::behind_a_gate()] {
+            let statuses = user.deliver(udp(), &case.bytes);
+            if !is_allowed(&statuses, &case.allowed) {
+                differences.push(format!("{}: {statuses:?}, allowed {}", case.name, case.allowed));
+            }
+            assert!(user.answers_options(0), "alive after {}", case.name);
         }
-        assert!(user.answers_options(0), "alive after {}", case.name);
     }
     (cases.len(), differences)
 }

@@ -39,10 +39,9 @@ fn every_transport_is_named_in_via_and_contact() {
         bench.receive(&invite("call", "z9hG4bK1"));
         let dialog = bench.last_dialog();
         bench.respond(dialog, 200);
-        let contact = match transport {
-            Transport::Udp => "<sip:192.0.2.1:5060>".to_owned(),
-            other => format!("<sip:192.0.2.1:5060;transport={}>", other.param()),
-        };
+        let param = format!(";transport={}", transport.param());
+        let contact =
+            format!("<sip:192.0.2.1:5060{}>", if transport == Transport::Udp { "" } else { &param });
         assert_eq!(value(&bench.sent.last().unwrap().1, "Contact"), contact);
         bench.command(Command::Invite(OutgoingInvite::new(KEY, "sip:b@x", "<sip:a@x>", flow, OFFER)));
         let via = value(&bench.sent.last().unwrap().1, "Via").to_owned();

@@ -6,6 +6,7 @@ use super::uas::Request;
 use super::{Endpoint, Step};
 use crate::builder::reason_phrase;
 use crate::digest::DigestResponse;
+use crate::finding::{Finding, check_request};
 use crate::gate::{Decision, Facts, Gate, GateReason, TrunkRules, Verdict};
 use crate::message::{Message, Method};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -139,7 +140,9 @@ impl Endpoint {
             self.statistics.gate.count(GateReason::UnknownDialog);
             return;
         }
-        let bytes = self.stateless(request, 481, &[]);
+        // Syntax comes first (RFC 3261 section 8.2; RFC 4475 section 3.1.2.8 has such a request with a To tag).
+        let status = check_request(request.message).map_or(481, Finding::status);
+        let bytes = self.stateless(request, status, &[]);
         self.send_to_stranger(step, request, bytes);
     }
 
