@@ -127,12 +127,13 @@ impl Cores {
 fn measure_stack(args: &Args, cores: &Cores, report: &mut Report) -> Result<(), String> {
     const GROUP: &str = "SIP stack alone, on one core";
     eprintln!("{GROUP} ...");
-    let server = cores.on_the_servers(|| Answerer::start(args.sip))?;
-    let pid = server.pid();
-    measure_rates(GROUP, args, pid, report)?;
+    let mut start = || {
+        let server = cores.on_the_servers(|| Answerer::start(args.sip))?;
+        Ok((server.pid(), server))
+    };
+    measure_rates(GROUP, args, &mut start, report)?;
     if args.idle > 0 {
         eprintln!("  {} calls stay up until their transactions are over ...", args.idle);
-        drop(server);
         let server = cores.on_the_servers(|| Answerer::start(args.sip))?;
         measure_idle(GROUP, args, server.pid(), report)?;
     }
@@ -149,12 +150,15 @@ fn measure_agent(args: &Args, cores: &Cores, report: &mut Report) -> Result<(), 
     let Args { sip, http, simulators, rtp, .. } = args;
     let addresses = Addresses { sip: *sip, http: *http, simulators: *simulators, rtp: rtp.clone() };
     let bench = Bench::new(program, addresses, &["hello"])?;
-    // Simulators inherit the core too, which a moment later is theirs to leave.
-    let world = cores.on_the_servers(|| bench.start(Engines::Simulated, "hello", &[]))?;
-    if let Some(simulators) = &world.simulators {
-        move_all_threads(simulators.pid(), &cores.others)?;
-    }
-    measure_rates(GROUP, args, world.server.pid(), report)
+    let mut start = || {
+        // Simulators inherit the core too, which a moment later is theirs to leave.
+        let world = cores.on_the_servers(|| bench.start(Engines::Simulated, "hello", &[]))?;
+        if let Some(simulators) = &world.simulators {
+            move_all_threads(simulators.pid(), &cores.others)?;
+        }
+        Ok((world.server.pid(), world))
+    };
+    measure_rates(GROUP, args, &mut start, report)
 }
 
 fn move_all_threads(pid: u32, to: &CpuSet) -> Result<(), String> {
@@ -166,28 +170,45 @@ fn move_all_threads(pid: u32, to: &CpuSet) -> Result<(), String> {
     Ok(())
 }
 
-/// Latency and cost at the calm rate, then the highest rate.
-fn measure_rates(group: &'static str, args: &Args, pid: u32, report: &mut Report) -> Result<(), String> {
-    let step = |rate: u32, seconds: u64| -> Result<(Outcome, Duration), String> {
-        let before = usage(pid)?;
+/// Latency and cost at the calm rate, then the highest rate. Every rate gets a server of its own: transactions live for
+/// 32 s and RTP ports rest, so that else a rate would pay for the one before.
+fn measure_rates<T>(
+    group: &'static str,
+    args: &Args,
+    start: &mut impl FnMut() -> Result<(u32, T), String>,
+    report: &mut Report,
+) -> Result<(), String> {
+    let place = |rate: u32, seconds: u64| {
         let load = Load { server: args.sip, rate, time: Duration::from_secs(seconds), hang_up: true };
-        let outcome = setups::run(&load).map_err(|error| format!("calling {}: {error}", args.sip))?;
+        setups::run(&load).map_err(|error| format!("calling {}: {error}", args.sip))
+    };
+    let mut step = |rate: u32| -> Result<(Outcome, Duration), String> {
+        let (pid, _server) = start()?;
+        // What is needed once is paid by these.
+        place(20, 2)?;
+        let before = usage(pid)?;
+        let outcome = place(rate, args.seconds)?;
         Ok((outcome, usage(pid)?.cpu - before.cpu))
     };
-    // What is needed once is paid by these.
-    step(20, 2)?;
-    let (calm, cpu) = step(CALM, args.seconds)?;
+    let (calm, cpu) = step(CALM)?;
     add(report, group, &format!("at {CALM}/s"), &calm, cpu, "p99 ≤ 10");
     let mut highest = None;
-    for rate in RATES {
-        let (outcome, cpu) = step(rate, args.seconds)?;
-        let p99 = Spread::of_ms(outcome.answered.iter().copied()).at(0.99);
-        let sustained = outcome.set_up * 10_000 >= outcome.offered * SET_UP && p99 <= ANSWERED_MS;
-        eprintln!("  {rate}/s: {} of {} set up, 200 after p99 {p99:.1} ms", outcome.set_up, outcome.offered);
-        if !sustained {
-            break;
+    'rates: for rate in RATES {
+        // What else the machine does can spoil a rate, and never improves one: it has two tries.
+        for _ in 0..2 {
+            let (outcome, cpu) = step(rate)?;
+            let p99 = Spread::of_ms(outcome.answered.iter().copied()).at(0.99);
+            let sustained = outcome.set_up * 10_000 >= outcome.offered * SET_UP && p99 <= ANSWERED_MS;
+            let Outcome { offered, set_up, refused, .. } = &outcome;
+            eprintln!(
+                "  {rate}/s: {set_up} of {offered} set up, 200 after p99 {p99:.1} ms, refused {refused:?}"
+            );
+            if sustained {
+                highest = Some((rate, outcome, cpu));
+                continue 'rates;
+            }
         }
-        highest = Some((rate, outcome, cpu));
+        break;
     }
     if let Some((rate, outcome, cpu)) = highest {
         report.values(group, "highest sustained rate", "/s", &[("", f64::from(rate))], "≥ 500");

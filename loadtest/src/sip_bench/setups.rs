@@ -10,6 +10,7 @@ use sip::{
     parser::parse,
 };
 use std::{
+    collections::BTreeMap,
     io,
     net::{SocketAddr, UdpSocket},
     time::{Duration, Instant},
@@ -37,6 +38,8 @@ pub(super) struct Outcome {
     pub(super) offered: usize,
     /// Calls that came to their end, or are up where none ends.
     pub(super) set_up: usize,
+    /// Calls that were refused, by status.
+    pub(super) refused: BTreeMap<u16, usize>,
     /// From INVITE to 100.
     pub(super) trying: Vec<Duration>,
     /// From INVITE to 200.
@@ -148,6 +151,7 @@ impl Callers<'_> {
                 call.over = true;
                 self.outcome.set_up += 1;
             }
+            (false, 300..) => *self.outcome.refused.entry(status).or_default() += 1,
             _ => {}
         }
         Ok(())
