@@ -205,16 +205,8 @@ fn who_logs_in_is_answered_and_who_guesses_is_not() {
     let key = secrets.join("pbx.key");
     std::fs::write(&key, "secret-of-pbx").expect("a file");
     let server = Served::start(8, &LOGIN.replace("pbx.key", &key.to_string_lossy()));
-    // SIPp has to be told what it asks for: the proof is of the Request-URI (RFC 7616 section 3.4.6).
-    for (transport, address) in [("u1", server.udp), ("t1", server.tcp)] {
-        let uri = format!("demo@{address}");
-        for name in ["digest-in", "digest-in-wrong"] {
-            let options = ["-m", "1", "-t", transport, "-auth_uri", &uri];
-            let played = Scenario::towards(&server, address, name, &options);
-            assert!(played.end().success(), "{name} over {transport}");
-        }
-    }
-    play_each(&server, &[("register-in", &[])]);
+    // SIPp proves that it may use the server, not that it may call this user: so do other old senders.
+    play_each(&server, &[("digest-in", &[]), ("digest-in-wrong", &[]), ("register-in", &[])]);
     let records = server.records();
     let answered = records.iter().filter(|record| record["answer_us"].is_u64()).count();
     assert_eq!(answered, 2, "{records:#?}");

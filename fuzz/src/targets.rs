@@ -7,6 +7,7 @@ use media::{
 use sip::digest::{
     AuthSession, ChallengedBy, Credentials, DigestChallenge, DigestResponse, Password, digest_response,
 };
+use sip::gate::{GateConfig, TrunkRules};
 use sip::headers::{CSeq, NameAddr, Via, param, split_list};
 use sip::message::{HeaderName, StartLine};
 use sip::uri::Uri;
@@ -36,7 +37,6 @@ pub const TARGETS: [Target; 8] = [
 /// The zero of time: any instant will do, and all runs of a process share one.
 fn zero() -> Instant {
     static ZERO: OnceLock<Instant> = OnceLock::new();
-    #[expect(clippy::disallowed_methods, reason = "the zero of a test")]
     *ZERO.get_or_init(Instant::now)
 }
 
@@ -59,8 +59,18 @@ fn flow(transport: Transport) -> Flow {
 
 /// One to four messages (cut at a byte that no message has) to an endpoint whose user takes every call and answers
 /// every offer; then time passes until nothing is left. All that goes out is a message, and has no line of a stranger's.
+/// The same behind a gate whose users log in and register.
 pub fn message(data: &[u8]) {
-    let mut endpoint = Endpoint::new(EndpointConfig::default(), [3; 32]);
+    play(data, EndpointConfig::default());
+    let user =
+        Credentials { realm: None, username: "ann".to_owned(), password: Password::new("canary-password") };
+    let trunk = TrunkRules { users: vec![user], registrar: true, ..TrunkRules::open("phones") };
+    let gate = GateConfig { trunks: vec![trunk, TrunkRules::open("all")], ..GateConfig::default() };
+    play(data, EndpointConfig { gate: Some(gate), ..EndpointConfig::default() });
+}
+
+fn play(data: &[u8], config: EndpointConfig) {
+    let mut endpoint = Endpoint::new(config, [3; 32]);
     let mut now = zero();
     let mut wake = None;
     for (number, bytes) in data.split(|byte| *byte == 0x1e).take(4).enumerate() {
@@ -70,7 +80,7 @@ pub fn message(data: &[u8]) {
         now += Duration::from_millis(300);
     }
     // 64*T1, the session's longest timer and a BYE that nobody answers, with room.
-    for _ in 0..400 {
+    for _ in 0..2_000 {
         let Some(at) = wake else { break };
         now = now.max(at);
         wake = step(&mut endpoint, now, Input::Timeout);
