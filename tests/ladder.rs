@@ -12,20 +12,27 @@ use std::{
 };
 use wire::Authority;
 
-/// A server that listens on UDP and TLS and copies its messages to `hep`.
-fn serve(authority: &Authority, hep: SocketAddr) -> Live {
-    let identity = authority.issue("server", &["localhost"]);
+/// A server whose RTP ports no other test of this repository uses, because some of those take all they can get.
+fn serve(rest: &str, sip: &str) -> Live {
     let folder = Folder::new();
-    let file = folder.write_config("");
+    let file = folder.write_config(rest);
     let text = std::fs::read_to_string(&file).expect("it was written");
+    let text = text.replace("34000-35999", "41300-41399");
+    std::fs::write(&file, text.replace("listen = [\"udp:127.0.0.1:0\"]\n", sip)).expect("a config");
+    Live::start_with(folder, &file, &[])
+}
+
+const UDP: &str = "listen = [\"udp:127.0.0.1:0\"]\n";
+
+/// A server that listens on UDP and TLS and copies its messages to `hep`.
+fn serve_tls(authority: &Authority, hep: SocketAddr) -> Live {
+    let identity = authority.issue("server", &["127.0.0.1"]);
     let listen = format!(
         "listen = [\"udp:127.0.0.1:0\", \"tls:127.0.0.1:0\"]\nhep = \"udp:{hep}\"\nhep_capture_id = 7\n\
          [sip.tls]\ncertificate = {:?}\nkey = {:?}\n",
         identity.certificate, identity.key
     );
-    let text = text.replace("listen = [\"udp:127.0.0.1:0\"]\n", &listen);
-    std::fs::write(&file, text).expect("a config");
-    Live::start_with(folder, &file, &[])
+    serve("", &listen)
 }
 
 fn tls_port(live: &Live) -> u16 {
@@ -39,8 +46,8 @@ fn a_call_over_tls_can_be_seen_message_by_message() {
     let authority = Authority::new();
     let capture = UdpSocket::bind("127.0.0.1:0").expect("loopback has ports");
     capture.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
-    let live = serve(&authority, capture.local_addr().expect("it is bound"));
-    let uri = format!("sip:agent@localhost:{};transport=tls", tls_port(&live));
+    let live = serve_tls(&authority, capture.local_addr().expect("it is bound"));
+    let uri = format!("sip:agent@127.0.0.1:{};transport=tls", tls_port(&live));
     let api = format!("http://{}", live.http);
     let ca = authority.ca().display().to_string();
     let dial = ["call", &uri, "--tls-ca", &ca, "--api", &api, "--say", "goodbye", "--limit", "60"];
@@ -142,7 +149,7 @@ const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.
 
 #[test]
 fn a_refused_call_can_be_seen_too_and_keys_in_no_call() {
-    let live = Live::start("[[trunk]]\nname = \"carrier\"\ncalled = [\"+49\"]\n");
+    let live = serve("[[trunk]]\nname = \"carrier\"\ncalled = [\"+49\"]\n", UDP);
     let mut phone = RawPhone::new(live.sip);
     let status = phone.request_to("nobody", "INVITE", Some(OFFER));
     assert!(status >= 400, "{}", phone.answer);
@@ -159,8 +166,8 @@ fn a_refused_call_can_be_seen_too_and_keys_in_no_call() {
 
 #[test]
 fn a_peer_outside_is_told_the_external_address_in_contact_and_sdp() {
-    let live =
-        Live::start("[[server.external]]\nip = \"203.0.113.9\"\nlocal = \"127.0.0.0/8\"\nexcept = []\n");
+    let rule = "[[server.external]]\nip = \"203.0.113.9\"\nlocal = \"127.0.0.0/8\"\nexcept = []\n";
+    let live = serve(rule, UDP);
     let mut phone = RawPhone::new(live.sip);
     assert_eq!(phone.request("INVITE", Some(OFFER)), 200);
     let port = live.sip.port();

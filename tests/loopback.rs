@@ -446,6 +446,7 @@ fn a_caller_asks_and_hears_an_answer() {
             config: CallConfig::default(),
             providers: providers(&fake),
             codecs: vec!["PCMU", "PCMA"],
+            telephone_event: true,
             srtp: SrtpPolicy::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         })

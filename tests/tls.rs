@@ -166,7 +166,7 @@ fn new_certificates_are_used_while_a_connection_stays() {
     eventually("the nonsense is seen", || {
         (count(&server.handle.counters().certificates_refused) > 0).then_some(())
     });
-    // The old one still serves, to a name of the same connection's making anew.
+    // The certificate from before still serves those who connect now.
     let other = self::client(&authority);
     other.answered_call(flow_to(&other, address, "old.example"));
     authority.issue("server", &["new.example"]);

@@ -23,6 +23,8 @@ pub struct AgentCalls {
     pub providers: Providers,
     /// Codecs it offers, preferred first.
     pub codecs: Vec<&'static str>,
+    /// Whether keys may come as telephone-event (RFC 4733); else they come by INFO or as tones.
+    pub telephone_event: bool,
     /// Whether their media is encrypted, and how.
     pub srtp: SrtpPolicy,
     /// Where "tomorrow" is reckoned.
@@ -59,6 +61,7 @@ impl AgentCalls {
             i64::try_from(new.started_at_us).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
         let local = LocalMedia {
             codecs: self.codecs.iter().filter_map(|name| CodecSpec::named(name)).collect(),
+            telephone_event: self.telephone_event,
             session_id: new.seed >> 1, // Fits the 63 bits that some peers read it into.
             srtp: self.srtp.mode,
             srtp_suites: self.srtp.suites.clone(),

@@ -7,7 +7,7 @@ use crate::{
     call_actor::{Models, Providers, Tools},
     config::{
         Config,
-        profile::{Profile, Srtp},
+        profile::{Dtmf, Profile, Srtp},
         trunk::Trunk,
     },
     providers::{CallInfo, Events, Request},
@@ -93,7 +93,9 @@ impl CallBuilder for TrunkCalls {
         agent.gateway.warm();
         let caller = Pii::new(new.caller.to_owned());
         let codecs = trunk.profile.media.codecs.clone();
-        let calls = AgentCalls { codecs, srtp: srtp(&trunk.profile), ..agent.calls.clone() };
+        let telephone_event = matches!(trunk.profile.media.dtmf, Dtmf::Rfc4733 | Dtmf::Auto);
+        let srtp = srtp(&trunk.profile);
+        let calls = AgentCalls { codecs, telephone_event, srtp, ..agent.calls.clone() };
         let mut built = calls.build(now, new)?;
         let today = today(&self.config.time_zone);
         built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), caller, today });
@@ -148,6 +150,7 @@ impl AgentServices {
             providers,
             // Each call takes those of its trunk.
             codecs: Vec::new(),
+            telephone_event: true,
             srtp: SrtpPolicy::default(),
             time_zone: config.time_zone.clone(),
         };

@@ -1,7 +1,7 @@
 //! One side of a call's media: packets in to frames, speech out to packets, and the reports about both.
 //! Knows the negotiated stream. Knows nothing of turns or of what is said.
 
-use crate::{Event, Output, peer::Peer, protection::Protection};
+use crate::{Event, Output, keys::Keys, peer::Peer, protection::Protection};
 use media::{
     Codec, Digit, Frame, Heard, JitterConfig, Played, Playout, Receiver, ReceiverConfig, RtcpSession,
     SampleRate, Sender, SenderConfig, SpeechGate, Vad,
@@ -25,6 +25,7 @@ pub(crate) struct Leg {
     sender: Sender,
     pub(crate) playout: Playout,
     rtcp: RtcpSession,
+    keys: Keys,
     vad: Vad,
     gate: SpeechGate,
     direction: Direction,
@@ -63,6 +64,8 @@ pub(crate) struct StreamSeed {
 pub(crate) struct Listened {
     pub(crate) heard: Heard,
     pub(crate) speech: bool,
+    /// A key whose tones were in it.
+    pub(crate) digit: Option<Digit>,
 }
 
 impl Leg {
@@ -89,6 +92,7 @@ impl Leg {
                 sequence: first_sequence(media, seed.sequence),
                 timestamp: seed.timestamp,
             }),
+            keys: Keys::new(media.telephone_event),
             playout: Playout::new(SampleRate::Hz8000),
             vad: Vad::new(),
             gate: SpeechGate::default(),
@@ -105,6 +109,7 @@ impl Leg {
         if let Some(codec) = codec(media) {
             self.receiver.renegotiate(receiver_config(media, codec, jitter));
             self.sender.renegotiate(codec, media.payload_type, media.telephone_event);
+            self.keys.renegotiate(media.telephone_event);
         }
         self.peer.redescribe(now, media.remote);
         self.protection.renegotiate(media.srtp.as_ref());
@@ -132,7 +137,8 @@ impl Leg {
             return None;
         }
         self.last_media = now;
-        self.receiver.receive(now, &packet)
+        let digit = self.receiver.receive(now, &packet)?;
+        self.keys.event(now, digit)
     }
 
     /// A datagram on the RTCP port. Reports count as a sign of life from the address the media comes from.
@@ -150,7 +156,13 @@ impl Leg {
     pub(crate) fn listen(&mut self, now: Instant) -> Listened {
         let heard = self.receiver.pop(now);
         let speech = self.gate.update(self.vad.push(&heard.frame));
-        Listened { heard, speech }
+        let digit = self.keys.hear(now, &heard.frame);
+        Listened { heard, speech, digit }
+    }
+
+    /// An INFO in the dialog: a key the caller pressed, if it was one.
+    pub(crate) fn receive_info(&mut self, now: Instant, content_type: &str, body: &str) -> Option<Digit> {
+        self.keys.info(now, content_type, body)
     }
 
     /// Our next 20 ms, and what it was. Nothing is sent while the far end does not want to hear us.

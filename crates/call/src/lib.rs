@@ -6,6 +6,7 @@ mod config;
 pub mod event;
 mod id;
 mod io;
+mod keys;
 pub mod latency;
 mod leg;
 mod machine;

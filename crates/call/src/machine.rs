@@ -8,7 +8,7 @@ use crate::{
     reply::{Reply, RunningTool},
 };
 use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
-use media::FRAME;
+use media::{Digit, FRAME};
 use sip::MediaSession;
 use std::{
     collections::BTreeMap,
@@ -145,8 +145,12 @@ impl Call {
             SipInput::AckTimeout => self.end(Cause::AckTimeout, out),
             SipInput::SessionExpired => self.end(Cause::SessionExpired, out),
             SipInput::Reoffer { sdp } => self.handle_reoffer(now, sdp.as_deref(), out),
-            // The endpoint has answered it; INFO digits come with the trunk work.
-            SipInput::Info { .. } => {}
+            SipInput::Info { content_type, body } => {
+                let leg = self.leg.as_mut();
+                if let Some(digit) = leg.and_then(|leg| leg.receive_info(now, &content_type, &body)) {
+                    self.press(now, digit, out);
+                }
+            }
         }
     }
 
@@ -158,10 +162,15 @@ impl Call {
             self.greet(now, out);
         }
         if let Some(digit) = digit {
-            out.push(Output::Event(Event::Digit));
-            let decision = self.floor.handle_digit(now, digit.0);
-            self.decide(now, decision, out);
+            self.press(now, digit, out);
         }
+    }
+
+    /// The caller pressed a key, by whichever way it was told.
+    fn press(&mut self, now: Instant, digit: Digit, out: &mut Vec<Output>) {
+        out.push(Output::Event(Event::Digit));
+        let decision = self.floor.handle_digit(now, digit.0);
+        self.decide(now, decision, out);
     }
 
     /// Every 20 ms one frame in and one packet out. A late wake-up sends one packet and skips the others' timestamps:
@@ -211,6 +220,9 @@ impl Call {
         let decision = self.floor.handle_frame(now, voiced);
         out.push(Output::Hear(listened.heard.frame));
         self.decide(now, decision, out);
+        if let Some(digit) = listened.digit {
+            self.press(now, digit, out);
+        }
     }
 
     /// Our 20 ms.

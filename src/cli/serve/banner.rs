@@ -2,6 +2,7 @@
 //! Knows words only.
 
 use crate::{config::Config, server::Server, services::Vocabulary};
+use sip::Transport;
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
@@ -46,7 +47,14 @@ fn write(
     }
     if let Some(first) = server.listening().first() {
         let port = first.address.port();
-        writeln!(out, "  Call it    tandem call sip:agent@{}", call_address(first.address))?;
+        // UDP needs no word; a semicolon needs quotes.
+        let uri = match first.transport {
+            Transport::Udp => format!("sip:agent@{}", call_address(first.address)),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                format!("\"sip:agent@{};transport={}\"", call_address(first.address), first.transport.param())
+            }
+        };
+        writeln!(out, "  Call it    tandem call {uri}")?;
         writeln!(out, "             or dial sip:agent@<this machine>:{port} from any soft phone")?;
     }
     Ok(())
