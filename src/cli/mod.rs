@@ -81,6 +81,15 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
+/// A Call-ID as a path segment: everything but letters and digits escaped.
+pub(crate) fn encode(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,13 +99,4 @@ mod tests {
     fn the_arguments_are_free_of_contradictions() {
         Cli::command().debug_assert();
     }
-}
-
-/// A Call-ID as a path segment: everything but letters and digits escaped.
-pub(crate) fn encode(text: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(escape).collect()
 }
