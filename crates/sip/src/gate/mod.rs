@@ -292,3 +292,24 @@ fn same_resource(hashed: &str, requested: &str) -> bool {
         (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_for_another_user_or_host_is_none_and_one_without_a_user_is() {
+        let asked = "sip:100@pbx.example;transport=udp";
+        for same in [asked, "sip:100@PBX.example", "sip:%3100@pbx.example", "sip:pbx.example"] {
+            assert!(same_resource(same, asked), "{same}");
+        }
+        for other in ["sip:101@pbx.example", "sip:100@other.example", "sip:other.example", "pbx.example", ""]
+        {
+            assert!(!same_resource(other, asked), "{other}");
+        }
+        assert!(
+            !same_resource("sip:100@pbx.example", "sip:pbx.example"),
+            "only the hashed URI may lack a user"
+        );
+    }
+}
