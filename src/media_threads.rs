@@ -5,6 +5,7 @@ mod bell;
 mod lateness;
 mod phases;
 mod poller;
+mod priority;
 mod thread;
 
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 pub use bell::Bell;
 pub use lateness::{BUCKETS_US, Lateness, LatenessSnapshot};
+pub use priority::MediaPriority;
 
 use crate::call_actor::{CallActor, Note};
 use call::{HangUp, SipInput, cdr::Cause};
@@ -139,11 +141,16 @@ impl MediaThreads {
         std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
     }
 
-    /// Starts `count` threads. What calls start, such as requests, runs on `runtime`.
+    /// Starts `count` threads, each of which asks the kernel for `priority`. What calls start, such as requests, runs on `runtime`.
     ///
     /// # Errors
     /// What the kernel says when it has no thread or poller left for us.
-    pub fn start(count: usize, runtime: &tokio::runtime::Handle, uplink: &Uplink) -> io::Result<Self> {
+    pub fn start(
+        count: usize,
+        priority: MediaPriority,
+        runtime: &tokio::runtime::Handle,
+        uplink: &Uplink,
+    ) -> io::Result<Self> {
         let mut threads = Vec::new();
         let mut handles = Vec::new();
         for number in 0..count.max(1) {
@@ -159,6 +166,14 @@ impl MediaThreads {
             let runtime = runtime.clone();
             let handle = std::thread::Builder::new().name(format!("media-{number}")).spawn(move || {
                 let _runtime = runtime.enter();
+                let gained = priority.take();
+                if gained != priority {
+                    tracing::info!(
+                        wanted = priority.name(),
+                        gained = gained.name(),
+                        "media threads lack a permission: grant CAP_SYS_NICE, or LimitRTPRIO=10 in systemd"
+                    );
+                }
                 thread.run();
             })?;
             threads.push(MediaThread { commands, knocks, bell, counters });

@@ -234,6 +234,7 @@ fn start(
         overflow_ports: config.overflow_slots(),
         trunk: "none".to_owned(),
         media_threads: config.media.threads,
+        media_priority: config.media.priority,
         seed: config.server.seed,
         ..defaults
     };

@@ -11,7 +11,7 @@ use super::{
     target,
     value::{Listen, PortRange, RtpBind},
 };
-use crate::rtp_socket::RtpPortsConfig;
+use crate::{media_threads::MediaPriority, rtp_socket::RtpPortsConfig};
 use call::{
     CallConfig, Patience,
     latency::{Budgets, Stage},
@@ -185,7 +185,12 @@ impl Checker<'_> {
     }
 
     fn media(&mut self, raw: &RawMedia) -> Media {
-        Media { threads: raw.threads.is_some().then(|| self.number(&raw.threads, 1, 1..=256)) }
+        let default = MediaPriority::default();
+        Media {
+            threads: raw.threads.is_some().then(|| self.number(&raw.threads, 1, 1..=256)),
+            priority: MediaPriority::of(&self.choice(&raw.priority, default.name(), &MediaPriority::NAMES))
+                .unwrap_or(default),
+        }
     }
 
     fn call(&mut self, raw: &RawConfig) -> CallConfig {

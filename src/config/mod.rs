@@ -20,7 +20,10 @@ pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
-use crate::sip_transport::{SipTransportConfig, TlsConfig};
+use crate::{
+    media_threads::MediaPriority,
+    sip_transport::{SipTransportConfig, TlsConfig},
+};
 use call::CallConfig;
 use conversation::Agent;
 use jiff::tz::TimeZone;
@@ -207,6 +210,8 @@ pub struct Http {
 pub struct Media {
     /// Threads that calls live on; one less than cores when absent.
     pub threads: Option<usize>,
+    /// What the kernel is asked for on their behalf.
+    pub priority: MediaPriority,
 }
 
 /// How log lines look.

@@ -100,6 +100,7 @@ pub(super) struct RawHttp {
 #[serde(default, deny_unknown_fields, expecting = "a table: write [media] on a line of its own")]
 pub(super) struct RawMedia {
     pub(super) threads: Key<i64>,
+    pub(super) priority: Key<String>,
     pub(super) jitter_min_ms: Key<i64>,
     pub(super) jitter_max_ms: Key<i64>,
 }
@@ -153,6 +154,7 @@ pub(super) struct RawStt {
     pub(super) model: Key<String>,
     pub(super) language: Key<String>,
     pub(super) extra_query: Key<toml::Table>,
+    pub(super) chunk_ms: Key<i64>,
     pub(super) model_dir: Key<String>,
 }
 

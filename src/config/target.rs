@@ -93,7 +93,8 @@ impl Checker<'_> {
     ) -> BTreeMap<String, SttTarget> {
         let mut targets = BTreeMap::from([("embedded".to_owned(), SttTarget::Embedded { model_dir: None })]);
         for (name, raw) in raw {
-            let RawStt { provider, base_url, api_key, model, language, extra_query, model_dir } = raw;
+            let RawStt { provider, base_url, api_key, model, language, extra_query, chunk_ms, model_dir } =
+                raw;
             let target = match self.provider(name, provider, &["embedded", "deepgram"]).as_str() {
                 "deepgram" => {
                     self.only_embedded(model_dir);
@@ -103,6 +104,7 @@ impl Checker<'_> {
                         base_url: self.base_url(base_url, &default.base_url, &["wss", "ws"]),
                         language: language.clone().map(Spanned::into_inner),
                         extra_query: self.query(extra_query),
+                        chunk: self.chunk(chunk_ms, default.chunk),
                         connect_timeout: connect,
                         ..default
                     })
@@ -110,6 +112,7 @@ impl Checker<'_> {
                 _ => {
                     self.takes_nothing(&[base_url, api_key, model, language]);
                     self.takes_nothing(&[extra_query]);
+                    self.takes_nothing(&[chunk_ms]);
                     let model_dir = model_dir.as_ref().map(|key| self.folder.join(key.get_ref()));
                     SttTarget::Embedded { model_dir }
                 }
@@ -300,6 +303,16 @@ impl Checker<'_> {
             }
         }
         String::new()
+    }
+
+    fn chunk(&mut self, key: &Key<i64>, default: Duration) -> Duration {
+        let chunk = self.milliseconds(key, default, 20..=100);
+        let frame = media::FRAME.as_millis();
+        if let Some(key) = key.as_ref().filter(|_| !chunk.as_millis().is_multiple_of(frame)) {
+            let message = format!("{} is not a whole number of frames", key.get_ref());
+            self.error(key, message, "write 20, 40, 60, 80 or 100");
+        }
+        chunk
     }
 
     fn query(&mut self, key: &Key<toml::Table>) -> Vec<(String, String)> {

@@ -97,7 +97,8 @@ impl Bench {
     fn with_uplink(notes: mpsc::Receiver<Note>, uplink: Uplink) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
-        let threads = MediaThreads::start(1, runtime.handle(), &uplink).expect("a thread");
+        let threads =
+            MediaThreads::start(1, MediaPriority::Normal, runtime.handle(), &uplink).expect("a thread");
         Self { runtime, threads, notes, idle: Arc::new(Idle { tts_room: 4, ..Idle::default() }) }
     }
 

@@ -39,9 +39,6 @@ const COMMANDS_AT_ONCE: usize = 64;
 /// The largest datagram we look at; G.711 needs 172 bytes, a compound RTCP packet some hundreds.
 const DATAGRAM: usize = 2_048;
 
-/// How much a media thread is preferred to the others of the machine.
-const NICENESS: i32 = -10;
-
 /// The poller's name for the bell.
 const BELL: u64 = u64::MAX;
 
@@ -104,8 +101,6 @@ impl Thread {
     pub(super) fn run(mut self) {
         // The kernel may otherwise add 50 µs to every sleep to save power.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000));
-        // Audio goes before recognisers and databases, where we may say so; for the kernel this is the thread's own.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
         while !(self.stopping && self.places.is_empty() && self.notes.is_empty()) {
             self.sleep();
             self.read_sockets();

@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use ai_gateway::{Failure, FailureClass};
 use call::SttEvent;
 use futures_util::StreamExt;
-use media::{Codec, Frame, SampleRate};
+use media::{Codec, FRAME, Frame, SampleRate};
 use reqwest::Url;
 use serde::Deserialize;
 use std::{collections::VecDeque, time::Duration};
@@ -35,6 +35,8 @@ pub struct DeepgramConfig {
     pub endpointing: Option<Duration>,
     /// Further query parameters, as they are: `("smart_format", "true")`, `("keyterm", "Riga")`.
     pub extra_query: Vec<(String, String)>,
+    /// Audio in one message, in whole frames. The wish for a final never waits for one to fill.
+    pub chunk: Duration,
     /// Limit for one connection attempt.
     pub connect_timeout: Duration,
     /// Without audio for this long, a sign of life is sent. Deepgram closes after 10 s.
@@ -55,6 +57,7 @@ impl DeepgramConfig {
             language: None,
             endpointing: Some(Duration::from_millis(300)),
             extra_query: Vec::new(),
+            chunk: 2 * FRAME,
             connect_timeout: Duration::from_secs(3),
             keep_alive: Duration::from_secs(4),
             finalize_timeout: Duration::from_secs(1),
@@ -108,6 +111,7 @@ impl SpeechToText for Deepgram {
             call: call.clone(),
             events,
             commands,
+            chunk: Chunk::of(self.config.chunk),
             held: VecDeque::new(),
             lost_frames: 0,
             segment: Segment::default(),
@@ -142,6 +146,7 @@ struct Stream {
     call: CallInfo,
     events: Events,
     commands: mpsc::Receiver<SttCommand>,
+    chunk: Chunk,
     held: VecDeque<Vec<u8>>,
     lost_frames: u64,
     segment: Segment,
@@ -233,7 +238,9 @@ impl Stream {
             self.held.pop_front();
             self.lost_frames += 1;
         }
-        self.held.push_back(encode(frame));
+        let mut bytes = Vec::new();
+        encode(frame, &mut bytes);
+        self.held.push_back(bytes);
     }
 
     /// Serves one connection until it or the call ends.
@@ -243,6 +250,7 @@ impl Stream {
             Err(end) => {
                 // The answer to an open finalize is to come from the next connection.
                 self.finalize_held |= self.finalizing.take().is_some();
+                self.held.extend(self.chunk.take());
                 self.unanswered = 0;
                 end
             }
@@ -300,15 +308,20 @@ impl Stream {
 
     /// Carries a command out; true if something was sent.
     async fn obey(&mut self, socket: &mut Socket, command: SttCommand) -> Result<bool, End> {
-        let message = match command {
-            SttCommand::Audio(frame) => Message::binary(encode(&frame)),
+        match command {
+            SttCommand::Audio(frame) => match self.chunk.push(&frame) {
+                Some(audio) => websocket::send(socket, Message::binary(audio)).await?,
+                None => return Ok(false),
+            },
             SttCommand::Finalize => {
+                if let Some(audio) = self.chunk.take() {
+                    websocket::send(socket, Message::binary(audio)).await?;
+                }
                 self.finalizing.get_or_insert_with(Instant::now);
-                Message::text(FINALIZE)
+                websocket::send(socket, Message::text(FINALIZE)).await?;
             }
             SttCommand::Expect(_) => return Ok(false),
-        };
-        websocket::send(socket, message).await?;
+        }
         Ok(true)
     }
 
@@ -370,14 +383,38 @@ async fn say_goodbye(mut socket: Socket) {
     let _ = timeout(GOODBYE_TIMEOUT, goodbye).await;
 }
 
+/// Frames on their way into one message: each message is a system call here and a packet in the network.
+struct Chunk {
+    bytes: Vec<u8>,
+    length: Duration,
+    full: Duration,
+}
+
+impl Chunk {
+    fn of(full: Duration) -> Self {
+        Self { bytes: Vec::new(), length: Duration::ZERO, full }
+    }
+
+    /// Adds a frame; the whole chunk once it is full.
+    fn push(&mut self, frame: &Frame) -> Option<Vec<u8>> {
+        encode(frame, &mut self.bytes);
+        self.length += FRAME;
+        if self.length < self.full { None } else { self.take() }
+    }
+
+    /// What there is of it.
+    fn take(&mut self) -> Option<Vec<u8>> {
+        self.length = Duration::ZERO;
+        Some(std::mem::take(&mut self.bytes)).filter(|bytes| !bytes.is_empty())
+    }
+}
+
 /// G.711 at 8 kHz as it is on the telephone line, linear little-endian samples at 16 kHz.
-fn encode(frame: &Frame) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(640);
+fn encode(frame: &Frame, bytes: &mut Vec<u8>) {
     match frame.rate() {
-        SampleRate::Hz8000 => Codec::Pcmu.encode(frame, &mut bytes),
+        SampleRate::Hz8000 => Codec::Pcmu.encode(frame, bytes),
         SampleRate::Hz16000 => bytes.extend(frame.samples().iter().flat_map(|sample| sample.to_le_bytes())),
     }
-    bytes
 }
 
 fn is_empty(event: &SttEvent) -> bool {
@@ -494,6 +531,18 @@ mod tests {
             SttEvent::Final { text, .. } => Some((text, true)),
             SttEvent::Ready | SttEvent::Failed { .. } => None,
         }
+    }
+
+    #[test]
+    fn frames_travel_in_chunks_and_a_final_waits_for_none_to_fill() {
+        let frame = Frame::silence(SampleRate::Hz8000);
+        let mut chunk = Chunk::of(2 * FRAME);
+        let sizes: Vec<_> = (0..4).map(|_| chunk.push(&frame).map(|audio| audio.len())).collect();
+        assert_eq!(sizes, [None, Some(320), None, Some(320)]);
+        assert_eq!(chunk.take(), None);
+        chunk.push(&frame);
+        assert_eq!(chunk.take().map(|audio| audio.len()), Some(160));
+        assert_eq!(Chunk::of(FRAME).push(&frame).map(|audio| audio.len()), Some(160));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
 
 use crate::{
     call_actor::{ActorCounters, TraceSink},
-    media_threads::{MediaThread, MediaThreads, Uplink},
+    media_threads::{MediaPriority, MediaThread, MediaThreads, Uplink},
     rtp_socket::{PortsStatistics, RtpPortsConfig},
     sip_transport::{
         self, Ladders, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls,
@@ -70,6 +70,8 @@ pub struct ServerConfig {
     pub trunk: String,
     /// Media threads; `None` for one less than cores.
     pub media_threads: Option<usize>,
+    /// What the kernel is asked for on their behalf.
+    pub media_priority: MediaPriority,
     /// Makes tags, branches and the chance inside calls repeatable. Calls are named at random in any case.
     pub seed: Option<u64>,
 }
@@ -88,6 +90,7 @@ impl Default for ServerConfig {
             retry_after: 5..=30,
             trunk: "any".to_owned(),
             media_threads: None,
+            media_priority: MediaPriority::default(),
             seed: None,
         }
     }
@@ -162,7 +165,8 @@ impl Server {
         let sockets = SipSockets::bind(&config.sip, Arc::clone(&config.tls))?;
         let (sip, requests) = sip_transport::handle(&sockets);
         let threads = config.media_threads.unwrap_or_else(MediaThreads::default_count);
-        let threads = MediaThreads::start(threads, &tokio::runtime::Handle::current(), &uplink(sip.clone()))?;
+        let runtime = tokio::runtime::Handle::current();
+        let threads = MediaThreads::start(threads, config.media_priority, &runtime, &uplink(sip.clone()))?;
         let counters = Arc::new(ActorCounters::default());
         let endpoint = sip::Endpoint::new(config.endpoint.clone(), chance.seed());
         let (publish, status) = watch::channel(Status { cap: config.ports, ..Status::default() });

@@ -12,13 +12,15 @@ use std::{
     path::PathBuf,
     sync::{
         PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// From the first message of a batch to its commit: short enough that a follower does not notice.
 const BATCH: Duration = Duration::from_millis(25);
+/// How often a batch that is being gathered is added to.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Messages of one batch, which bounds how long its transaction takes.
 const BATCH_MESSAGES: usize = 1_024;
 /// Between two looks at the spool and at what is too old.
@@ -243,24 +245,28 @@ impl Writer {
 
 /// Waits for messages and gathers a batch; true when it is the last one.
 fn collect(messages: &Receiver<Message>, batch: &mut Vec<Message>) -> bool {
-    let mut until = Instant::now() + UPKEEP;
-    while batch.len() < BATCH_MESSAGES {
-        match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return true,
+    let mut next = match messages.recv_timeout(UPKEEP) {
+        Ok(message) => Ok(message),
+        Err(RecvTimeoutError::Timeout) => return false,
+        Err(RecvTimeoutError::Disconnected) => return true,
+    };
+    let until = Instant::now() + BATCH;
+    loop {
+        match next {
+            Ok(Message::Close) | Err(TryRecvError::Disconnected) => return true,
             Ok(message) => {
-                if batch.is_empty() {
-                    until = Instant::now() + BATCH;
-                }
                 let flush = matches!(message, Message::Flush(_));
                 batch.push(message);
-                if flush {
+                if flush || batch.len() >= BATCH_MESSAGES {
                     return false;
                 }
             }
-            Err(RecvTimeoutError::Timeout) => return false,
+            Err(TryRecvError::Empty) if Instant::now() >= until => return false,
+            // Waiting for each message would have the kernel wake this thread for each.
+            Err(TryRecvError::Empty) => std::thread::sleep(LOOK_AGAIN),
         }
+        next = messages.try_recv();
     }
-    false
 }
 
 fn acknowledge(done: &SyncSender<()>) {

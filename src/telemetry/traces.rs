@@ -8,10 +8,13 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     sync::mpsc::{self, Receiver, SyncSender},
+    time::Duration,
 };
 
 /// Events on their way out of the calls; beyond that they are dropped, and counted.
 pub const TRACE_QUEUE: usize = 1_000;
+/// Between two looks into the queue while events come.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// Ended calls whose numbering is remembered, for what is told after the end.
 const REMEMBERED: usize = 1_024;
 
@@ -64,12 +67,21 @@ struct Sinks {
 
 impl Sinks {
     fn run(mut self, messages: &Receiver<Message>) {
-        for message in messages {
-            match message {
-                Message::Event(call, stamped) => self.pass_on(call, *stamped),
-                Message::Flush(done) => {
-                    let _ = done.try_send(());
-                }
+        while let Ok(message) = messages.recv() {
+            self.handle(message);
+            while let Ok(message) = messages.try_recv() {
+                self.handle(message);
+            }
+            // Events of many calls at once: the kernel need not wake this thread for each.
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Event(call, stamped) => self.pass_on(call, *stamped),
+            Message::Flush(done) => {
+                let _ = done.try_send(());
             }
         }
     }
