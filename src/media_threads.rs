@@ -7,6 +7,7 @@ mod phases;
 mod poller;
 mod priority;
 mod thread;
+mod ticks;
 
 #[cfg(test)]
 mod tests;

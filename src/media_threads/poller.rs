@@ -1,11 +1,7 @@
 //! Which sockets have something to read, and sleeping until one has or until a time has come.
 //! Knows descriptors and the kernel's clock. Knows nothing of calls.
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, epoll, poll},
-    thread::{ClockId, clock_nanosleep_absolute},
-    time::clock_gettime,
-};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use std::{
     io,
     mem::MaybeUninit,
@@ -15,8 +11,6 @@ use std::{
 
 /// Sources the kernel reports at once; it goes on with the others the next time.
 const AT_ONCE: usize = 256;
-
-const NANOSECONDS: i64 = 1_000_000_000;
 
 /// Where the sockets of a thread are registered. Level-triggered: a socket is reported until it is empty.
 pub(super) struct Poller {
@@ -57,15 +51,4 @@ impl Poller {
         let mut sources = [PollFd::new(&self.epoll, PollFlags::IN)];
         let _ = poll(&mut sources, timeout.as_ref()); // Interrupted is awake.
     }
-}
-
-/// Sleeps until the kernel's monotonic clock next passes a whole multiple of `step` (under a second).
-pub(super) fn sleep_to_next(step: Duration) {
-    let step = i64::from(step.subsec_nanos()).max(1);
-    let now = clock_gettime(rustix::time::ClockId::Monotonic);
-    let mut next = Timespec { tv_sec: now.tv_sec, tv_nsec: (now.tv_nsec / step + 1) * step };
-    if next.tv_nsec >= NANOSECONDS {
-        next = Timespec { tv_sec: now.tv_sec + 1, tv_nsec: 0 };
-    }
-    let _ = clock_nanosleep_absolute(ClockId::Monotonic, &next); // Interrupted is awake.
 }

@@ -5,7 +5,8 @@ use super::{
     Command, DATAGRAMS_PER_STEP, ThreadCounters, Uplink,
     bell::Bell,
     phases::Phases,
-    poller::{Poller, sleep_to_next},
+    poller::Poller,
+    ticks::{TICK, Ticks},
 };
 use crate::{
     call_actor::{CallActor, Note, Progress},
@@ -21,14 +22,11 @@ use std::{
     num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering, mpsc},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// With more calls than this the thread wakes every [`TICK`] for all of them together; with fewer, for each event.
 const HANDFUL: usize = 4;
-
-/// A twentieth of a frame: what sharing a wake-up costs a packet at most.
-const TICK: Duration = Duration::from_millis(1);
 
 /// Datagrams read from one socket before timers and commands get their turn.
 const ROUNDS: usize = 16;
@@ -73,6 +71,7 @@ pub(super) struct Thread {
     wakes: Vec<Option<Instant>>,
     free: Vec<usize>,
     phases: Phases,
+    ticks: Ticks,
     places: HashMap<DialogKey, usize>,
     notes: VecDeque<Note>,
     stopping: bool,
@@ -92,6 +91,7 @@ impl Thread {
             wakes: Vec::new(),
             free: Vec::new(),
             phases: Phases::new(Instant::now()),
+            ticks: Ticks::new(),
             places: HashMap::new(),
             notes: VecDeque::new(),
             stopping: false,
@@ -113,10 +113,14 @@ impl Thread {
         }
     }
 
+    /// Whether the thread wakes at ticks.
+    fn is_busy(&self) -> bool {
+        self.places.len() > HANDFUL
+    }
+
     fn sleep(&self) {
-        if self.places.len() > HANDFUL {
-            sleep_to_next(TICK);
-            return;
+        if self.is_busy() {
+            return self.ticks.sleep();
         }
         let mut timeout =
             self.wakes.iter().flatten().min().map(|wake| wake.saturating_duration_since(Instant::now()));
@@ -168,10 +172,11 @@ impl Thread {
     }
 
     fn wake_due(&mut self) {
-        let mut now = Instant::now();
+        let now = Instant::now();
+        let due = if self.is_busy() { self.ticks.at(now) } else { now };
         for place in 0..self.wakes.len() {
-            let Some(wake) = self.wakes[place].filter(|wake| *wake <= now) else { continue };
-            now = Instant::now();
+            let Some(wake) = self.wakes[place].filter(|wake| *wake <= due) else { continue };
+            let now = Instant::now();
             self.counters.lateness.add(now - wake);
             self.step(place, now, Input::Timeout);
             // A machine that wants to be woken in the past again catches up at our pace, not in a busy loop.

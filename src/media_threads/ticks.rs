@@ -1,0 +1,91 @@
+//! The grid of whole milliseconds on which a busy thread wakes.
+//! Knows the kernel's monotonic clock, which is what an `Instant` counts on Linux. Knows nothing of calls.
+
+use rustix::{
+    thread::{ClockId, clock_nanosleep_absolute},
+    time::{Timespec, clock_gettime},
+};
+use std::time::{Duration, Instant};
+
+/// A twentieth of a frame: what sharing a wake-up costs a packet at most.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// The clock was read twice at practically the same time.
+const AT_ONCE: Duration = Duration::from_micros(5);
+const TRIES: usize = 100;
+
+const NANOSECONDS: i64 = 1_000_000_000;
+
+/// Where the ticks are on the scale of `Instant`.
+pub(super) struct Ticks {
+    epoch: Instant,
+}
+
+impl Ticks {
+    pub(super) fn new() -> Self {
+        let mut epoch = Instant::now();
+        for _ in 0..TRIES {
+            let before = Instant::now();
+            let kernel = clock_gettime(ClockId::Monotonic);
+            let since_tick = kernel.tv_nsec % nanoseconds(TICK);
+            epoch = before - Duration::from_nanos(u64::try_from(since_tick).unwrap_or(0));
+            if before.elapsed() < AT_ONCE {
+                break;
+            }
+        }
+        Self { epoch }
+    }
+
+    /// The tick that `now` belongs to: at it or at most a [`TICK`] before. What is due is compared with this and not
+    /// with the time itself. Who is due some microseconds after a tick would otherwise be woken at that one or at the
+    /// next one, as the kernel is late or in time, and its packets would be a millisecond off in turn.
+    pub(super) fn at(&self, now: Instant) -> Instant {
+        let since = now.saturating_duration_since(self.epoch).as_nanos();
+        let into = u64::try_from(since % TICK.as_nanos()).unwrap_or(0);
+        now - Duration::from_nanos(into)
+    }
+
+    /// Sleeps until the next tick.
+    pub(super) fn sleep(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let mut next = Timespec {
+            tv_sec: now.tv_sec,
+            tv_nsec: (now.tv_nsec / nanoseconds(TICK) + 1) * nanoseconds(TICK),
+        };
+        if next.tv_nsec >= NANOSECONDS {
+            next = Timespec { tv_sec: now.tv_sec + 1, tv_nsec: 0 };
+        }
+        let _ = clock_nanosleep_absolute(ClockId::Monotonic, &next); // Interrupted is awake.
+    }
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::from(duration.subsec_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_due_after_a_tick_is_woken_at_the_next_one_however_late_this_one_is() {
+        let ticks = Ticks { epoch: Instant::now() };
+        let tick = ticks.epoch + 7 * TICK;
+        let due = tick + Duration::from_micros(70);
+        for late in [0, 10, 69, 70, 71, 500, 999] {
+            assert_eq!(ticks.at(tick + Duration::from_micros(late)), tick);
+            assert!(due > ticks.at(tick + Duration::from_micros(late)), "{late} µs");
+            assert!(due <= ticks.at(tick + TICK + Duration::from_micros(late)), "{late} µs");
+        }
+    }
+
+    #[test]
+    fn a_thread_wakes_at_a_tick_and_never_before() {
+        let ticks = Ticks::new();
+        for _ in 0..20 {
+            let before = ticks.at(Instant::now());
+            ticks.sleep();
+            assert!(ticks.at(Instant::now()) >= before + TICK);
+        }
+    }
+}
