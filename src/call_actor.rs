@@ -304,7 +304,13 @@ impl CallActor {
                 self.send(self.parts.sockets.rtp(), to, &datagram);
             }
             Output::SendRtcp { to, datagram } => self.send(self.parts.sockets.rtcp(), to, &datagram),
-            Output::Sip(output) => notes.push_back(self.tell_dialog(output)),
+            Output::Sip(output) => {
+                if matches!(output, SipOutput::Ring) {
+                    let after = now.saturating_duration_since(self.parts.invited).as_micros();
+                    self.parts.cdr.rang_after_us = Some(u64::try_from(after).unwrap_or(u64::MAX));
+                }
+                notes.push_back(self.tell_dialog(output));
+            }
             Output::Hear(frame) => self.hear(now, SttCommand::Audio(frame)),
             Output::FinalizeStt => self.hear(now, SttCommand::Finalize),
             Output::Expect(expectation) => self.hear(now, SttCommand::Expect(expectation)),

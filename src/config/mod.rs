@@ -10,6 +10,7 @@ mod problem;
 pub mod profile;
 mod raw;
 mod read;
+mod records;
 mod sections;
 mod signalling;
 pub mod target;
@@ -18,6 +19,7 @@ mod value;
 
 pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
+pub use records::Records;
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
 use crate::{
@@ -58,6 +60,8 @@ pub struct Config {
     pub http: Http,
     /// How media is handled.
     pub media: Media,
+    /// Where call records go.
+    pub store: Records,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.
     pub call: CallConfig,
     /// Where "tomorrow" is reckoned.

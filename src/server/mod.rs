@@ -8,7 +8,7 @@ mod link;
 mod refusal_log;
 mod trunk_loads;
 
-pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
+pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, CallStart, NewCall, RecordSink, Refusal};
 pub use agent_calls::{AgentCalls, SrtpPolicy};
 pub use link::{OutgoingEvents, SipLink};
 pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};

@@ -258,6 +258,7 @@ impl CallTrace {
             Event::Dropped { queue, count } => {
                 self.note(at, queue, format!("{count} dropped, it was not keeping up"))
             }
+            Event::Unrecorded => self.note(at, "store", "answered before its start was on disk".to_owned()),
             Event::Ended { .. } => self.running = false,
             Event::Started { .. }
             | Event::Answered

@@ -33,6 +33,8 @@ pub enum Input<'a> {
     Tts(TurnId, TtsEvent),
     /// A tool that this turn started has ended.
     Tool(TurnId, ToolResult),
+    /// The start of the call is on disk: it may be answered, see [`crate::Patience::record`].
+    Recorded,
     /// The operator or the server wants the call to end.
     HangUp(HangUp),
     /// The instant that `step` asked for has come.

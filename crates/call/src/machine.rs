@@ -20,7 +20,7 @@ use std::{
 pub(crate) enum Phase {
     /// The first step has yet to deal with the INVITE.
     Arrived,
-    /// 180 is out; this is the answer, to be sent at `next_frame`.
+    /// 180 is out; this is the answer, to be sent at `next_frame`, which is sooner once the start is on disk.
     Ringing {
         /// Our session description.
         sdp: String,
@@ -57,6 +57,8 @@ pub struct Call {
     pub(crate) tools_left: BTreeMap<String, RunningTool>,
     /// The call is to end as soon as there is somebody to say goodbye to.
     pub(crate) farewell: Option<Cause>,
+    /// The start is on disk, or nobody will say so.
+    pub(crate) recorded: bool,
     holder: Holder,
 }
 
@@ -78,6 +80,7 @@ impl Call {
             floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
             context: Context::new(setup.agent.system_prompt()),
             description: MediaSession::new(setup.local.clone()),
+            recorded: config.patience.record.is_zero(),
             config,
             setup,
             phase: Phase::Arrived,
@@ -131,6 +134,7 @@ impl Call {
             Input::Llm(turn, event) => self.handle_llm(now, turn, event, out),
             Input::Tts(turn, event) => self.handle_tts(now, turn, event, out),
             Input::Tool(turn, result) => self.handle_tool(now, turn, result, out),
+            Input::Recorded => self.handle_recorded(now, out),
             Input::HangUp(HangUp::Drain) => self.say_goodbye(now, Cause::ServerStopping, out),
             Input::HangUp(HangUp::Admin) => self.end(Cause::Admin, out),
             Input::Timeout => self.handle_timeout(now, out),
