@@ -1,8 +1,8 @@
-//! Load and measurements: `loadtest figures`, `loadtest calls`, `loadtest sip`, `loadtest simulators`.
+//! Load and measurements: `loadtest figures`, `loadtest agent`, `loadtest sip`, `loadtest simulators`.
 //! Knows commands. The server under test is a process of its own and is known by its wire, its /proc and its store.
 
+mod agent;
 mod bench;
-mod calls;
 mod figures;
 mod fleet;
 mod machine;
@@ -27,7 +27,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Figures(figures::Args),
-    Calls(calls::Args),
+    #[command(alias = "calls")]
+    Agent(Box<agent::Args>),
     Sip(sip_bench::Args),
     #[command(hide = true)]
     SipAnswerer(sip_bench::answerer::Args),
@@ -38,7 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Figures(args) => figures::run(&args).map(|()| true),
-        Command::Calls(args) => calls::run(&args),
+        Command::Agent(args) => agent::run(&args),
         Command::Sip(args) => sip_bench::run(&args).map(|()| true),
         Command::SipAnswerer(args) => sip_bench::answerer::run(&args).map(|()| true),
         Command::Simulators(arguments) => {
