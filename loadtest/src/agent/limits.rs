@@ -101,6 +101,7 @@ fn statistic_of(metric: &Metric, name: Option<&str>) -> Result<Option<Statistic>
 fn number(text: &str, unit: &str) -> Result<f64, String> {
     let digits = text.find(|c: char| c.is_ascii_alphabetic() || c == '%').unwrap_or(text.len());
     let (number, written) = (text[..digits].trim(), text[digits..].trim());
+    let value: f64 = number.parse().map_err(|_| format!("`{text}` is no number"))?;
     let factor = match (written, unit) {
         ("", _) => 1.0,
         ("s", "ms") => 1_000.0,
@@ -109,8 +110,7 @@ fn number(text: &str, unit: &str) -> Result<f64, String> {
         (written, unit) if written == unit => 1.0,
         (written, unit) => return Err(format!("`{written}` is no unit here; it is measured in {unit}")),
     };
-    let number: f64 = number.parse().map_err(|_| format!("`{number}` is no number"))?;
-    Ok(number * factor)
+    Ok(value * factor)
 }
 
 /// Everything that can be limited, one a line.
