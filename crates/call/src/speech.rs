@@ -14,7 +14,8 @@ impl Call {
             marks.first_sentence.get_or_insert(now);
         }
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, text.clone());
-        let index = reply.add(text, false);
+        let spoken = self.setup.agent.spoken().say(&text);
+        let index = reply.add(text, spoken, false);
         reply.waiting.push_back(index);
         reply.last_audio =
             if reply.sentences.iter().filter(|s| !s.done).count() == 1 { now } else { reply.last_audio };
@@ -25,9 +26,9 @@ impl Call {
         let Some(reply) = &mut self.reply else { return };
         let turn = reply.turn;
         while let Some(index) = reply.next_to_speak() {
-            let (sentence, text) = (index as u32, reply.sentences[index].text.clone());
-            out.push(Output::Event(Event::Sentence { turn, sentence, text: text.clone() }));
-            out.push(Output::Speak { turn, sentence, text });
+            let (sentence, said) = (index as u32, &reply.sentences[index]);
+            out.push(Output::Event(Event::Sentence { turn, sentence, text: said.text.clone() }));
+            out.push(Output::Speak { turn, sentence, text: said.spoken.text().to_owned() });
         }
         if reply.text_done && reply.waiting.is_empty() && !std::mem::replace(&mut reply.finished, true) {
             out.push(Output::FinishSpeech { turn });
@@ -42,7 +43,8 @@ impl Call {
             return self.say(now, turn, clip.text.clone(), out);
         }
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, clip.text.clone());
-        let index = reply.add(clip.text.clone(), true);
+        let spoken = self.setup.agent.spoken().say(&clip.text);
+        let index = reply.add(clip.text.clone(), spoken, true);
         if let Some(marks) = &mut reply.marks {
             marks.first_sentence.get_or_insert(now);
             marks.first_audio.get_or_insert(now);
@@ -151,7 +153,8 @@ impl Call {
         out.push(Output::Cancel { turn: reply.turn });
         self.tools_left.append(&mut reply.tools);
         if let Some(rest) = reply.chunker.finish() {
-            let index = reply.add(rest, false);
+            let spoken = self.setup.agent.spoken().say(&rest);
+            let index = reply.add(rest, spoken, false);
             self.context.assistant_sentence(reply.turn, index as u32, reply.sentences[index].text.clone());
         }
         self.report_heard(&reply);
@@ -189,5 +192,7 @@ fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSenten
         None if done => 1.0,
         None => 0.0,
     };
+    // Heard is what was said; the context holds what was written.
+    let fraction = reply.sentences[index].spoken.written_share(fraction);
     HeardSentence { index: index as u32, fraction }
 }
