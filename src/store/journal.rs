@@ -104,11 +104,13 @@ impl Journal {
         for (index, segment) in segments.iter().enumerate() {
             memory.read(&folder, *segment, index + 1 == segments.len())?;
         }
-        let last = segments.last().copied().unwrap_or(0);
-        let (number, file) = match begin_segment(&folder, last + 1, limits.segment) {
+        // A journal that somebody deleted goes on with numbers that no database has seen: seconds are never used up.
+        let fresh = super::unix_us().unsigned_abs() / 1_000_000;
+        let last = segments.last().copied().unwrap_or(fresh);
+        let (number, file) = match begin_segment(&folder, last + 1, limits.segment, segments.is_empty()) {
             Ok(file) => (last + 1, file),
             // A full disk may not even hold a new name; what was reserved for the last one is still there.
-            Err(_) if last > 0 => (last, open_segment(&folder, last)?),
+            Err(_) if !segments.is_empty() => (last, open_segment(&folder, last)?),
             Err(error) => return Err(error),
         };
         let end = Position { segment: number, byte: file.metadata()?.len() };
@@ -190,7 +192,7 @@ impl Journal {
     /// Begins a new file with what is still needed of the old ones.
     pub(super) fn rotate(&mut self) -> io::Result<()> {
         let number = self.end.segment + 1;
-        let mut file = begin_segment(&self.folder, number, self.limits.segment)?;
+        let mut file = begin_segment(&self.folder, number, self.limits.segment, false)?;
         let text: String = self.open.values().map(String::as_str).collect();
         if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.sync_data()) {
             let _ = fs::remove_file(path_of(&self.folder, number));
@@ -406,13 +408,14 @@ fn open_segment(folder: &Path, number: u64) -> io::Result<File> {
 }
 
 /// A new file, with room reserved beyond its end, which appending then fills; its name is on the disk too. A file system
-/// that cannot reserve is no reason to stop: the journal then needs free space like everything else.
-fn begin_segment(folder: &Path, number: u64, reserve: u64) -> io::Result<File> {
+/// that cannot reserve is no reason to stop, nor is a full one where there is no other file: the journal then needs free space
+/// like everything else.
+fn begin_segment(folder: &Path, number: u64, reserve: u64, only: bool) -> io::Result<File> {
     let file = OpenOptions::new().append(true).create_new(true).open(path_of(folder, number))?;
     let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
     if let Err(error) = rustix::fs::fallocate(&file, flags, 0, reserve)
         && error == rustix::io::Errno::NOSPC
-        && number > 1
+        && !only
     {
         let _ = fs::remove_file(path_of(folder, number));
         return Err(error.into());
