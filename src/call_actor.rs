@@ -345,6 +345,9 @@ impl CallActor {
                 self.responded = true;
                 respond(dialog, status, Some(reason), None)
             }
+            SipOutput::Refer { refer_to, headers } => {
+                Note::Sip(Box::new(sip::Command::Refer { dialog, refer_to, referred_by: None, headers }))
+            }
             SipOutput::Bye { reason } => {
                 self.dialog_over = true;
                 bye(dialog, reason)
@@ -456,6 +459,8 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         sip::Event::Bye { dialog, reason } => (dialog, SipInput::Bye { reason }),
         sip::Event::Reinvite { dialog, offer } => (dialog, SipInput::Reoffer { sdp: offer }),
         sip::Event::Info { dialog, content_type, body } => (dialog, SipInput::Info { content_type, body }),
+        sip::Event::Referred { dialog, status } => (dialog, SipInput::Referred { status }),
+        sip::Event::Notify { dialog, body, .. } => (dialog, SipInput::Notify { body }),
         // The dialog is gone without a goodbye that a call would have noticed; one that has ended is not there to ask.
         sip::Event::Ended { dialog } => (dialog, SipInput::Bye { reason: None }),
         sip::Event::Invite(_)
@@ -463,8 +468,6 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         | sip::Event::Registered { .. }
         | sip::Event::Unregistered { .. }
         | sip::Event::Refer { .. }
-        | sip::Event::Referred { .. }
-        | sip::Event::Notify { .. }
         | sip::Event::Trying { .. }
         | sip::Event::Progress { .. }
         | sip::Event::Answered { .. }

@@ -448,6 +448,7 @@ fn a_caller_asks_and_hears_an_answer() {
             codecs: vec!["PCMU", "PCMA"],
             telephone_event: true,
             srtp: SrtpPolicy::default(),
+            context: Default::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         })
     });

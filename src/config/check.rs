@@ -92,6 +92,7 @@ impl Checker<'_> {
         self.agent_routes(&agents, &routes);
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
+        let tools = self.tools(&raw.tools, &agents);
         Config {
             server: self.server(&raw.server),
             sip: self.sip(&raw.sip),
@@ -106,6 +107,7 @@ impl Checker<'_> {
             routes,
             agents,
             schemas,
+            tools,
             trunks,
             trunk_groups,
             log: self.log(&raw.log),

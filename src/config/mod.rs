@@ -13,11 +13,13 @@ mod read;
 mod sections;
 mod signalling;
 pub mod target;
+mod tools;
 pub mod trunk;
 mod value;
 
 pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
+pub use tools::Tools;
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
 use crate::{
@@ -74,6 +76,8 @@ pub struct Config {
     pub agents: BTreeMap<String, Arc<Agent>>,
     /// The script that sets up an agent's database, by the same key: the `.sql` file beside the agent's file.
     pub schemas: BTreeMap<String, String>,
+    /// What agents' tools are allowed.
+    pub tools: Tools,
     /// Where calls come from and go to; the first that matches takes the call. Never empty.
     pub trunks: Vec<Trunk>,
     /// Trunks that outgoing calls may take in turn, by the group's name.

@@ -29,6 +29,7 @@ pub(super) struct RawConfig {
     pub(super) tts: Named<RawTts>,
     pub(super) routes: RawRoutes,
     pub(super) agent: RawAgent,
+    pub(super) tools: RawTools,
     pub(super) trunk: Vec<Spanned<RawTrunk>>,
     pub(super) trunk_groups: Named<Vec<Spanned<String>>>,
     pub(super) log: RawLog,
@@ -256,6 +257,14 @@ impl RawTrunk {
             quirks: &self.quirks,
         }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [tools] on a line of its own")]
+pub(super) struct RawTools {
+    pub(super) allowed_hosts: Key<Vec<Spanned<String>>>,
+    pub(super) allowed_networks: Key<Vec<Spanned<String>>>,
+    pub(super) allow_stdio: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

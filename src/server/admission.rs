@@ -85,6 +85,8 @@ pub struct NewCall<'a> {
     pub overflow: bool,
     /// Who calls, as the trunk tells it.
     pub caller: &'a str,
+    /// Who was called, as the trunk tells it.
+    pub called: &'a str,
     /// Where the caller is to send its RTP.
     pub media: SocketAddr,
     /// For SSRC and first sequence numbers.
@@ -404,6 +406,7 @@ impl Admission {
             grant,
             overflow: place == Place::Overflow,
             caller: &arrival.caller,
+            called: &arrival.called,
             media: SocketAddr::new(self.media_address(&invite.flow), port),
             seed: self.chance.number(),
             started_at_us: arrival.invited_at_us,

@@ -15,8 +15,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Renders the sentences of an agent. The text is what is said, whoever says it.
 pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result<Clips, StartError> {
     let fallback = agent.fallback();
-    let texts =
-        [agent.greeting(), &fallback.trouble, &fallback.not_heard, &fallback.still_there, &fallback.goodbye];
+    let greeting = agent.greeting(agent.variables());
+    let texts = [
+        greeting.as_str(),
+        &fallback.trouble,
+        &fallback.not_heard,
+        &fallback.still_there,
+        &fallback.goodbye,
+        &fallback.one_moment,
+    ];
     let rendered = match render_all(&**tts, agent.language(), &texts).await {
         Ok(rendered) => rendered,
         Err(reason) => {
@@ -33,7 +40,14 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
     let mut clips =
         texts.iter().zip(rendered).map(|(text, samples)| Clip { text: (*text).to_owned(), samples });
     let mut next = || clips.next().unwrap_or_default();
-    Ok(Clips { greeting: next(), trouble: next(), not_heard: next(), still_there: next(), goodbye: next() })
+    Ok(Clips {
+        greeting: next(),
+        trouble: next(),
+        not_heard: next(),
+        still_there: next(),
+        goodbye: next(),
+        one_moment: next(),
+    })
 }
 
 /// All of them in one voice, or none: a provider that is down is waited for once.

@@ -355,6 +355,8 @@ fn put_event(
         | Event::ToolStarted { .. }
         | Event::ToolEnded { .. }
         | Event::Expecting { .. }
+        | Event::Transfer { .. }
+        | Event::Noted { .. }
         | Event::AgentDone { .. }
         | Event::NoInput { .. }
         | Event::Fallback { .. }

@@ -254,6 +254,8 @@ impl Metrics {
             | Event::ToolStarted { .. }
             | Event::ToolEnded { .. }
             | Event::Expecting { .. }
+            | Event::Transfer { .. }
+            | Event::Noted { .. }
             | Event::AgentDone { .. }
             | Event::NoInput { .. }
             | Event::Ended { .. } => {}

@@ -3,6 +3,9 @@
 
 use crate::{CallId, Event, Stamped};
 
+/// Lines of an agent that are kept.
+const MOST_NOTES: usize = 20;
+
 /// Why a call ended. Every call ends for exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
@@ -12,6 +15,8 @@ pub enum Cause {
     CallerCancelled,
     /// The agent said goodbye.
     AgentEnded,
+    /// The caller was passed on to somebody else.
+    Transferred,
     /// The caller said nothing for too long.
     NoInput,
     /// The longest allowed duration was reached.
@@ -44,10 +49,11 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
+        Self::Transferred,
         Self::NoInput,
         Self::MaxDuration,
         Self::ServerStopping,
@@ -70,6 +76,7 @@ impl Cause {
             Self::CallerHungUp => "caller_hung_up",
             Self::CallerCancelled => "caller_cancelled",
             Self::AgentEnded => "agent_ended",
+            Self::Transferred => "transferred",
             Self::NoInput => "no_input",
             Self::MaxDuration => "max_duration",
             Self::ServerStopping => "server_stopping",
@@ -139,6 +146,8 @@ pub struct Cdr {
     pub barge_ins: u32,
     /// Turns that had to be saved by a prepared sentence.
     pub fallbacks: u32,
+    /// Lines that the agent wrote for it; the first twenty.
+    pub notes: Vec<String>,
     /// Response gaps in microseconds, in order.
     pub gaps_us: Vec<u64>,
     /// The media figures of the caller's leg.
@@ -161,6 +170,7 @@ impl Cdr {
             turns: 0,
             barge_ins: 0,
             fallbacks: 0,
+            notes: Vec::new(),
             gaps_us: Vec::new(),
             quality: None,
         }
@@ -193,6 +203,7 @@ impl Cdr {
             Event::TurnEnded { .. } => self.turns += 1,
             Event::BargeIn { .. } => self.barge_ins += 1,
             Event::Fallback { .. } => self.fallbacks += 1,
+            Event::Noted { text, .. } if self.notes.len() < MOST_NOTES => self.notes.push(text.clone()),
             Event::Latency { latency, .. } => self.gaps_us.push(latency.total_us),
             Event::Quality { .. } => self.quality = Some(stamped.event.clone()),
             Event::Ended { cause, status } => {

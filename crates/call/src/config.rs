@@ -2,7 +2,7 @@
 //! Checked values only: reading and validating text happens in `src/config`.
 
 use crate::{CallId, latency::Budgets, port_slots::Grant};
-use conversation::{Agent, FloorConfig};
+use conversation::{Agent, FloorConfig, Tool, Variables};
 use media::JitterConfig;
 use sip::LocalMedia;
 use std::{sync::Arc, time::Duration};
@@ -87,6 +87,19 @@ pub struct CallSetup {
     pub started_at_us: u64,
     /// The date at the caller's end.
     pub today: jiff::civil::Date,
+    /// What is known besides.
+    pub context: CallContext,
+}
+
+/// What is known of a call besides its media, and what that allows.
+#[derive(Clone, Debug, Default)]
+pub struct CallContext {
+    /// For prompts, speech, tools and headers.
+    pub variables: Variables,
+    /// Tools that servers bring, besides the agent's own.
+    pub tools: Arc<Vec<Tool>>,
+    /// Whether the far end takes a REFER.
+    pub may_refer: bool,
 }
 
 /// A sentence with its audio, rendered before the first call.
@@ -111,4 +124,6 @@ pub struct Clips {
     pub still_there: Clip,
     /// Said before we hang up.
     pub goodbye: Clip,
+    /// Said when a tool takes its time.
+    pub one_moment: Clip,
 }

@@ -134,6 +134,22 @@ pub enum Event {
         /// How long it took, in milliseconds.
         ms: u32,
     },
+    /// How the passing on of the caller goes.
+    Transfer {
+        /// The destination's name in the agent's file.
+        destination: String,
+        /// `asked`, `accepted`, `done` or `failed`.
+        state: String,
+        /// What the far end said, as a SIP status.
+        status: Option<u16>,
+    },
+    /// The agent wrote a line for the call's record.
+    Noted {
+        /// In which turn.
+        turn: TurnId,
+        /// The line.
+        text: String,
+    },
     /// What the caller is expected to say next.
     Expecting {
         /// The hint.

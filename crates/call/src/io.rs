@@ -70,6 +70,16 @@ pub enum SipInput {
         /// Its text.
         body: String,
     },
+    /// The final response to our REFER (RFC 3515); a 2xx is followed by what became of it.
+    Referred {
+        /// The status code.
+        status: u16,
+    },
+    /// What becomes of our REFER: a NOTIFY's body.
+    Notify {
+        /// A response's first line, as `message/sipfrag`.
+        body: String,
+    },
 }
 
 /// What speech-to-text reports.
@@ -250,6 +260,13 @@ pub enum SipOutput {
         status: u16,
         /// The reason phrase.
         reason: String,
+    },
+    /// Pass the caller on (RFC 3515).
+    Refer {
+        /// The URI to call.
+        refer_to: String,
+        /// More header fields.
+        headers: Vec<(String, String)>,
     },
     /// Hang up.
     Bye {

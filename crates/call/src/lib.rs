@@ -19,9 +19,10 @@ mod rescue;
 mod signalling;
 mod speech;
 mod tools;
+mod transfer;
 mod turns;
 
-pub use config::{CallConfig, CallSetup, Clip, Clips, Patience};
+pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience};
 pub use event::{Event, Stamped};
 pub use id::CallId;
 pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};

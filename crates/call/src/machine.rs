@@ -6,6 +6,7 @@ use crate::{
     cdr::Cause,
     leg::{Leg, Listened, Wall},
     reply::{Reply, RunningTool},
+    transfer::Passing,
 };
 use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
 use media::{Digit, FRAME};
@@ -57,6 +58,10 @@ pub struct Call {
     pub(crate) tools_left: BTreeMap<String, RunningTool>,
     /// The call is to end as soon as there is somebody to say goodbye to.
     pub(crate) farewell: Option<Cause>,
+    /// The caller is being passed on.
+    pub(crate) transfer: Option<Passing>,
+    /// The caller was granted silence until then.
+    pub(crate) excused_until: Option<Instant>,
     holder: Holder,
 }
 
@@ -76,7 +81,8 @@ impl Call {
         let wall = Wall { at: now, us: setup.started_at_us };
         Self {
             floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
-            context: Context::new(setup.agent.system_prompt()),
+            context: Context::new(setup.agent.system_prompt(&setup.context.variables))
+                .with_variables(setup.context.variables.clone()),
             description: MediaSession::new(setup.local.clone()),
             config,
             setup,
@@ -91,6 +97,8 @@ impl Call {
             silent_since: None,
             tools_left: BTreeMap::new(),
             farewell: None,
+            transfer: None,
+            excused_until: None,
             holder: Holder::Nobody,
         }
     }
@@ -141,7 +149,12 @@ impl Call {
         match event {
             SipInput::Acked { sdp } => self.handle_ack(now, sdp.as_deref(), out),
             SipInput::Cancelled => self.end(Cause::CallerCancelled, out),
-            SipInput::Bye { .. } => self.end(Cause::CallerHungUp, out),
+            SipInput::Bye { .. } => {
+                let passed_on = self.transfer.as_ref().is_some_and(Passing::is_accepted);
+                self.end(if passed_on { Cause::Transferred } else { Cause::CallerHungUp }, out);
+            }
+            SipInput::Referred { status } => self.handle_referred(now, status, out),
+            SipInput::Notify { body } => self.handle_notify(now, &body, out),
             SipInput::AckTimeout => self.end(Cause::AckTimeout, out),
             SipInput::SessionExpired => self.end(Cause::SessionExpired, out),
             SipInput::Reoffer { sdp } => self.handle_reoffer(now, sdp.as_deref(), out),
@@ -251,6 +264,9 @@ impl Call {
 
     /// What can only be noticed by waiting: overdue providers, a dead line, the longest call.
     fn watch(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.excused_until.is_some_and(|until| now < until) && self.reply.is_none() {
+            self.floor.excuse(now);
+        }
         self.watch_floor(now, out);
         self.watch_reply(now, out);
         if matches!(self.phase, Phase::Leaving) && self.leg.as_ref().is_some_and(|leg| !leg.may_send()) {
@@ -261,7 +277,7 @@ impl Call {
             self.leg.as_ref().map_or(Duration::ZERO, |leg| now.saturating_duration_since(leg.last_media));
         if quiet >= self.config.patience.media && !self.is_on_hold() {
             self.end(Cause::MediaTimeout, out);
-        } else if now - self.started >= self.config.patience.call && matches!(self.phase, Phase::Talking) {
+        } else if now - self.started >= self.longest() && matches!(self.phase, Phase::Talking) {
             self.say_goodbye(now, Cause::MaxDuration, out);
         }
     }
@@ -271,6 +287,11 @@ impl Call {
             let decision = self.floor.handle_timeout(now);
             self.decide(now, decision, out);
         }
+    }
+
+    /// The agent may have less time than others.
+    fn longest(&self) -> Duration {
+        self.setup.agent.limits().max_duration.unwrap_or(self.config.patience.call)
     }
 
     fn is_on_hold(&self) -> bool {

@@ -215,6 +215,7 @@ mod tests {
             seed: 1,
             started_at_us: 0,
             today: jiff::civil::date(2026, 11, 20),
+            context: crate::CallContext::default(),
         };
         let mut call = Call::new(now, CallConfig::default(), setup);
         call.step(now, Input::Timeout, &mut Vec::new());

@@ -10,8 +10,12 @@ mod flow;
 mod grammar;
 mod request;
 mod turn;
+mod variables;
 
-pub use agent::{Agent, AgentError, Fallbacks, Returns, Stage, Tool, ToolClass, ToolKind};
+pub use agent::{
+    Agent, AgentError, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Returns, Stage,
+    Tool, ToolClass, ToolKind, Transfer,
+};
 pub use chunker::SentenceChunker;
 pub use context::{Context, HeardSentence};
 pub use endpointing::{EndOfTurnReason, Phrases};
@@ -19,3 +23,4 @@ pub use floor::{Decision, Floor, FloorConfig, Holder, Interruptible};
 pub use flow::{FlowReply, flow_reply};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
 pub use turn::{Expectation, Transcript, TurnId};
+pub use variables::{GIVEN_VARIABLES, Template, Variables};

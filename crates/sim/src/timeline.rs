@@ -40,6 +40,11 @@ fn describe(event: &Event) -> Option<String> {
         Event::ToolEnded { turn, name, ok, ms } => {
             format!("turn {turn} tool {name} {} after {ms} ms", if *ok { "answered" } else { "failed" })
         }
+        Event::Transfer { destination, state, status: None } => format!("transfer to {destination}: {state}"),
+        Event::Transfer { destination, state, status: Some(status) } => {
+            format!("transfer to {destination}: {state}, {status}")
+        }
+        Event::Noted { turn, text } => format!("turn {turn} noted {text:?}"),
         Event::Expecting { expectation } => format!("expects {expectation:?}"),
         Event::BargeIn { turn, state, reaction_ms, heard, unsaid } => format!(
             "turn {turn} barge-in ({state}, after {reaction_ms} ms): heard {heard:?}, unsaid {unsaid:?}"

@@ -374,6 +374,8 @@ impl World {
             sip::Event::AckTimeout { dialog } => self.tell(dialog, SipInput::AckTimeout),
             sip::Event::SessionExpired { dialog } => self.tell(dialog, SipInput::SessionExpired),
             sip::Event::Reinvite { dialog, offer } => self.tell(dialog, SipInput::Reoffer { sdp: offer }),
+            sip::Event::Referred { dialog, status } => self.tell(dialog, SipInput::Referred { status }),
+            sip::Event::Notify { dialog, body, .. } => self.tell(dialog, SipInput::Notify { body }),
             _ => {}
         }
     }
@@ -416,6 +418,7 @@ impl World {
             seed: number as u64,
             started_at_us: 0,
             today: jiff::civil::date(2026, 11, 20),
+            context: self.lines[number].scenario.context.clone(),
         };
         let line = &mut self.lines[number];
         line.slot = Some(grant.slot);
@@ -523,6 +526,9 @@ impl World {
             SipOutput::Ring => respond(180, None, None),
             SipOutput::Answer { sdp } => respond(200, None, Some(sdp)),
             SipOutput::Reject { status, reason } => respond(status, Some(reason), None),
+            SipOutput::Refer { refer_to, headers } => {
+                Command::Refer { dialog, refer_to, referred_by: None, headers }
+            }
             SipOutput::Bye { reason } => Command::Bye { dialog, reason },
         };
         self.step_server(sip::Input::Command(command));
@@ -650,6 +656,7 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
         not_heard: clip(&fallbacks.not_heard, CLIP_VOICE),
         still_there: clip(&fallbacks.still_there, CLIP_VOICE),
         goodbye: clip(&fallbacks.goodbye, CLIP_VOICE),
+        one_moment: clip(&fallbacks.one_moment, CLIP_VOICE),
     }
 }
 
