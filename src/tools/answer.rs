@@ -61,17 +61,21 @@ impl Body {
         let length = text.len();
         let size = if self.cut { format!("more than {MOST_READ}") } else { length.to_string() };
         let note = format!("the answer is too long ({size} bytes); this is its beginning");
-        let mut end = most.min(length);
-        loop {
-            end = (0..=end).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-            let short = json!({ "truncated": true, "note": note, "text": &text[..end] }).to_string();
-            // Quotes and controls take more room inside a JSON text.
-            match short.len().checked_sub(most) {
-                None | Some(0) => return short,
-                Some(_) if end == 0 => return short,
-                Some(over) => end = end.saturating_sub(over.max(end / 8)),
+        let cut = |end: usize| {
+            let end = (0..=end).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            json!({ "truncated": true, "note": note, "text": &text[..end] }).to_string()
+        };
+        // Quotes and controls take more room inside a JSON text than outside: the most that fits is searched for.
+        let (mut fits, mut end) = (0, most.min(length));
+        while fits < end {
+            let middle = (fits + end).div_ceil(2);
+            if cut(middle).len() <= most {
+                fits = middle;
+            } else {
+                end = middle - 1;
             }
         }
+        cut(fits)
     }
 
     fn is_page(&self, text: &str) -> bool {

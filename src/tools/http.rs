@@ -7,7 +7,7 @@ use super::{
     reach::{CheckedNames, Reach},
 };
 use crate::secret::Secret;
-use conversation::{HttpMethod, HttpTool, Template, ToolClass, Variables};
+use conversation::{HttpMethod, HttpTool, Template, ToolClass};
 use reqwest::{
     Client, Method, Response, StatusCode, Url,
     header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
@@ -38,11 +38,11 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// As they are sent in a call with these variables.
-    pub(super) fn all(headers: &[Self], variables: &Variables) -> Result<HeaderMap, String> {
+    /// As they are sent, with these values of variables.
+    pub(super) fn all(headers: &[Self], value: &dyn Fn(&str) -> Option<String>) -> Result<HeaderMap, String> {
         let mut map = HeaderMap::new();
         for Self { name, text, secret } in headers {
-            let mut value = text.with(variables);
+            let mut value = text.render(|name| value(name).unwrap_or_default());
             value.push_str(secret.as_ref().map_or("", Secret::expose));
             let mut value =
                 HeaderValue::from_str(&value).map_err(|_| format!("the header {name} cannot be sent"))?;
@@ -209,7 +209,13 @@ impl Requester {
         put("idempotency-key", key.to_string());
         put("traceparent", key.traceparent());
         put("accept", "application/json, text/plain;q=0.5".to_owned());
-        Ok(Question { url, method, headers: Header::all(&self.headers, &context.variables)?, identity, body })
+        Ok(Question {
+            url,
+            method,
+            headers: Header::all(&self.headers, &|name| context.value(name))?,
+            identity,
+            body,
+        })
     }
 
     /// The URL with arguments and variables in it, each as one segment or one value, whatever is in them.

@@ -94,7 +94,8 @@ impl Call {
     fn ask_again(&mut self, now: Instant, out: &mut Vec<Output>) {
         let rounds = self.reply.as_ref().map_or(0, |reply| reply.rounds);
         let steps = self.setup.agent.limits().tool_steps;
-        if rounds > steps {
+        // One more than that: a model that is told so may still find an answer.
+        if rounds > steps + 1 {
             return self.fail_turn(now, "llm", format!("still calling tools after {steps} steps"), out);
         }
         self.ask(now, out);

@@ -72,6 +72,12 @@ impl Call {
         timeout: Option<Duration>,
         out: &mut Vec<Output>,
     ) {
+        let steps = self.setup.agent.limits().tool_steps;
+        if self.reply.as_ref().is_some_and(|reply| reply.rounds > steps) {
+            let error =
+                format!("not run: {steps} steps of tools are the most in one turn; answer the caller now");
+            return self.answer_tool(turn, call, Err(error), out);
+        }
         let patience = timeout.map_or(self.config.patience.tool, |timeout| timeout + GRACE);
         self.await_tool(now, turn, &call, patience);
         out.push(Output::RunTool { turn, call });
@@ -147,7 +153,9 @@ impl Call {
 
     /// "One moment, please", once in a turn, when a tool leaves the caller in silence.
     pub(crate) fn fill_in(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let silent = self.silent_since.is_some_and(|since| now >= since + FILLER_AFTER);
+        // Whoever speaks is not waiting.
+        let silent =
+            self.silent_since.is_some_and(|since| now >= since + FILLER_AFTER) && !self.hearing.speech;
         let transferring = self.transfer.as_ref().is_some_and(|transfer| transfer.is_asked());
         let Some(reply) = self.reply.as_mut().filter(|_| silent && !transferring) else { return };
         let running = reply.tools.values().any(|tool| now >= tool.started + FILLER_RUNNING);

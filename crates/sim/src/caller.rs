@@ -45,6 +45,8 @@ pub(crate) struct Caller {
     gives_up: Option<Instant>,
     /// When the REFER that we took comes to its end.
     referred: Option<Instant>,
+    /// Whom we were to call instead.
+    pub(crate) referred_to: Vec<String>,
     /// Sound still to be sent.
     sound: VecDeque<i16>,
     chance: Chance,
@@ -92,6 +94,7 @@ impl Caller {
             silent: false,
             gives_up: None,
             referred: None,
+            referred_to: Vec::new(),
             sound: VecDeque::new(),
             chance: Chance::new(seed ^ 0xca11),
         }
@@ -137,7 +140,10 @@ impl Caller {
         let mut sends = sends;
         for event in events {
             match event {
-                Output::Event(Event::Refer { .. }) => sends.extend(self.take_referral(now)),
+                Output::Event(Event::Refer { refer_to, .. }) => {
+                    self.referred_to.push(refer_to);
+                    sends.extend(self.take_referral(now));
+                }
                 Output::Event(event) => self.note(now, event),
                 Output::Send { .. } | Output::CloseFlow { .. } => {}
             }

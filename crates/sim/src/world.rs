@@ -86,6 +86,7 @@ struct Told {
     spoken: Vec<(TurnId, String)>,
     heard_frames: u64,
     requests: Vec<conversation::LlmRequest>,
+    ran: Vec<String>,
     cdr: Option<Cdr>,
     cdrs: u32,
     over: bool,
@@ -477,7 +478,10 @@ impl World {
                 line.told.orders.push((turn, Order::Speak));
                 later
             }
-            Output::RunTool { turn, call } => line.providers.run(now, turn, &call),
+            Output::RunTool { turn, call } => {
+                line.told.ran.push(call.name.clone());
+                line.providers.run(now, turn, &call)
+            }
             Output::Event(event) => return self.note(number, event),
             Output::Sip(output) => return self.signal(number, output),
             Output::FinishSpeech { turn } => return line.told.orders.push((turn, Order::Finish)),
@@ -567,6 +571,16 @@ impl World {
     /// Every question to the model in the first call.
     pub fn requests(&self) -> &[conversation::LlmRequest] {
         &self.lines[0].told.requests
+    }
+
+    /// How often a tool was run in the first call.
+    pub fn ran(&self, name: &str) -> usize {
+        self.lines[0].told.ran.iter().filter(|ran| *ran == name).count()
+    }
+
+    /// Whom the first caller's side was asked to call instead.
+    pub fn referred(&self) -> &[String] {
+        &self.lines[0].caller.referred_to
     }
 
     /// Frames that speech-to-text was given in the first call.

@@ -10,7 +10,6 @@ use super::{
     Session, Trouble,
 };
 use crate::providers::openai::SseDecoder;
-use conversation::Variables;
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
 use std::sync::Arc;
@@ -45,7 +44,7 @@ impl HttpPeer {
         session: Option<&Session>,
     ) -> Result<(Value, Option<String>), Trouble> {
         self.reach.check(&self.url).map_err(Trouble::Failed)?;
-        let headers = Header::all(&self.headers, &Variables::default()).map_err(Trouble::Failed)?;
+        let headers = Header::all(&self.headers, &|_| None).map_err(Trouble::Failed)?;
         let mut request = self.client.post(self.url.clone()).headers(headers);
         request = request.header("accept", "application/json, text/event-stream");
         if let Some(session) = session {
