@@ -2,14 +2,15 @@
 //! Knows SIP and RTP as any phone does. Knows no socket, and nothing of the server but what comes over the wire.
 
 use super::script::{AgentSound, Player, Script, Situation, Todo};
-use call::{Protection, Stamped};
+use call::{Protection, Stamped, codec_of};
 use media::{
-    Codec, Digit, FRAME, Frame, Receiver, ReceiverConfig, RtpPacket, SampleRate, Sender, SenderConfig,
+    Codec, Decoder, Digit, FRAME, Frame, Receiver, ReceiverConfig, RtpPacket, SampleRate, Sender,
+    SenderConfig,
 };
 use sip::digest::Credentials;
 use sip::{
-    Command, DialogKey, DialogPolicy, Endpoint, EndpointConfig, Event, Flow, LocalMedia, MediaSession,
-    Negotiated, OutgoingInvite,
+    CodecSpec, Command, DialogKey, DialogPolicy, Endpoint, EndpointConfig, Event, Flow, LocalMedia,
+    MediaSession, Negotiated, OutgoingInvite,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -42,9 +43,9 @@ pub struct Dial {
     pub local: LocalMedia,
     /// For identifiers and stream numbers.
     pub seed: [u8; 32],
-    /// Speech of every text of the script, 8 kHz.
+    /// Speech of every text of the script, at [`Dial::rate`].
     pub speech: BTreeMap<String, Vec<i16>>,
-    /// Audio of every file of the script, 8 kHz.
+    /// Audio of every file of the script, at the same rate.
     pub files: BTreeMap<PathBuf, Vec<i16>>,
     /// What to do.
     pub script: Script,
@@ -52,6 +53,20 @@ pub struct Dial {
     pub record: bool,
     /// What a trunk adds to the call.
     pub extras: Extras,
+}
+
+impl Dial {
+    /// What the phone speaks, hears and records at: 16 kHz if it offers a wide-band codec, whichever is agreed on.
+    pub fn rate(&self) -> SampleRate {
+        rate_of(&self.local.codecs)
+    }
+}
+
+/// The rate of a phone with these codecs.
+pub fn rate_of(codecs: &[CodecSpec]) -> SampleRate {
+    let known = codecs.iter().filter_map(|codec| Codec::from_name(codec.name));
+    let wide = known.map(Codec::rate).any(|rate| rate == SampleRate::Hz16000);
+    if wide { SampleRate::Hz16000 } else { SampleRate::Hz8000 }
 }
 
 /// What a trunk adds to a call. `Default`: nothing.
@@ -155,6 +170,10 @@ pub struct Phone {
     /// Our descriptions, one after the other.
     description: MediaSession,
     media: Option<(Negotiated, Receiver, Sender)>,
+    /// Of what came last, for the stopwatch: packets as they come.
+    decoder: Decoder,
+    /// Whatever is agreed on.
+    rate: SampleRate,
     /// Of the media, once there is some.
     protection: Option<Protection>,
     player: Player,
@@ -208,6 +227,8 @@ impl Phone {
             ),
             player: Player::new(dial.script.clone()),
             description: MediaSession::new(dial.local.clone()),
+            decoder: Decoder::new(Codec::Pcmu),
+            rate: dial.rate(),
             dial,
             sip_wake: None,
             invited: None,
@@ -261,6 +282,11 @@ impl Phone {
     /// The Call-ID of the call, once it has been dialled.
     pub fn call_id(&self) -> Option<&str> {
         self.endpoint.sip_call_id(self.key())
+    }
+
+    /// The rate of the recording.
+    pub const fn rate(&self) -> SampleRate {
+        self.rate
     }
 
     /// Whether the dialog is over.
@@ -335,18 +361,14 @@ impl Phone {
         self.measures.status = Some(200);
         self.measures.answered = Some(took);
         self.answered = Some(now);
-        let Ok(media) = self.description.accept(answer) else {
+        let accepted = self.description.accept(answer).ok();
+        let Some((media, codec)) = accepted.and_then(|media| codec_of(&media).map(|codec| (media, codec)))
+        else {
             self.measures.unmet.push("the answer's session description cannot be used".into());
             return self.hang_up(now, out);
         };
-        let codec = if media.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
-        let receiver = Receiver::new(ReceiverConfig {
-            codec,
-            payload_type: media.payload_type,
-            telephone_event: media.telephone_event,
-            comfort_noise: media.comfort_noise,
-            jitter: Default::default(),
-        });
+        let receiver = Receiver::with_rate(receiver_config(&media, codec), self.rate);
+        self.decoder = Decoder::new(codec);
         let seed =
             u32::from_le_bytes([self.dial.seed[0], self.dial.seed[1], self.dial.seed[2], self.dial.seed[3]]);
         let sender = Sender::new(SenderConfig {
@@ -373,15 +395,11 @@ impl Phone {
             Err(error) => return (error.status(), None),
         };
         if let (Some((media, receiver, sender)), Some(protection)) = (&mut self.media, &mut self.protection) {
-            let codec = if new.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
-            receiver.renegotiate(ReceiverConfig {
-                codec,
-                payload_type: new.payload_type,
-                telephone_event: new.telephone_event,
-                comfort_noise: new.comfort_noise,
-                jitter: Default::default(),
-            });
-            sender.renegotiate(codec, new.payload_type, new.telephone_event);
+            if let Some(codec) = codec_of(&new) {
+                receiver.renegotiate(receiver_config(&new, codec));
+                sender.renegotiate(codec, new.payload_type, new.telephone_event);
+                self.decoder = Decoder::new(codec);
+            }
             protection.renegotiate(new.srtp.as_ref());
             *media = new;
         }
@@ -425,10 +443,10 @@ impl Phone {
         if let Some(last) = self.ears.last_sequence.replace(packet.sequence) {
             self.measures.missing += u64::from(packet.sequence.wrapping_sub(last).saturating_sub(1).min(100));
         }
-        let codec = if media.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
-        let mut samples = Vec::with_capacity(SampleRate::Hz8000.frame_samples());
-        codec.decode(packet.payload, &mut samples);
-        if Frame::from_samples(SampleRate::Hz8000, &samples).level_dbfs() > VOICED_DBFS {
+        let rate = self.decoder.codec().rate();
+        let mut samples = Vec::with_capacity(rate.frame_samples());
+        self.decoder.decode(packet.payload, &mut samples);
+        if Frame::from_samples(rate, &samples).level_dbfs() > VOICED_DBFS {
             self.hear_voice(now, out);
         }
     }
@@ -521,7 +539,7 @@ impl Phone {
 
     fn begin_step(&mut self, now: Instant, samples: &[i16]) {
         let agent_speaks = self.ears.voiced_since.is_some();
-        self.mouth.samples.extend(voiced(samples));
+        self.mouth.samples.extend(voiced(samples, self.rate));
         self.words.clear();
         self.ears.heard = false;
         self.ears.own_step = Some(now);
@@ -561,7 +579,7 @@ impl Phone {
                 now + KEY + KEY_GAP
             });
         }
-        let frame = self.mouth.frame();
+        let frame = self.mouth.frame(self.rate);
         let speaks = frame.level_dbfs() > VOICED_DBFS;
         let busy = self.mouth.is_busy();
         let starts = busy && !std::mem::replace(&mut self.mouth.speaking, busy);
@@ -586,10 +604,19 @@ impl Phone {
     }
 }
 
+fn receiver_config(media: &Negotiated, codec: Codec) -> ReceiverConfig {
+    ReceiverConfig {
+        codec,
+        payload_type: media.payload_type,
+        telephone_event: media.telephone_event,
+        comfort_noise: media.comfort_noise,
+        jitter: Default::default(),
+    }
+}
+
 /// Speech without the silence around it: an interruption is timed from the first voiced packet; an answer from the last
 /// one, and it may come at once.
-fn voiced(samples: &[i16]) -> &[i16] {
-    let rate = SampleRate::Hz8000;
+fn voiced(samples: &[i16], rate: SampleRate) -> &[i16] {
     let frames: Vec<&[i16]> = samples.chunks(rate.frame_samples()).collect();
     let loud = |frame: &&[i16]| Frame::from_samples(rate, frame).level_dbfs() > VOICED_DBFS;
     let first = frames.iter().position(loud).unwrap_or(0);
@@ -602,9 +629,9 @@ impl Mouth {
         !self.samples.is_empty() || !self.keys.is_empty() || self.next_key.is_some()
     }
 
-    fn frame(&mut self) -> Frame {
-        let count = SampleRate::Hz8000.frame_samples().min(self.samples.len());
+    fn frame(&mut self, rate: SampleRate) -> Frame {
+        let count = rate.frame_samples().min(self.samples.len());
         let samples: Vec<i16> = self.samples.drain(..count).collect();
-        Frame::from_samples(SampleRate::Hz8000, &samples)
+        Frame::from_samples(rate, &samples)
     }
 }

@@ -10,7 +10,7 @@ use crate::sip_transport::tls::{self, TlsConfig};
 use crate::{
     caller::{
         engine::{self, News, Sockets},
-        phone::{Dial, Phone},
+        phone::{Dial, Phone, rate_of},
         script::Script,
     },
     server::SrtpPolicy,
@@ -67,8 +67,8 @@ pub struct Args {
     /// Who calls.
     #[arg(long, value_name = "USER", default_value = "caller")]
     pub from: String,
-    /// Offer only this codec: pcmu or pcma.
-    #[arg(long, value_name = "CODEC", default_value = "both")]
+    /// Offer these codecs, preferred first: pcmu, pcma, g722, opus. With a wide-band one, --out has 16 kHz.
+    #[arg(long, value_name = "NAMES", default_value = "pcmu,pcma")]
     pub codec: String,
     /// Encrypt what is said: off, optional (when the other side can) or required.
     #[arg(long, value_name = "MODE", default_value = "off")]
@@ -93,8 +93,9 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn call(args: &Args) -> Result<Outcome, String> {
     let script = script(args)?;
-    let speech = audio::render(script.spoken())?;
-    let files = audio::read_files(script.files())?;
+    let rate = rate_of(&codecs(&args.codec)?);
+    let speech = audio::render(script.spoken(), rate)?;
+    let files = audio::read_files(script.files(), rate)?;
     if let Some(name) = &args.trunk {
         return trunk::call(args, name, &Said { script, speech, files });
     }
@@ -171,12 +172,7 @@ fn trust(args: &Args) -> Result<engine::Trust, String> {
 }
 
 fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
-    let codecs = match args.codec.to_ascii_lowercase().as_str() {
-        "both" => vec![CodecSpec::PCMU, CodecSpec::PCMA],
-        "pcmu" => vec![CodecSpec::PCMU],
-        "pcma" => vec![CodecSpec::PCMA],
-        other => return Err(format!("--codec {other}: use pcmu, pcma or both")),
-    };
+    let codecs = codecs(&args.codec)?;
     let srtp = srtp(&args.srtp)?;
     let seed = seed();
     Ok(Dial {
@@ -198,6 +194,16 @@ fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
         record: args.out.is_some(),
         extras: Default::default(),
     })
+}
+
+/// What is offered.
+fn codecs(names: &str) -> Result<Vec<CodecSpec>, String> {
+    let named = |name: &str| {
+        CodecSpec::named(name.trim()).ok_or_else(|| {
+            format!("--codec {names}: use pcmu, pcma, g722, opus, or several with commas between")
+        })
+    };
+    names.split(',').map(named).collect()
 }
 
 fn srtp(mode: &str) -> Result<SrtpPolicy, String> {
@@ -243,7 +249,7 @@ fn place(args: &Args, sockets: Sockets, dial: Dial, follower: Option<Follower>) 
     engine::run(&mut lines, &news, deadline, tell).map_err(|error| error.to_string())?;
     let [line] = lines;
     if let Some(path) = &args.out {
-        audio::write_stereo(path, &line.phone.recording)
+        audio::write_stereo(path, &line.phone.recording, line.phone.rate())
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let trace = follower.and_then(|follower| follower.trace());
