@@ -10,13 +10,14 @@ use crate::sip_transport::tls::{self, TlsConfig};
 use crate::{
     caller::{
         engine::{self, News, Sockets},
-        phone::{Dial, Phone, rate_of},
+        phone::{Dial, Phone},
         script::Script,
     },
     server::SrtpPolicy,
 };
 use clap::Args as ClapArgs;
 use follow::Follower;
+use media::{Codec, SampleRate};
 use report::{Outcome, Screen};
 use rustls::pki_types::ServerName;
 use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSuite, Transport, uri::Uri};
@@ -67,8 +68,9 @@ pub struct Args {
     /// Who calls.
     #[arg(long, value_name = "USER", default_value = "caller")]
     pub from: String,
-    /// Offer these codecs, preferred first: pcmu, pcma, g722, opus. With a wide-band one, --out has 16 kHz.
-    #[arg(long, value_name = "NAMES", default_value = "pcmu,pcma")]
+    /// Offer these codecs, preferred first: pcmu, pcma (both is either), g722, opus. With a wide-band one, --out has
+    /// 16 kHz.
+    #[arg(long, value_name = "CODEC", default_value = "both")]
     pub codec: String,
     /// Encrypt what is said: off, optional (when the other side can) or required.
     #[arg(long, value_name = "MODE", default_value = "off")]
@@ -173,6 +175,7 @@ fn trust(args: &Args) -> Result<engine::Trust, String> {
 
 fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
     let codecs = codecs(&args.codec)?;
+    let rate = rate_of(&codecs);
     let srtp = srtp(&args.srtp)?;
     let seed = seed();
     Ok(Dial {
@@ -188,8 +191,10 @@ fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
             ..LocalMedia::new(sockets.flow.local.ip(), sockets.rtp_port)
         },
         seed,
-        speech: said.speech,
-        files: said.files,
+        rate,
+        clock_ppm: 0,
+        speech: said.speech.into(),
+        files: said.files.into(),
         script: said.script,
         record: args.out.is_some(),
         extras: Default::default(),
@@ -198,12 +203,24 @@ fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
 
 /// What is offered.
 fn codecs(names: &str) -> Result<Vec<CodecSpec>, String> {
-    let named = |name: &str| {
-        CodecSpec::named(name.trim()).ok_or_else(|| {
-            format!("--codec {names}: use pcmu, pcma, g722, opus, or several with commas between")
-        })
-    };
-    names.split(',').map(named).collect()
+    let mut codecs = Vec::new();
+    for name in names.split(',').map(str::trim) {
+        if name.eq_ignore_ascii_case("both") {
+            codecs.extend([CodecSpec::PCMU, CodecSpec::PCMA]);
+            continue;
+        }
+        let known = CodecSpec::named(name);
+        let known = known.ok_or_else(|| format!("--codec {name}: use pcmu, pcma, both, g722 or opus"))?;
+        codecs.push(known);
+    }
+    Ok(codecs)
+}
+
+/// What is spoken and recorded at: nothing of a wide-band codec is lost.
+fn rate_of(codecs: &[CodecSpec]) -> SampleRate {
+    let known = codecs.iter().filter_map(|codec| Codec::from_name(codec.name));
+    let wide = known.map(Codec::rate).any(|rate| rate == SampleRate::Hz16000);
+    if wide { SampleRate::Hz16000 } else { SampleRate::Hz8000 }
 }
 
 fn srtp(mode: &str) -> Result<SrtpPolicy, String> {
@@ -249,7 +266,7 @@ fn place(args: &Args, sockets: Sockets, dial: Dial, follower: Option<Follower>) 
     engine::run(&mut lines, &news, deadline, tell).map_err(|error| error.to_string())?;
     let [line] = lines;
     if let Some(path) = &args.out {
-        audio::write_stereo(path, &line.phone.recording, line.phone.rate())
+        audio::write_stereo(path, &line.phone.recording, rate_of(&codecs(&args.codec)?))
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let trace = follower.and_then(|follower| follower.trace());
