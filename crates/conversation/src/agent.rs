@@ -13,6 +13,7 @@ use crate::{
     endpointing::Phrases,
     flow::Matcher,
     grammar::{Pattern, Piece, digit_words, scatter},
+    spoken::Spoken,
     turn::Expectation,
     variables::Variables,
 };
@@ -82,6 +83,7 @@ pub struct Agent {
     pub(crate) intents: Vec<Intent>,
     pub(crate) knowledge: Vec<Passage>,
     pronunciations: BTreeMap<String, String>,
+    spoken: Arc<Spoken>,
     hints: Vec<String>,
     phrases: Arc<Phrases>,
     pub(crate) matcher: Matcher,
@@ -239,6 +241,11 @@ impl Agent {
     /// Words that are not in dictionaries, with their ARPAbet.
     pub fn pronunciations(&self) -> &BTreeMap<String, String> {
         &self.pronunciations
+    }
+
+    /// How its writing is read aloud.
+    pub fn spoken(&self) -> &Arc<Spoken> {
+        &self.spoken
     }
 
     /// Words and names worth telling any recogniser.

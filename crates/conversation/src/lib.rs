@@ -9,6 +9,7 @@ mod floor;
 mod flow;
 mod grammar;
 mod request;
+mod spoken;
 mod turn;
 mod variables;
 
@@ -22,5 +23,6 @@ pub use endpointing::{EndOfTurnReason, Phrases};
 pub use floor::{Decision, Floor, FloorConfig, Holder, Interruptible};
 pub use flow::{FlowReply, flow_reply};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
+pub use spoken::{Language, Spoken, SpokenForm};
 pub use turn::{Expectation, Transcript, TurnId};
 pub use variables::{GIVEN_VARIABLES, Template, Variables};
