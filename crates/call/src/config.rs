@@ -20,6 +20,8 @@ pub struct CallConfig {
     pub patience: Patience,
     /// How long to ring (180) before the answer; zero answers at once.
     pub ring_for: Duration,
+    /// Whether every frame of both sides is told, for a recorder.
+    pub record: bool,
 }
 
 /// How long a call waits for others before it goes on without them.
@@ -62,6 +64,7 @@ impl Default for CallConfig {
             budgets: Budgets::default(),
             patience: Patience::default(),
             ring_for: Duration::ZERO,
+            record: false,
         }
     }
 }

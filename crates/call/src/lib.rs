@@ -24,6 +24,6 @@ mod turns;
 pub use config::{CallConfig, CallSetup, Clip, Clips, Patience};
 pub use event::{Event, Stamped};
 pub use id::CallId;
-pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
+pub use io::{HangUp, Input, LlmEvent, Output, Side, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
 pub use machine::Call;
 pub use protection::Protection;

@@ -80,6 +80,9 @@ impl Call {
             us: self.setup.started_at_us + u64::try_from((now - self.started).as_micros()).unwrap_or(0),
         };
         self.leg = Leg::new(self.wall, media, &self.config.jitter, seed);
+        if media.rtcp_mux {
+            out.push(Output::RtcpMux(true));
+        }
         if self.leg.is_none() {
             // Negotiation only picks codecs that we listed, so this is a fault of ours.
             self.end(Cause::InternalError, out);
@@ -124,8 +127,11 @@ impl Call {
 
     fn redescribe(&mut self, now: Instant, media: &Negotiated, out: &mut Vec<Output>) {
         let Some(leg) = &mut self.leg else { return };
-        let before = leg.on_hold();
+        let (before, mux) = (leg.on_hold(), leg.rtcp_mux());
         leg.redescribe(now, media, &self.config.jitter);
+        if leg.rtcp_mux() != mux {
+            out.push(Output::RtcpMux(!mux));
+        }
         let active = leg.on_hold();
         if active != before {
             out.push(Output::Event(Event::Hold { active }));

@@ -463,6 +463,7 @@ impl World {
                 line.told.heard_frames += 1;
                 line.providers.hear(now)
             }
+            Output::Record { .. } | Output::RtcpMux(_) => return, // Nobody records here, and ports cost nothing.
             Output::FinalizeStt => line.providers.finalize(now),
             Output::Ask { turn, request } => {
                 line.told.requests.push(request);
