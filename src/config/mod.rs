@@ -60,6 +60,8 @@ pub struct Config {
     pub http: Http,
     /// How media is handled.
     pub media: Media,
+    /// Where what is said is written to, if it is.
+    pub recording: Option<PathBuf>,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.
     pub call: CallConfig,
     /// Where "tomorrow" is reckoned.
@@ -207,6 +209,8 @@ pub struct Rtp {
     pub ports: PortRange,
     /// How long a port must have been quiet after a call before it serves another.
     pub cooling: Duration,
+    /// When it serves another even though somebody still sends to it.
+    pub cooling_limit: Duration,
 }
 
 /// Health, traces, metrics: `[http]`.

@@ -21,6 +21,7 @@ pub(super) struct RawConfig {
     pub(super) rtp: RawRtp,
     pub(super) http: RawHttp,
     pub(super) media: RawMedia,
+    pub(super) recording: RawRecording,
     pub(super) conversation: RawConversation,
     pub(super) timeouts_ms: RawTimeouts,
     pub(super) budgets_ms: RawBudgets,
@@ -89,6 +90,7 @@ pub(super) struct RawRtp {
     pub(super) address: Key<String>,
     pub(super) ports: Key<String>,
     pub(super) cooling_seconds: Key<i64>,
+    pub(super) cooling_limit_seconds: Key<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -106,6 +108,13 @@ pub(super) struct RawMedia {
     pub(super) comfort_noise_dbfs: Key<i64>,
     pub(super) jitter_min_ms: Key<i64>,
     pub(super) jitter_max_ms: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [recording] on a line of its own")]
+pub(super) struct RawRecording {
+    pub(super) enabled: Key<bool>,
+    pub(super) directory: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -417,6 +417,9 @@ impl Admission {
         let BuiltCall { machine, info, providers } = built.unwrap_or(Err(internal_error))?;
         let thread = self.least_loaded();
         let Some(sockets) = sockets.take() else { return Err(internal_error) };
+        let recorder = self.config.recorder.as_ref();
+        let recording =
+            recorder.and_then(|recorder| recorder.tap(arrival.call, arrival.invited_at_us, info.rate));
         let parts = CallParts {
             dialog: invite.dialog,
             invited: now,
@@ -429,6 +432,7 @@ impl Admission {
             trace: Arc::clone(&self.services.trace),
             counters: Arc::clone(&self.counters),
             knocker: self.threads[thread].knocker(invite.dialog),
+            recording,
         };
         self.services.records.begin(&parts.cdr);
         let actor = Box::new(CallActor::new(parts));

@@ -20,6 +20,8 @@ pub struct CallConfig {
     pub patience: Patience,
     /// How long to ring (180) before the answer; zero answers at once.
     pub ring_for: Duration,
+    /// Whether every frame of both sides is told, for a recorder.
+    pub record: bool,
     /// Level of the noise that fills the agent's pauses, in dB relative to full scale, so that the line does not sound
     /// dead; `None`: digital silence.
     pub comfort_noise_dbfs: Option<f32>,
@@ -68,6 +70,7 @@ impl Default for CallConfig {
             budgets: Budgets::default(),
             patience: Patience::default(),
             ring_for: Duration::ZERO,
+            record: false,
             comfort_noise_dbfs: Some(COMFORT_NOISE_DBFS),
         }
     }

@@ -176,6 +176,15 @@ pub struct ToolResult {
     pub result: Result<String, String>,
 }
 
+/// The two who talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Who called, or was called.
+    Caller,
+    /// We.
+    Agent,
+}
+
 /// Who ends the call from our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HangUp {
@@ -187,10 +196,6 @@ pub enum HangUp {
 
 /// What to do about it.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxing a frame would allocate fifty times a second for each call"
-)]
 pub enum Output {
     /// Send from the leg's RTP port.
     SendRtp {
@@ -206,10 +211,22 @@ pub enum Output {
         /// The compound packet.
         datagram: Vec<u8>,
     },
+    /// Reports come and go over the RTP port from now on (RFC 5761), or no longer: the RTCP port is not needed, or is.
+    RtcpMux(bool),
     /// Tell the dialog.
     Sip(SipOutput),
     /// The caller's audio for speech-to-text: one frame every 20 ms, without gaps.
     Hear(Frame),
+    /// What one side said, for a recorder: the caller as heard, the agent as sent. Only where the config asks for it.
+    Record {
+        /// Who.
+        side: Side,
+        /// Which 20 ms of the call, counted from its first frame, the same for both sides. The agent's has a hole where
+        /// we woke late and had nothing to send; the caller's has none.
+        number: u64,
+        /// What.
+        frame: Frame,
+    },
     /// The caller paused: ask speech-to-text for its last words.
     FinalizeStt,
     /// What the caller will likely say next, for the recogniser.

@@ -2,7 +2,7 @@
 //! Turn-taking effects are in `turns.rs`, the dialog in `signalling.rs`; this file is the map of both.
 
 use crate::{
-    CallConfig, CallSetup, Event, HangUp, Input, KeysBy, Output, SipInput, SipOutput,
+    CallConfig, CallSetup, Event, HangUp, Input, KeysBy, Output, Side, SipInput, SipOutput,
     cdr::Cause,
     codec::conversation_rate,
     leg::{Leg, Listened, Wall},
@@ -57,6 +57,8 @@ pub struct Call {
     pub(crate) turn: TurnId,
     pub(crate) reply: Option<Reply>,
     pub(crate) next_frame: Instant,
+    /// The number of the frame that is under way.
+    frame: u64,
     pub(crate) hearing: Hearing,
     /// When the playout ran out of audio while a reply is under way.
     pub(crate) silent_since: Option<Instant>,
@@ -101,6 +103,7 @@ impl Call {
             turn: TurnId::default(),
             reply: None,
             next_frame: now + FRAME,
+            frame: 0,
             hearing: Hearing::default(),
             silent_since: None,
             tools_left: BTreeMap::new(),
@@ -225,23 +228,29 @@ impl Call {
             return;
         }
         let behind = u32::try_from((now - self.next_frame).as_nanos() / FRAME.as_nanos()).unwrap_or(u32::MAX);
-        for _ in 0..=behind.min(MOST_BEHIND) {
-            self.listen(now, out);
+        self.frame += u64::from(behind);
+        for ago in (0..=behind.min(MOST_BEHIND)).rev() {
+            self.listen(now, self.frame - u64::from(ago), out);
         }
         if let Some(leg) = self.leg.as_mut().filter(|_| behind > 0) {
             leg.skip(behind);
         }
         self.speak(now, out);
+        self.frame += 1;
         self.next_frame += FRAME * behind.saturating_add(1);
         self.watch(now, out);
     }
 
-    /// The caller's 20 ms: voice activity, the floor, speech-to-text.
-    fn listen(&mut self, now: Instant, out: &mut Vec<Output>) {
+    /// The caller's 20 ms with this number: voice activity, the floor, speech-to-text.
+    fn listen(&mut self, now: Instant, number: u64, out: &mut Vec<Output>) {
         let talking = matches!(self.phase, Phase::Talking);
         let Some(leg) = &mut self.leg else { return };
         let on_hold = leg.on_hold();
         let listened = leg.listen(now);
+        if self.config.record {
+            let frame = listened.heard.frame.clone();
+            out.push(Output::Record { side: Side::Caller, number, frame });
+        }
         if !talking {
             return;
         }
@@ -277,6 +286,10 @@ impl Call {
             out.push(Output::Sip(SipOutput::Info { content_type, body: info_body(digit) }));
         }
         let (played, packet) = leg.speak();
+        if self.config.record && packet.is_some() {
+            let frame = played.frame.clone();
+            out.push(Output::Record { side: Side::Agent, number: self.frame, frame });
+        }
         if let Some(datagram) = packet {
             out.push(Output::SendRtp { to: leg.address(), datagram });
         }

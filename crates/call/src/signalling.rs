@@ -79,6 +79,9 @@ impl Call {
             at: now,
             us: self.setup.started_at_us + u64::try_from((now - self.started).as_micros()).unwrap_or(0),
         };
+        if media.rtcp_mux {
+            out.push(Output::RtcpMux(true));
+        }
         self.leg = Leg::new(self.wall, media, self.rate, &self.config, seed);
         match &mut self.leg {
             Some(leg) if matches!(self.phase, Phase::Answered) => leg.answered(now),
@@ -126,8 +129,11 @@ impl Call {
 
     fn redescribe(&mut self, now: Instant, media: &Negotiated, out: &mut Vec<Output>) {
         let Some(leg) = &mut self.leg else { return };
-        let before = leg.on_hold();
+        let (before, mux) = (leg.on_hold(), leg.rtcp_mux());
         leg.redescribe(now, media, &self.config.jitter);
+        if leg.rtcp_mux() != mux {
+            out.push(Output::RtcpMux(!mux));
+        }
         let active = leg.on_hold();
         if active != before {
             out.push(Output::Event(Event::Hold { active }));

@@ -480,6 +480,7 @@ impl World {
                 line.told.heard.push(Heard { at, rate, dbfs });
                 line.providers.hear(now)
             }
+            Output::Record { .. } | Output::RtcpMux(_) => return, // Nobody records here, and ports cost nothing.
             Output::FinalizeStt => line.providers.finalize(now),
             Output::Ask { turn, request } => {
                 line.told.requests.push(request);
