@@ -189,6 +189,7 @@ impl Machine for Scripted {
             | Input::Tool(..)
             | Input::Recorded
             | Input::HangUp(_)
+            | Input::Press { .. }
             | Input::Timeout => {}
         }
         if now >= self.next {
@@ -450,6 +451,7 @@ fn a_caller_asks_and_hears_an_answer() {
             codecs: vec!["PCMU", "PCMA"],
             telephone_event: true,
             srtp: SrtpPolicy::default(),
+            context: Default::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         })
     });

@@ -93,6 +93,8 @@ pub struct NewCall<'a> {
     pub overflow: bool,
     /// Who calls, as the trunk tells it.
     pub caller: &'a str,
+    /// Who was called, as the trunk tells it.
+    pub called: &'a str,
     /// Where the caller is to send its RTP.
     pub media: SocketAddr,
     /// For SSRC and first sequence numbers.
@@ -412,6 +414,7 @@ impl Admission {
             grant,
             overflow: place == Place::Overflow,
             caller: &arrival.caller,
+            called: &arrival.called,
             media: SocketAddr::new(self.media_address(&invite.flow), port),
             seed: self.chance.number(),
             started_at_us: arrival.invited_at_us,
@@ -428,6 +431,9 @@ impl Admission {
             capacity: Some(self.config.ports),
             ..Cdr::new(arrival.clone())
         };
+        let recorder = self.config.recorder.as_ref();
+        let recording =
+            recorder.and_then(|recorder| recorder.tap(arrival.call, arrival.invited_at_us, info.rate));
         let parts = CallParts {
             dialog: invite.dialog,
             invited: now,
@@ -440,6 +446,7 @@ impl Admission {
             trace: Arc::clone(&self.services.trace),
             counters: Arc::clone(&self.counters),
             knocker: self.threads[thread].knocker(invite.dialog),
+            recording,
         };
         let actor = Box::new(CallActor::new(parts));
         self.status.invites += 1;

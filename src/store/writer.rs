@@ -341,11 +341,15 @@ fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
         | Event::ToolStarted { .. }
         | Event::ToolEnded { .. }
         | Event::Expecting { .. }
+        | Event::Transfer { .. }
+        | Event::Noted { .. }
         | Event::AgentDone { .. }
         | Event::NoInput { .. }
         | Event::Fallback { .. }
         | Event::ProviderFailed { .. }
         | Event::Dropped { .. }
+        | Event::KeysSent { .. }
+        | Event::MediaFault { .. }
         | Event::Quality { .. }
         | Event::Ended { .. } => {}
     }

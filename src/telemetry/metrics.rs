@@ -41,6 +41,9 @@ const LABEL_VALUES: usize = 64;
 /// The value for what is in no list.
 const OTHER: &str = "other";
 
+/// What can be wrong with the media of a call: `media::MediaFault`.
+const MEDIA_FAULTS: [&str; 4] = ["not_hearing", "silent", "not_heard", "dead"];
+
 const STAGES: [&str; 5] = ["stt", "llm", "tts", "tool", OTHER];
 const QUEUES: [&str; 10] =
     ["store", "trace", "live", "log", "stt_audio", "sentences", "rtp_send", "rtp_receive", "commands", OTHER];
@@ -114,6 +117,7 @@ struct Figures {
     srtp_auth_failed: Counter,
     srtp_replayed: Counter,
     queue_dropped: Counters<1>,
+    media_faults: Counters<1>,
     provider_failures: Counters<1>,
     fallback: Counters<1>,
     llm_attempts: Counters<2>,
@@ -240,6 +244,9 @@ impl Metrics {
                 all.srtp_replayed.inc_by(*srtp_replayed);
             }
             Event::Unrecorded => self.call_unrecorded(),
+            Event::MediaFault { fault, active: true } => {
+                all.media_faults.get_or_create(&[("fault", listed(fault, &MEDIA_FAULTS))]).inc();
+            }
             // The shell counts these frames as they are dropped; the event is for the trace.
             Event::Dropped { .. } => {}
             Event::Started { .. }
@@ -250,6 +257,8 @@ impl Metrics {
             | Event::Heard { .. }
             | Event::Digit
             | Event::Hold { .. }
+            | Event::KeysSent { .. }
+            | Event::MediaFault { active: false, .. }
             | Event::TurnEnded { .. }
             | Event::Asked { .. }
             | Event::FirstToken { .. }
@@ -260,6 +269,8 @@ impl Metrics {
             | Event::ToolStarted { .. }
             | Event::ToolEnded { .. }
             | Event::Expecting { .. }
+            | Event::Transfer { .. }
+            | Event::Noted { .. }
             | Event::AgentDone { .. }
             | Event::NoInput { .. }
             | Event::Ended { .. } => {}
@@ -446,6 +457,12 @@ impl Figures {
             ),
             srtp_replayed: add(of, "srtp_replayed", "SRTP packets that had come before", Counter::default()),
             queue_dropped: add(of, "queue_dropped", "Entries that a full queue refused", Family::default()),
+            media_faults: add(
+                of,
+                "media_faults",
+                "Media that stopped in a call, by what is wrong",
+                Family::default(),
+            ),
             provider_failures: add(of, "provider_failures", "Failures of providers", Family::default()),
             fallback: add(of, "fallback", "Turns saved by a prepared sentence", Family::default()),
             llm_attempts: add(of, "llm_attempts", "Requests to language model targets", Family::default()),

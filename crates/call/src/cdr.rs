@@ -3,6 +3,9 @@
 
 use crate::{CallId, Event, Stamped};
 
+/// Lines of an agent that are kept.
+const MOST_NOTES: usize = 20;
+
 /// Why a call ended. Every call ends for exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
@@ -12,6 +15,8 @@ pub enum Cause {
     CallerCancelled,
     /// The agent said goodbye.
     AgentEnded,
+    /// The caller was passed on to somebody else.
+    Transferred,
     /// The caller said nothing for too long.
     NoInput,
     /// The longest allowed duration was reached.
@@ -44,10 +49,11 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
+        Self::Transferred,
         Self::NoInput,
         Self::MaxDuration,
         Self::ServerStopping,
@@ -70,6 +76,7 @@ impl Cause {
             Self::CallerHungUp => "caller_hung_up",
             Self::CallerCancelled => "caller_cancelled",
             Self::AgentEnded => "agent_ended",
+            Self::Transferred => "transferred",
             Self::NoInput => "no_input",
             Self::MaxDuration => "max_duration",
             Self::ServerStopping => "server_stopping",
@@ -98,7 +105,7 @@ impl Cause {
     pub const fn party(self) -> &'static str {
         match self {
             Self::CallerHungUp | Self::CallerCancelled => "caller",
-            Self::AgentEnded | Self::NoInput => "agent",
+            Self::AgentEnded | Self::Transferred | Self::NoInput => "agent",
             Self::MediaTimeout | Self::AckTimeout | Self::SessionExpired => "network",
             Self::MaxDuration
             | Self::ServerStopping
@@ -199,6 +206,8 @@ pub struct Cdr {
     pub tools_failed: u32,
     /// What all of them took together, in microseconds.
     pub tool_us: u64,
+    /// Lines that the agent wrote for it; the first twenty.
+    pub notes: Vec<String>,
     /// Response gaps in microseconds, in order.
     pub gaps_us: Vec<u64>,
     /// The media figures of the caller's leg.
@@ -226,6 +235,7 @@ impl Cdr {
             tools: 0,
             tools_failed: 0,
             tool_us: 0,
+            notes: Vec::new(),
             gaps_us: Vec::new(),
             quality: None,
         }
@@ -263,6 +273,7 @@ impl Cdr {
                 self.tools_failed += u32::from(!ok);
                 self.tool_us += u64::from(*ms) * 1_000;
             }
+            Event::Noted { text, .. } if self.notes.len() < MOST_NOTES => self.notes.push(text.clone()),
             Event::Latency { latency, .. } => self.gaps_us.push(latency.total_us),
             Event::Quality { .. } => self.quality = Some(stamped.event.clone()),
             Event::Ended { cause, status } => {

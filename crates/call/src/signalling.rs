@@ -75,7 +75,7 @@ impl Call {
         let Phase::Ringing { sdp } = std::mem::replace(&mut self.phase, Phase::Answered) else { return };
         self.next_frame = now + media::FRAME;
         if let Some(leg) = &mut self.leg {
-            leg.last_media = now;
+            leg.answered(now);
         }
         if !self.recorded {
             out.push(Output::Event(Event::Unrecorded));
@@ -98,10 +98,15 @@ impl Call {
             at: now,
             us: self.setup.started_at_us + u64::try_from((now - self.started).as_micros()).unwrap_or(0),
         };
-        self.leg = Leg::new(self.wall, media, &self.config.jitter, seed);
-        if self.leg.is_none() {
+        if media.rtcp_mux {
+            out.push(Output::RtcpMux(true));
+        }
+        self.leg = Leg::new(self.wall, media, self.rate, &self.config, seed);
+        match &mut self.leg {
+            Some(leg) if matches!(self.phase, Phase::Answered) => leg.answered(now),
+            Some(_) => {}
             // Negotiation only picks codecs that we listed, so this is a fault of ours.
-            self.end(Cause::InternalError, out);
+            None => self.end(Cause::InternalError, out),
         }
     }
 
@@ -143,8 +148,11 @@ impl Call {
 
     fn redescribe(&mut self, now: Instant, media: &Negotiated, out: &mut Vec<Output>) {
         let Some(leg) = &mut self.leg else { return };
-        let before = leg.on_hold();
+        let (before, mux) = (leg.on_hold(), leg.rtcp_mux());
         leg.redescribe(now, media, &self.config.jitter);
+        if leg.rtcp_mux() != mux {
+            out.push(Output::RtcpMux(!mux));
+        }
         let active = leg.on_hold();
         if active != before {
             out.push(Output::Event(Event::Hold { active }));
@@ -242,6 +250,7 @@ mod tests {
             seed: 1,
             started_at_us: 0,
             today: jiff::civil::date(2026, 11, 20),
+            context: crate::CallContext::default(),
         };
         (Call::new(now, config, setup), now)
     }

@@ -371,6 +371,8 @@ pub enum Command {
         refer_to: String,
         /// Value of the Referred-By header (RFC 3892).
         referred_by: Option<String>,
+        /// More header fields.
+        headers: Vec<(String, String)>,
     },
     /// Answers a REFER: 202 opens its subscription (the first NOTIFY, 100 Trying, goes out by itself).
     RespondRefer {

@@ -175,8 +175,8 @@ impl Endpoint {
             Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
             Command::Info { dialog, content_type, body } => self.info(step, dialog, &content_type, &body),
             Command::Update { dialog, sdp } => self.update(step, dialog, sdp),
-            Command::Refer { dialog, refer_to, referred_by } => {
-                self.refer(step, dialog, (refer_to, referred_by));
+            Command::Refer { dialog, refer_to, referred_by, headers } => {
+                self.refer(step, dialog, (refer_to, referred_by), &headers);
             }
             Command::RespondRefer { dialog, status } => self.respond_refer(step, dialog, status),
             Command::Notify { dialog, event, state, content_type, body } => {
