@@ -6,6 +6,7 @@ mod check;
 mod checker;
 mod defaults;
 pub mod machine;
+mod prices;
 mod problem;
 pub mod profile;
 mod raw;
@@ -17,8 +18,10 @@ pub mod target;
 mod tools;
 pub mod trunk;
 mod value;
+mod webhook;
 
 pub use checker::Secrets;
+pub use prices::{Prices, Served};
 pub use problem::{ConfigError, Problem, Severity};
 pub use records::Records;
 pub use tools::Tools;
@@ -64,6 +67,10 @@ pub struct Config {
     pub media: Media,
     /// Where call records go.
     pub store: Records,
+    /// Who is told of calls.
+    pub webhooks: Vec<crate::webhooks::Webhook>,
+    /// What targets, trunks and ports cost.
+    pub prices: Prices,
     /// Where what is said is written to, if it is.
     pub recording: Option<PathBuf>,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.

@@ -59,6 +59,11 @@ pub trait CallBuilder: Send + Sync {
         Ok(None)
     }
 
+    /// The prices that hold for a call of this trunk and place, if there are any.
+    fn rates(&self, _invite: &IncomingInvite, _overflow: bool) -> Option<Arc<ai_gateway::Rates>> {
+        None
+    }
+
     /// The machine of a new call and whom it works with.
     ///
     /// # Errors
@@ -429,6 +434,7 @@ impl Admission {
             port_slot: Some(grant.slot.0),
             concurrency: Some(grant.concurrency),
             capacity: Some(self.config.ports),
+            rates: builder.rates(invite, place == Place::Overflow),
             ..Cdr::new(arrival.clone())
         };
         let recorder = self.config.recorder.as_ref();
