@@ -345,6 +345,9 @@ impl CallActor {
                 self.responded = true;
                 respond(dialog, status, Some(reason), None)
             }
+            SipOutput::Info { content_type, body } => {
+                Note::Sip(Box::new(sip::Command::Info { dialog, content_type, body }))
+            }
             SipOutput::Bye { reason } => {
                 self.dialog_over = true;
                 bye(dialog, reason)

@@ -133,7 +133,7 @@ impl AgentServices {
         let tts = stages::text_to_speech(config, &agent)?;
         let route = agent.route(Stage::Llm).to_owned();
         let gateway = Arc::new(AgentModels { gateway: stages::gateway(config, &agent)?, route });
-        let clips = Arc::new(clips::render(&agent, &tts).await?);
+        let clips = Arc::new(clips::render(&agent, &tts, config.has_wide_band()).await?);
         let tools = tool_runner(config, key, &agent, metrics)?;
         let today = today(&config.time_zone);
         let no_caller = CallTools { runner: tools.clone(), caller: Pii::default(), today };
