@@ -63,6 +63,9 @@ pub trait Tools: Send + Sync {
 
 /// Keeps what calls tell. Called on media threads: it must neither wait nor lock.
 pub trait TraceSink: Send + Sync {
+    /// A call is about to begin; comes before its first event, and from another thread.
+    fn begin(&self, _cdr: &Cdr) {}
+
     /// One event of a call, in the order they happened.
     fn record(&self, call: CallId, stamped: Stamped);
 }
@@ -331,7 +334,13 @@ impl CallActor {
                     tracing::warn!(call = %self.parts.info.call, %error, "no port for RTCP any more")
                 }
             },
-            Output::Sip(output) => notes.push_back(self.tell_dialog(output)),
+            Output::Sip(output) => {
+                if matches!(output, SipOutput::Ring) {
+                    let after = now.saturating_duration_since(self.parts.invited).as_micros();
+                    self.parts.cdr.rang_after_us = Some(u64::try_from(after).unwrap_or(u64::MAX));
+                }
+                notes.push_back(self.tell_dialog(output));
+            }
             Output::Hear(frame) => {
                 self.unheard.push(frame);
                 if self.unheard.len() >= self.stt.chunk() {
@@ -386,6 +395,9 @@ impl CallActor {
                 self.dialog_over |= !self.responded; // A refused re-INVITE ends nothing.
                 self.responded = true;
                 respond(dialog, status, Some(reason), None)
+            }
+            SipOutput::Refer { refer_to, headers } => {
+                Note::Sip(Box::new(sip::Command::Refer { dialog, refer_to, referred_by: None, headers }))
             }
             SipOutput::Info { content_type, body } => {
                 Note::Sip(Box::new(sip::Command::Info { dialog, content_type, body }))
@@ -509,6 +521,8 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         sip::Event::Bye { dialog, reason } => (dialog, SipInput::Bye { reason }),
         sip::Event::Reinvite { dialog, offer } => (dialog, SipInput::Reoffer { sdp: offer }),
         sip::Event::Info { dialog, content_type, body } => (dialog, SipInput::Info { content_type, body }),
+        sip::Event::Referred { dialog, status } => (dialog, SipInput::Referred { status }),
+        sip::Event::Notify { dialog, body, .. } => (dialog, SipInput::Notify { body }),
         // The dialog is gone without a goodbye that a call would have noticed; one that has ended is not there to ask.
         sip::Event::Ended { dialog } => (dialog, SipInput::Bye { reason: None }),
         sip::Event::Invite(_)
@@ -516,8 +530,6 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         | sip::Event::Registered { .. }
         | sip::Event::Unregistered { .. }
         | sip::Event::Refer { .. }
-        | sip::Event::Referred { .. }
-        | sip::Event::Notify { .. }
         | sip::Event::Trying { .. }
         | sip::Event::Progress { .. }
         | sip::Event::Answered { .. }

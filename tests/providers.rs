@@ -47,7 +47,7 @@ async fn simulators() -> Simulators {
 }
 
 fn call(rate: SampleRate) -> CallInfo {
-    CallInfo { call: CallId(7), rate, language: "en-US".into() }
+    CallInfo { call: CallId(7), rate, language: "en-US".into(), turn: None }
 }
 
 /// A call's inbox, read with a limit.
@@ -300,6 +300,7 @@ fn request(said: &str) -> LlmRequest {
         messages: vec![Message::User { text: said.into() }],
         tools: vec![tool],
         today: jiff::civil::date(2026, 11, 20),
+        variables: Default::default(),
     }
 }
 

@@ -12,9 +12,11 @@ use crate::{
     sip_transport::Tls,
     store::{CRASHED, Reader, Store, StoreConfig, StoreError},
     telemetry::{
+        alerts::Webhook,
         live::LiveEvents,
         logs,
         metrics::{Metrics, MetricsConfig},
+        otlp::Exporter,
         traces::TraceSink,
     },
     trunks::{TrunkMetrics, TrunkStates, Trunks, rules},
@@ -32,6 +34,9 @@ mod banner;
 mod operate;
 
 use operate::{Operations, StopSignals};
+
+/// How long the last spans may take to the collector: a batch gathers for a second.
+const LAST_SPANS: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Serves until it is told to stop.
 pub fn run(args: &ServeArgs) -> Exit {
@@ -83,6 +88,7 @@ struct Running {
     store: Store,
     reader: Reader,
     traces: TraceSink,
+    exporter: Option<Arc<Exporter>>,
     live: LiveEvents,
     listener: TcpListener,
     server: Arc<Server>,
@@ -99,8 +105,7 @@ impl Running {
         RtpSockets::bind(rtp, 0)
             .map_err(|error| fail(Exit::Address, &bind_error("RTP", "rtp.address or --rtp", rtp, &error)))?;
         let data_dir = |error: StoreError| fail(Exit::DataDir, &error.to_string());
-        let store =
-            Store::open(StoreConfig::new(&config.server.data_dir), metrics.clone()).map_err(data_dir)?;
+        let store = Store::open(store_config(config), metrics.clone()).map_err(data_dir)?;
         let calls = services::prepare(Arc::clone(config), metrics)
             .await
             .map_err(|error| fail(exit_of(&error), &error.to_string()))?;
@@ -109,7 +114,10 @@ impl Running {
             fail(Exit::Address, &bind_error("HTTP", "http.listen or --http", http, &error))
         })?;
         let live = LiveEvents::new();
-        let traces = TraceSink::start(store.clone(), metrics.clone(), live.clone())
+        let exporter = config.otlp.clone().map(|otlp| Exporter::start(otlp, metrics.clone()).map(Arc::new));
+        let exporter = exporter.transpose().map_err(|error| fail(Exit::Failed, &format!("OTLP: {error}")))?;
+        let collector = exporter.clone().map(|exporter| (exporter, config.span_labels()));
+        let traces = TraceSink::start_exporting(store.clone(), metrics.clone(), live.clone(), collector)
             .map_err(|error| fail(Exit::Failed, &error.to_string()))?;
         let vocabulary = calls.vocabulary();
         let tls = Tls::load(config.sip.tls.clone()).map_err(|error| {
@@ -124,9 +132,10 @@ impl Running {
         let recorder = recorder.map(Arc::new);
         let server = start(config, calls, &store, (&traces, metrics), (&tls, recorder.as_ref()))
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
+        end_orphans(&store, &server);
         let reader = store.reader().map_err(data_dir)?;
         let server = Arc::new(server);
-        Ok(Self { signals, store, reader, traces, live, listener, server, recorder, vocabulary })
+        Ok(Self { signals, store, reader, traces, exporter, live, listener, server, recorder, vocabulary })
     }
 
     /// Serves until a signal comes, then lets the calls end and writes everything down.
@@ -140,13 +149,18 @@ impl Running {
             control: operations.control(),
             live: self.live,
             ladders: self.server.ladders().clone(),
+            tokens: config.http.tokens.clone().into(),
             trunks: Some(trunks.clone()),
         };
+        let webhook = config.alerts.clone().map(|alerts| Webhook::start(alerts, state.metrics.clone()));
+        let webhook = webhook.and_then(|webhook| {
+            webhook.map_err(|reason| tracing::error!(reason, "alerts cannot be sent")).ok()
+        });
         let (stop_http, stopped) = oneshot::channel::<()>();
         let http = tokio::spawn(http::serve(self.listener, state, async {
             let _dropped_means_stop_too = stopped.await;
         }));
-        let publishing = operations.publish(trunks.clone());
+        let publishing = operations.publish(trunks.clone(), webhook);
         let mut runtime = self
             .server
             .outgoing_events()
@@ -175,10 +189,36 @@ impl Running {
             recorder.stop();
         }
         self.traces.flush();
+        if let Some(exporter) = &self.exporter {
+            exporter.flush(LAST_SPANS).await;
+        }
         self.store.close();
         // A log line, not a message of our own: standard error may be a pipe that nobody reads any more.
         tracing::info!(calls = drained.calls, broken_off = drained.broken_off, "stopped");
         Exit::Done
+    }
+}
+
+fn store_config(config: &Config) -> StoreConfig {
+    StoreConfig {
+        database: config.store.database.clone(),
+        journal_limit: config.store.journal_limit,
+        ..StoreConfig::new(&config.server.data_dir)
+    }
+}
+
+/// The peers of calls that a dead server left behind still think that they are connected: each gets a BYE.
+fn end_orphans(store: &Store, server: &Server) {
+    let link = server.sip_link();
+    for (call, saved) in store.orphans() {
+        let told = link.flow(saved.transport, saved.remote, None).is_ok_and(|flow| {
+            let reason = Some(format!("SIP;cause=500;text=\"{CRASHED}\""));
+            link.command(sip::Command::Farewell { saved: Box::new(saved), flow, reason })
+        });
+        tracing::info!(%call, told, "the last server died in this call; its peer gets a BYE");
+        if told {
+            store.told(call);
+        }
     }
 }
 
@@ -245,6 +285,9 @@ fn start(
         tls: Arc::clone(tls),
         transport: config.sip.transport.clone(),
         ports: u32::from(config.server.ports),
+        pools: config.pools.iter().map(|pool| pool.slots.clone()).collect(),
+        permits: config.permits(),
+        machine: config.admission.machine,
         overflow_ports: config.overflow_slots(),
         trunk: "none".to_owned(),
         media_threads: config.media.threads,
@@ -255,7 +298,7 @@ fn start(
     };
     let services = Services {
         calls: Arc::new(calls),
-        records: Arc::new(Records::new(store.clone(), metrics.clone())),
+        records: Arc::new(Records::new(store.clone(), metrics.clone(), traces.clone())),
         trace: Arc::new(Traces(traces.clone())),
     };
     Server::start(server, services)

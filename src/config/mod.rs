@@ -6,27 +6,36 @@ mod check;
 mod checker;
 mod defaults;
 pub mod machine;
+mod otlp;
+pub mod pool;
 mod problem;
 pub mod profile;
 mod raw;
 mod read;
+mod records;
 mod sections;
 mod signalling;
 pub mod target;
+mod tools;
 pub mod trunk;
 mod value;
 
 pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
+pub use records::Records;
+pub use tools::Tools;
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
 use crate::{
+    http::Token,
     media_threads::MediaPriority,
     sip_transport::{SipTransportConfig, TlsConfig},
+    telemetry::{alerts::AlertsConfig, otlp::OtlpConfig},
 };
 use call::CallConfig;
 use conversation::Agent;
 use jiff::tz::TimeZone;
+use pool::{AdmissionLimits, Pool};
 use problem::Source;
 use sip::{ExternalAddresses, digest::DigestAlgorithm};
 use std::{
@@ -58,6 +67,8 @@ pub struct Config {
     pub http: Http,
     /// How media is handled.
     pub media: Media,
+    /// Where call records go.
+    pub store: Records,
     /// Where what is said is written to, if it is.
     pub recording: Option<PathBuf>,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.
@@ -76,10 +87,20 @@ pub struct Config {
     pub agents: BTreeMap<String, Arc<Agent>>,
     /// The script that sets up an agent's database, by the same key: the `.sql` file beside the agent's file.
     pub schemas: BTreeMap<String, String>,
+    /// What agents' tools are allowed.
+    pub tools: Tools,
     /// Where calls come from and go to; the first that matches takes the call. Never empty.
     pub trunks: Vec<Trunk>,
     /// Trunks that outgoing calls may take in turn, by the group's name.
     pub trunk_groups: BTreeMap<String, Vec<String>>,
+    /// The port slots, in pools. Never empty; the first takes what nothing else claims.
+    pub pools: Vec<Pool>,
+    /// When a free slot is of no use.
+    pub admission: AdmissionLimits,
+    /// Where alerts go besides the log; none: nowhere.
+    pub alerts: Option<AlertsConfig>,
+    /// Where traces go besides the store; none: nowhere.
+    pub otlp: Option<OtlpConfig>,
     /// What is written to standard error.
     pub log: Log,
     /// What will likely surprise, for the operator.
@@ -214,6 +235,8 @@ pub struct Rtp {
 pub struct Http {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Who may ask; empty: everybody.
+    pub tokens: Vec<Token>,
 }
 
 /// How media is handled: `[media]`.

@@ -23,11 +23,15 @@ pub(super) struct ListQuery {
     limit: Option<u32>,
     /// For the next page: the last call's `invite_us`.
     before_us: Option<i64>,
+    /// Only calls since then.
+    since_us: Option<i64>,
     sip_call_id: Option<String>,
     direction: Option<Direction>,
     agent: Option<String>,
     trunk: Option<String>,
     end_cause: Option<String>,
+    number: Option<String>,
+    slower_than_ms: Option<u32>,
     running: Option<bool>,
 }
 
@@ -55,11 +59,14 @@ pub(super) async fn list(
     let filter = CallFilter {
         limit: query.limit.unwrap_or(SOME),
         before_us: query.before_us,
+        since_us: query.since_us,
         sip_call_id: query.sip_call_id,
         direction: query.direction,
         agent: query.agent,
         trunk: query.trunk,
         end_cause: query.end_cause,
+        number: query.number,
+        slower_than_us: query.slower_than_ms.map(|ms| i64::from(ms) * 1_000),
         running: query.running,
     };
     let calls = read(&state, move |reader| reader.calls(&filter)).await?;

@@ -132,7 +132,12 @@ impl Bench {
             slot: PortSlot(number as u32),
             sockets,
             machine: Box::new(Scripted(script)),
-            info: CallInfo { call: CallId(number), rate: SampleRate::Hz8000, language: "en-US".into() },
+            info: CallInfo {
+                call: CallId(number),
+                rate: SampleRate::Hz8000,
+                language: "en-US".into(),
+                turn: None,
+            },
             providers: Providers {
                 stt: Arc::clone(idle) as _,
                 models: Arc::clone(idle) as _,
@@ -189,6 +194,7 @@ fn echo() -> Script {
             | Input::Llm(..)
             | Input::Tts(..)
             | Input::Tool(..)
+            | Input::Recorded
             | Input::Press { .. }
             | Input::HangUp(_)
             | Input::Timeout => {}
@@ -326,6 +332,7 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                 | Input::Llm(..)
                 | Input::Tts(..)
                 | Input::Tool(..)
+                | Input::Recorded
                 | Input::Press { .. }
                 | Input::HangUp(_) => panic!("not expected: {input:?}"),
             }
@@ -391,6 +398,7 @@ fn reports_move_to_the_shared_port_and_back() {
                     out.push(Output::SendRtcp { to: from, datagram: datagram.to_vec() });
                 }
                 Input::Sip(_)
+                | Input::Recorded
                 | Input::Press { .. }
                 | Input::Stt(_)
                 | Input::Llm(..)

@@ -15,10 +15,10 @@ use crate::{
         AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, NewCall, Refusal, SrtpPolicy, TrunkLimits,
     },
     telemetry::{metrics::Metrics, pii::Pii},
-    tools::{SqlTool, ToolContext, ToolRunner},
+    tools::{ToolContext, ToolRunner, ToolSettings},
 };
-use call::cdr::Cause;
-use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId};
+use call::{CallContext, CallId, cdr::Cause};
+use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId, Variables};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use sip::{IncomingInvite, SrtpMode, SrtpSuite, caller_id::incoming_caller};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
@@ -71,6 +71,8 @@ impl CallBuilder for TrunkCalls {
     fn trunk(&self, invite: &IncomingInvite) -> Result<Option<ArrivalTrunk>, Refusal> {
         let trunk = self.trunk_of(invite)?;
         let Profile { at_cap, limits, quirks, .. } = &*trunk.profile;
+        let called = if quirks.called_in_to { &invite.to.user } else { &invite.user };
+        let (pool, priority) = self.config.pool_of(trunk, called);
         Ok(Some(ArrivalTrunk {
             name: trunk.name.clone(),
             caller: caller_id(invite, trunk),
@@ -82,25 +84,61 @@ impl CallBuilder for TrunkCalls {
                 overflow_slots: at_cap.overflow_slots,
             },
             limits: TrunkLimits { max_channels: limits.max_channels, max_cps: limits.max_cps },
+            pool,
+            priority,
+            needs: self.needs(trunk, pool),
         }))
     }
 
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
         let trunk = self.trunk_of(new.invite)?;
         let overflow = trunk.overflow_agent.as_ref().filter(|_| new.overflow);
-        let agent = self.agents.get(overflow.unwrap_or(&trunk.agent));
+        let pool = self.config.pools.get(new.pool);
+        let of_pool = pool.and_then(|pool| pool.agent.as_ref());
+        let llm_route = pool.and_then(|pool| pool.llm_route.clone());
+        let agent = self.agents.get(overflow.or(of_pool).unwrap_or(&trunk.agent));
         let agent = agent.ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
-        agent.gateway.warm();
+        let models = agent.models(llm_route);
+        models.warm();
         let caller = Pii::new(new.caller.to_owned());
         let codecs = trunk.profile.media.codecs.clone();
         let telephone_event = matches!(trunk.profile.media.dtmf, Dtmf::Rfc4733 | Dtmf::Auto);
         let srtp = srtp(&trunk.profile);
-        let calls = AgentCalls { codecs, telephone_event, srtp, ..agent.calls.clone() };
-        let mut built = calls.build(now, new)?;
         let today = today(&self.config.time_zone);
-        built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), caller, today });
+        let variables = given(agent.calls.agent.variables(), &new, today);
+        let context = CallContext {
+            variables: variables.clone(),
+            tools: agent.tools.brought(),
+            may_refer: trunk.profile.transfer.send,
+        };
+        let calls = AgentCalls { codecs, telephone_event, srtp, context, ..agent.calls.clone() };
+        let context = ToolContext { call: new.call, caller, today, variables };
+        let mut built = calls.build(now, new)?;
+        built.providers.models = models;
+        built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), context });
         Ok(built)
     }
+}
+
+impl TrunkCalls {
+    /// The permits of the stages that a call needs, if it is answered where it belongs.
+    fn needs(&self, trunk: &Trunk, pool: usize) -> Vec<usize> {
+        let of_pool = self.config.pools.get(pool).and_then(|pool| pool.agent.as_ref());
+        let agent = self.config.agents.get(of_pool.unwrap_or(&trunk.agent));
+        agent.map_or_else(Vec::new, |agent| {
+            self.config.needs(agent.route(Stage::Stt), agent.route(Stage::Tts))
+        })
+    }
+}
+
+/// The variables of a call: what the agent declares, and what every call has.
+fn given(declared: &Variables, new: &NewCall<'_>, today: Date) -> Variables {
+    let mut variables = declared.clone();
+    variables.set("caller", new.caller);
+    variables.set("called", new.called);
+    variables.set("call_id", &new.call.to_string());
+    variables.set("today", &today.to_string());
+    variables
 }
 
 /// The encryption of a trunk's media, as its profile words it.
@@ -122,6 +160,14 @@ fn caller_id(invite: &IncomingInvite, trunk: &Trunk) -> Option<String> {
 }
 
 impl AgentServices {
+    /// The gateway on the agent's own route, or on the one that a pool puts in its place.
+    fn models(&self, route: Option<String>) -> Arc<AgentModels> {
+        match route {
+            Some(route) => Arc::new(AgentModels { gateway: Arc::clone(&self.gateway.gateway), route }),
+            None => Arc::clone(&self.gateway),
+        }
+    }
+
     pub(super) async fn prepare(
         config: &Config,
         key: &str,
@@ -132,11 +178,18 @@ impl AgentServices {
         let vocabulary = words.map(|words| Vocabulary { agent: agent.name().to_owned(), words });
         let tts = stages::text_to_speech(config, &agent)?;
         let route = agent.route(Stage::Llm).to_owned();
-        let gateway = Arc::new(AgentModels { gateway: stages::gateway(config, &agent)?, route });
+        let gateway = Arc::new(stages::gateway(config, &agent)?);
+        let gateway = Arc::new(AgentModels { gateway, route });
         let clips = Arc::new(clips::render(&agent, &tts, config.has_wide_band()).await?);
         let tools = tool_runner(config, key, &agent, metrics)?;
-        let today = today(&config.time_zone);
-        let no_caller = CallTools { runner: tools.clone(), caller: Pii::default(), today };
+        tools.discover().await;
+        let context = ToolContext {
+            call: CallId(0),
+            caller: Pii::default(),
+            today: today(&config.time_zone),
+            variables: agent.variables().clone(),
+        };
+        let no_caller = CallTools { runner: tools.clone(), context };
         let providers = Providers {
             stt,
             models: Arc::clone(&gateway) as Arc<dyn Models>,
@@ -152,6 +205,7 @@ impl AgentServices {
             codecs: Vec::new(),
             telephone_event: true,
             srtp: SrtpPolicy::default(),
+            context: CallContext::default(),
             time_zone: config.time_zone.clone(),
         };
         Ok(Self { calls, vocabulary, gateway, tools })
@@ -164,9 +218,14 @@ fn tool_runner(
     agent: &Agent,
     metrics: &Metrics,
 ) -> Result<ToolRunner, StartError> {
-    let tools: Vec<SqlTool> = agent.tools().iter().filter_map(SqlTool::of).collect();
+    let settings = ToolSettings {
+        reach: Arc::clone(&config.tools.reach),
+        timeout: config.call.patience.tool,
+        secrets: config.tools.secrets.get(key).cloned().unwrap_or_default(),
+    };
     let schema = config.schemas.get(key).map_or("", String::as_str);
-    ToolRunner::start(&config.server.data_dir, schema, tools, Handle::current(), metrics.clone())
+    let shared = (Handle::current(), metrics.clone());
+    ToolRunner::start(&config.server.data_dir, schema, agent, &settings, shared)
         .map_err(|error| StartError::DataDir(format!("the tools of the agent `{key}`: {error}")))
 }
 
@@ -177,7 +236,7 @@ fn today(time_zone: &TimeZone) -> Date {
 
 /// The gateway, on one agent's route.
 struct AgentModels {
-    gateway: AiGateway,
+    gateway: Arc<AiGateway>,
     route: String,
 }
 
@@ -196,13 +255,11 @@ impl Models for AgentModels {
 /// The tools of one call.
 struct CallTools {
     runner: ToolRunner,
-    caller: Pii<String>,
-    today: Date,
+    context: ToolContext,
 }
 
 impl Tools for CallTools {
-    fn run(&self, call: &CallInfo, turn: TurnId, tool: ToolCall, events: Events) {
-        let context = ToolContext { call: call.call, caller: self.caller.clone(), today: self.today };
-        self.runner.run(&context, turn, &tool, events);
+    fn run(&self, _: &CallInfo, turn: TurnId, tool: ToolCall, events: Events) {
+        self.runner.run(&self.context, turn, &tool, events);
     }
 }

@@ -4,7 +4,7 @@
 use crate::store::CallRecord;
 use call::{
     CallId, Event, Stamped,
-    latency::{StageTime, TurnLatency},
+    latency::{Stage, StageTime, TurnLatency},
 };
 use conversation::TurnId;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,9 @@ pub struct LatencyTrace {
     pub budget_us: u64,
     /// Whether the whole took longer than that.
     pub over: bool,
+    /// The stage to blame when the turn was over budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub violated_by: Option<Stage>,
     /// The parts, in the order in which time passed through them.
     pub stages: Vec<StageTrace>,
 }
@@ -251,6 +254,11 @@ impl CallTrace {
                 let note = Note { at_us: at, about: stage.clone(), text: reason.clone() };
                 self.turn(*turn, at).fallbacks.push(note);
             }
+            Event::Transfer { destination, state, status } => {
+                let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
+                self.note(at, "transfer", format!("to {destination}: {state}{status}"));
+            }
+            Event::Noted { text, .. } => self.note(at, "note", text.clone()),
             Event::NoInput { count } => {
                 self.note(at, "no_input", format!("the caller said nothing ({count})"))
             }
@@ -258,6 +266,7 @@ impl CallTrace {
             Event::Dropped { queue, count } => {
                 self.note(at, queue, format!("{count} dropped, it was not keeping up"))
             }
+            Event::Unrecorded => self.note(at, "store", "answered before its start was on disk".to_owned()),
             Event::MediaFault { fault, active } => self.note(
                 at,
                 "media",
@@ -291,6 +300,7 @@ impl CallTrace {
             total_us: latency.total_us,
             budget_us: latency.budget_us,
             over: over(latency.total_us, Some(latency.budget_us)),
+            violated_by: latency.violated_by,
             stages: latency
                 .stages
                 .iter()

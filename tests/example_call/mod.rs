@@ -34,7 +34,7 @@ impl Directory {
     }
 
     pub fn config(&self) -> StoreConfig {
-        StoreConfig { spool_reserve: 1 << 16, ..StoreConfig::new(&self.0) }
+        StoreConfig { journal_reserve: 1 << 16, ..StoreConfig::new(&self.0) }
     }
 
     pub fn store(&self) -> (Store, Metrics) {
@@ -69,6 +69,7 @@ pub fn running(call: CallId) -> CallRecord {
         port_slot: Some(3),
         concurrency: Some(2),
         codec: Some("PCMU".into()),
+        node: Some("test".into()),
         ..CallRecord::new(call, Direction::Inbound, id, at)
     }
 }
@@ -95,7 +96,8 @@ fn latency(total_us: u64, parts: &[(Stage, u64, Option<u64>)]) -> TurnLatency {
         let part = parts.iter().find(|part| part.0 == stage);
         StageTime { stage, us: part.map_or(0, |part| part.1), budget_us: part.and_then(|part| part.2) }
     };
-    TurnLatency { total_us, budget_us: 800_000, stages: Stage::ALL.map(time).to_vec() }
+    let stages = Stage::ALL.map(time).to_vec();
+    TurnLatency { total_us, budget_us: 800_000, work_budget_us: 0, violated_by: None, stages }
 }
 
 /// A greeting, a question with its answer, and a booking that the caller cuts short.

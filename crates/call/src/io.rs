@@ -33,6 +33,8 @@ pub enum Input<'a> {
     Tts(TurnId, TtsEvent),
     /// A tool that this turn started has ended.
     Tool(TurnId, ToolResult),
+    /// The start of the call is on disk: it may be answered, see [`crate::Patience::record`].
+    Recorded,
     /// Press keys for the other side, one after the other: `0` to `9`, `*`, `#`, `A` to `D`; a comma waits half a second.
     Press {
         /// Which ones.
@@ -75,6 +77,16 @@ pub enum SipInput {
         /// Its media type.
         content_type: String,
         /// Its text.
+        body: String,
+    },
+    /// The final response to our REFER (RFC 3515); a 2xx is followed by what became of it.
+    Referred {
+        /// The status code.
+        status: u16,
+    },
+    /// What becomes of our REFER: a NOTIFY's body.
+    Notify {
+        /// A response's first line, as `message/sipfrag`.
         body: String,
     },
 }
@@ -274,6 +286,13 @@ pub enum SipOutput {
         status: u16,
         /// The reason phrase.
         reason: String,
+    },
+    /// Pass the caller on (RFC 3515).
+    Refer {
+        /// The URI to call.
+        refer_to: String,
+        /// More header fields.
+        headers: Vec<(String, String)>,
     },
     /// An INFO in the dialog.
     Info {

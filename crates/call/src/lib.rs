@@ -1,6 +1,7 @@
 //! One call, as one state machine that joins SIP, media, conversation and the AI gateway's answers.
 //! Knows every call feature. Knows no socket, vendor, database or clock.
 
+pub mod admission;
 pub mod cdr;
 mod codec;
 mod config;
@@ -21,10 +22,11 @@ mod rescue;
 mod signalling;
 mod speech;
 mod tools;
+mod transfer;
 mod turns;
 
 pub use codec::codec_of;
-pub use config::{CallConfig, CallSetup, Clip, Clips, Patience};
+pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience};
 pub use event::{Event, MosRange, Stamped};
 pub use id::CallId;
 pub use io::{HangUp, Input, LlmEvent, Output, Side, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
