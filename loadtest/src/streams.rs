@@ -39,7 +39,7 @@ const PACKET: usize = 12 + 160;
 /// A line where nobody speaks is not digital silence.
 const LINE_NOISE_DBFS: f32 = -65.0;
 /// The magnitude of µ-law from which a sample is no noise of a quiet line, and how many of a packet must be so.
-const LOUD: u8 = 0x40;
+const LOUD: u8 = 0x30;
 const LOUD_SAMPLES: usize = 8;
 /// How far one caller's speech is from the next one's, in frames: no two of a few hundred speak at the same moment.
 const STAGGER: usize = 37;
@@ -238,7 +238,7 @@ fn receive_one(socket: &UdpSocket, control: &mut [u8]) -> io::Result<Option<Data
     Ok(Some(Datagram { length, from, at: at.unwrap_or_default(), buffer }))
 }
 
-/// Whether a packet of µ-law is louder than comfort noise: some samples are beyond 500 of 32,767, about -36 dB.
+/// Whether a packet of µ-law is louder than comfort noise: some samples are beyond 924 of 32,767, -31 dB.
 fn is_voiced(packet: &[u8]) -> bool {
     let payload = packet.get(12..).unwrap_or_default();
     payload.iter().filter(|byte| !**byte & 0x7f >= LOUD).count() >= LOUD_SAMPLES
