@@ -121,7 +121,7 @@ pub struct Figures {
     pub answered: usize,
     /// Calls that are running.
     pub running: usize,
-    /// Refused because no port was free, or a limit was reached.
+    /// Refused because no port was free, a limit was reached, or a provider or the machine had no room.
     pub blocked: usize,
     /// Not answered for any other reason than that the caller gave up.
     pub failed: usize,
@@ -245,7 +245,7 @@ impl Figures {
         let Some(answer) = call.answer_us else {
             match () {
                 () if of(&[Cause::CallerCancelled]) => self.abandoned += 1,
-                () if of(&[Cause::PortsFull]) => self.blocked += 1,
+                () if of(&[Cause::PortsFull, Cause::StageFull, Cause::MachineBusy]) => self.blocked += 1,
                 () => self.failed += 1,
             }
             return;
