@@ -27,8 +27,8 @@ use tandem::{
     },
     rtp_socket::RtpPortsConfig,
     server::{
-        AgentCalls, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal, Server, ServerConfig, Services,
-        SrtpPolicy,
+        AgentCalls, BuiltCall, CallBuilder, CallStart, NewCall, RecordSink, Refusal, Server, ServerConfig,
+        Services, SrtpPolicy,
     },
 };
 use tokio::{runtime::Runtime, sync::mpsc};
@@ -109,7 +109,8 @@ impl TraceSink for Kept {
 }
 
 impl RecordSink for Kept {
-    fn begin(&self, cdr: &Cdr) {
+    fn begin(&self, cdr: &Cdr, start: CallStart) {
+        (start.recorded)();
         lock(&self.begun).push(cdr.arrival.call);
     }
 
@@ -189,6 +190,7 @@ impl Machine for Scripted {
             | Input::Llm(..)
             | Input::Tts(..)
             | Input::Tool(..)
+            | Input::Recorded
             | Input::HangUp(_)
             | Input::Press { .. }
             | Input::Timeout => {}
@@ -452,6 +454,7 @@ fn real_calls() -> Bench {
             codecs: vec!["PCMU", "PCMA"],
             telephone_event: true,
             srtp: SrtpPolicy::default(),
+            context: Default::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         })
     })

@@ -3,7 +3,7 @@
 
 use super::{BuiltCall, CallBuilder, NewCall, Refusal};
 use crate::{call_actor::Providers, providers::CallInfo};
-use call::{Call, CallConfig, CallSetup, Clips};
+use call::{Call, CallConfig, CallContext, CallSetup, Clips};
 use conversation::Agent;
 use jiff::{Timestamp, tz::TimeZone};
 use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSeed, SrtpSuite};
@@ -26,6 +26,8 @@ pub struct AgentCalls {
     pub telephone_event: bool,
     /// Whether their media is encrypted, and how.
     pub srtp: SrtpPolicy,
+    /// What is known of a call, and what that allows.
+    pub context: CallContext,
     /// Where "tomorrow" is reckoned.
     pub time_zone: TimeZone,
 }
@@ -77,6 +79,7 @@ impl AgentCalls {
             seed: new.seed,
             started_at_us: new.started_at_us,
             today: started.unwrap_or_default().to_zoned(self.time_zone.clone()).date(),
+            context: self.context.clone(),
         };
         Call::new(now, self.config.clone(), setup)
     }

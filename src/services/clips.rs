@@ -21,8 +21,15 @@ pub(super) async fn render(
 ) -> Result<Clips, StartError> {
     let rate = if wide { SampleRate::Hz16000 } else { SampleRate::Hz8000 };
     let fallback = agent.fallback();
-    let texts =
-        [agent.greeting(), &fallback.trouble, &fallback.not_heard, &fallback.still_there, &fallback.goodbye];
+    let greeting = agent.greeting(agent.variables());
+    let texts = [
+        greeting.as_str(),
+        &fallback.trouble,
+        &fallback.not_heard,
+        &fallback.still_there,
+        &fallback.goodbye,
+        &fallback.one_moment,
+    ];
     let said = texts.map(|text| agent.spoken().say(text).text().to_owned());
     let rendered = match render_all(&**tts, agent.language(), rate, &said).await {
         Ok(rendered) => rendered,
@@ -40,7 +47,14 @@ pub(super) async fn render(
     let mut clips =
         texts.iter().zip(rendered).map(|(text, samples)| Clip::new((*text).to_owned(), rate, samples));
     let mut next = || clips.next().unwrap_or_default();
-    Ok(Clips { greeting: next(), trouble: next(), not_heard: next(), still_there: next(), goodbye: next() })
+    Ok(Clips {
+        greeting: next(),
+        trouble: next(),
+        not_heard: next(),
+        still_there: next(),
+        goodbye: next(),
+        one_moment: next(),
+    })
 }
 
 /// All of them in one voice, or none: a provider that is down is waited for once.

@@ -251,6 +251,11 @@ impl CallTrace {
                 let note = Note { at_us: at, about: stage.clone(), text: reason.clone() };
                 self.turn(*turn, at).fallbacks.push(note);
             }
+            Event::Transfer { destination, state, status } => {
+                let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
+                self.note(at, "transfer", format!("to {destination}: {state}{status}"));
+            }
+            Event::Noted { text, .. } => self.note(at, "note", text.clone()),
             Event::NoInput { count } => {
                 self.note(at, "no_input", format!("the caller said nothing ({count})"))
             }
@@ -258,6 +263,7 @@ impl CallTrace {
             Event::Dropped { queue, count } => {
                 self.note(at, queue, format!("{count} dropped, it was not keeping up"))
             }
+            Event::Unrecorded => self.note(at, "store", "answered before its start was on disk".to_owned()),
             Event::MediaFault { fault, active } => self.note(
                 at,
                 "media",

@@ -2,7 +2,7 @@
 //! Checked values only: reading and validating text happens in `src/config`.
 
 use crate::{CallId, latency::Budgets, port_slots::Grant};
-use conversation::{Agent, FloorConfig};
+use conversation::{Agent, FloorConfig, Tool, Variables};
 use media::{JitterConfig, Resampler, SampleRate};
 use sip::LocalMedia;
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -20,6 +20,8 @@ pub struct CallConfig {
     pub patience: Patience,
     /// How long to ring (180) before the answer; zero answers at once.
     pub ring_for: Duration,
+    /// Whether every frame of both sides is told, for a recorder.
+    pub record: bool,
     /// Level of the noise that fills the agent's pauses, in dB relative to full scale, so that the line does not sound
     /// dead; `None`: digital silence.
     pub comfort_noise_dbfs: Option<f32>,
@@ -34,6 +36,9 @@ pub struct Patience {
     pub speech: Duration,
     /// From the start of a tool to its result.
     pub tool: Duration,
+    /// Before the answer, for the word that the call's start is on disk ([`crate::Input::Recorded`]). Zero: nobody
+    /// will say so.
+    pub record: Duration,
     /// Without any packet from the caller.
     pub media: Duration,
     /// Of the whole call.
@@ -50,6 +55,7 @@ impl Default for Patience {
             reply: Duration::from_secs(8),
             speech: Duration::from_millis(1_500),
             tool: Duration::from_secs(8),
+            record: Duration::ZERO,
             media: Duration::from_secs(60),
             call: Duration::from_secs(30 * 60),
             no_inputs: 3,
@@ -68,6 +74,7 @@ impl Default for CallConfig {
             budgets: Budgets::default(),
             patience: Patience::default(),
             ring_for: Duration::ZERO,
+            record: false,
             comfort_noise_dbfs: Some(COMFORT_NOISE_DBFS),
         }
     }
@@ -94,6 +101,19 @@ pub struct CallSetup {
     pub started_at_us: u64,
     /// The date at the caller's end.
     pub today: jiff::civil::Date,
+    /// What is known besides.
+    pub context: CallContext,
+}
+
+/// What is known of a call besides its media, and what that allows.
+#[derive(Clone, Debug, Default)]
+pub struct CallContext {
+    /// For prompts, speech, tools and headers.
+    pub variables: Variables,
+    /// Tools that servers bring, besides the agent's own.
+    pub tools: Arc<Vec<Tool>>,
+    /// Whether the far end takes a REFER.
+    pub may_refer: bool,
 }
 
 /// A sentence with its audio, rendered before the first call.
@@ -150,4 +170,6 @@ pub struct Clips {
     pub still_there: Clip,
     /// Said before we hang up.
     pub goodbye: Clip,
+    /// Said when a tool takes its time.
+    pub one_moment: Clip,
 }

@@ -39,6 +39,8 @@ pub enum Event {
         /// The codec's name.
         codec: String,
     },
+    /// The call is answered although its start is not on disk: that took too long.
+    Unrecorded,
     /// 200 OK was sent.
     Answered,
     /// The caller acknowledged it.
@@ -142,6 +144,22 @@ pub enum Event {
         ok: bool,
         /// How long it took, in milliseconds.
         ms: u32,
+    },
+    /// How the passing on of the caller goes.
+    Transfer {
+        /// The destination's name in the agent's file.
+        destination: String,
+        /// `asked`, `accepted`, `done` or `failed`.
+        state: String,
+        /// What the far end said, as a SIP status.
+        status: Option<u16>,
+    },
+    /// The agent wrote a line for the call's record.
+    Noted {
+        /// In which turn.
+        turn: TurnId,
+        /// The line.
+        text: String,
     },
     /// What the caller is expected to say next.
     Expecting {

@@ -315,6 +315,11 @@ impl Leg {
         Some(if self.rtcp_mux { Output::SendRtp { to, datagram } } else { Output::SendRtcp { to, datagram } })
     }
 
+    /// Whether reports share the RTP port.
+    pub(crate) const fn rtcp_mux(&self) -> bool {
+        self.rtcp_mux
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.peer.address()
     }

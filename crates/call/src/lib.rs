@@ -21,13 +21,14 @@ mod rescue;
 mod signalling;
 mod speech;
 mod tools;
+mod transfer;
 mod turns;
 
 pub use codec::codec_of;
-pub use config::{CallConfig, CallSetup, Clip, Clips, Patience};
+pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience};
 pub use event::{Event, MosRange, Stamped};
 pub use id::CallId;
-pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
+pub use io::{HangUp, Input, LlmEvent, Output, Side, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
 pub use machine::Call;
 pub use pressing::KeysBy;
 pub use protection::Protection;

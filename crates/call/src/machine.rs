@@ -2,12 +2,13 @@
 //! Turn-taking effects are in `turns.rs`, the dialog in `signalling.rs`; this file is the map of both.
 
 use crate::{
-    CallConfig, CallSetup, Event, HangUp, Input, KeysBy, Output, SipInput, SipOutput,
+    CallConfig, CallSetup, Event, HangUp, Input, KeysBy, Output, Side, SipInput, SipOutput,
     cdr::Cause,
     codec::conversation_rate,
     leg::{Leg, Listened, Wall},
     pressing::info_body,
     reply::{Reply, RunningTool},
+    transfer::Passing,
 };
 use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
 use media::{Digit, FRAME, SampleRate};
@@ -22,7 +23,7 @@ use std::{
 pub(crate) enum Phase {
     /// The first step has yet to deal with the INVITE.
     Arrived,
-    /// 180 is out; this is the answer, to be sent at `next_frame`.
+    /// 180 is out; this is the answer, to be sent at `next_frame`, which is sooner once the start is on disk.
     Ringing {
         /// Our session description.
         sdp: String,
@@ -56,6 +57,8 @@ pub struct Call {
     pub(crate) turn: TurnId,
     pub(crate) reply: Option<Reply>,
     pub(crate) next_frame: Instant,
+    /// The number of the frame that is under way.
+    frame: u64,
     pub(crate) hearing: Hearing,
     /// When the playout ran out of audio while a reply is under way.
     pub(crate) silent_since: Option<Instant>,
@@ -63,6 +66,12 @@ pub struct Call {
     pub(crate) tools_left: BTreeMap<String, RunningTool>,
     /// The call is to end as soon as there is somebody to say goodbye to.
     pub(crate) farewell: Option<Cause>,
+    /// The start is on disk, or nobody will say so.
+    pub(crate) recorded: bool,
+    /// The caller is being passed on.
+    pub(crate) transfer: Option<Passing>,
+    /// The caller was granted silence until then.
+    pub(crate) excused_until: Option<Instant>,
     holder: Holder,
 }
 
@@ -82,10 +91,12 @@ impl Call {
         let wall = Wall { at: now, us: setup.started_at_us };
         Self {
             floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
-            context: Context::new(setup.agent.system_prompt()),
+            context: Context::new(setup.agent.system_prompt(&setup.context.variables))
+                .with_variables(setup.context.variables.clone()),
             rate: conversation_rate(setup.offer.as_deref(), &setup.local),
             last_dialog: now,
             description: MediaSession::new(setup.local.clone()),
+            recorded: config.patience.record.is_zero(),
             config,
             setup,
             phase: Phase::Arrived,
@@ -95,10 +106,13 @@ impl Call {
             turn: TurnId::default(),
             reply: None,
             next_frame: now + FRAME,
+            frame: 0,
             hearing: Hearing::default(),
             silent_since: None,
             tools_left: BTreeMap::new(),
             farewell: None,
+            transfer: None,
+            excused_until: None,
             holder: Holder::Nobody,
         }
     }
@@ -147,6 +161,7 @@ impl Call {
             Input::Llm(turn, event) => self.handle_llm(now, turn, event, out),
             Input::Tts(turn, event) => self.handle_tts(now, turn, event, out),
             Input::Tool(turn, result) => self.handle_tool(now, turn, result, out),
+            Input::Recorded => self.handle_recorded(now, out),
             Input::Press { keys, by } => self.press_keys(&keys, by, out),
             Input::HangUp(HangUp::Drain) => self.say_goodbye(now, Cause::ServerStopping, out),
             Input::HangUp(HangUp::Admin) => self.end(Cause::Admin, out),
@@ -159,7 +174,12 @@ impl Call {
         match event {
             SipInput::Acked { sdp } => self.handle_ack(now, sdp.as_deref(), out),
             SipInput::Cancelled => self.end(Cause::CallerCancelled, out),
-            SipInput::Bye { .. } => self.end(Cause::CallerHungUp, out),
+            SipInput::Bye { .. } => {
+                let passed_on = self.transfer.as_ref().is_some_and(Passing::is_accepted);
+                self.end(if passed_on { Cause::Transferred } else { Cause::CallerHungUp }, out);
+            }
+            SipInput::Referred { status } => self.handle_referred(now, status, out),
+            SipInput::Notify { body } => self.handle_notify(now, &body, out),
             SipInput::AckTimeout => self.end(Cause::AckTimeout, out),
             SipInput::SessionExpired => self.end(Cause::SessionExpired, out),
             SipInput::Reoffer { sdp } => self.handle_reoffer(now, sdp.as_deref(), out),
@@ -212,23 +232,29 @@ impl Call {
             return;
         }
         let behind = u32::try_from((now - self.next_frame).as_nanos() / FRAME.as_nanos()).unwrap_or(u32::MAX);
-        for _ in 0..=behind.min(MOST_BEHIND) {
-            self.listen(now, out);
+        self.frame += u64::from(behind);
+        for ago in (0..=behind.min(MOST_BEHIND)).rev() {
+            self.listen(now, self.frame - u64::from(ago), out);
         }
         if let Some(leg) = self.leg.as_mut().filter(|_| behind > 0) {
             leg.skip(behind);
         }
         self.speak(now, out);
+        self.frame += 1;
         self.next_frame += FRAME * behind.saturating_add(1);
         self.watch(now, out);
     }
 
-    /// The caller's 20 ms: voice activity, the floor, speech-to-text.
-    fn listen(&mut self, now: Instant, out: &mut Vec<Output>) {
+    /// The caller's 20 ms with this number: voice activity, the floor, speech-to-text.
+    fn listen(&mut self, now: Instant, number: u64, out: &mut Vec<Output>) {
         let talking = matches!(self.phase, Phase::Talking);
         let Some(leg) = &mut self.leg else { return };
         let on_hold = leg.on_hold();
         let listened = leg.listen(now);
+        if self.config.record {
+            let frame = listened.heard.frame.clone();
+            out.push(Output::Record { side: Side::Caller, number, frame });
+        }
         if !talking {
             return;
         }
@@ -264,6 +290,10 @@ impl Call {
             out.push(Output::Sip(SipOutput::Info { content_type, body: info_body(digit) }));
         }
         let (played, packet) = leg.speak();
+        if self.config.record && packet.is_some() {
+            let frame = played.frame.clone();
+            out.push(Output::Record { side: Side::Agent, number: self.frame, frame });
+        }
         if let Some(datagram) = packet {
             out.push(Output::SendRtp { to: leg.address(), datagram });
         }
@@ -281,6 +311,9 @@ impl Call {
 
     /// What can only be noticed by waiting: overdue providers, a dead line, the longest call.
     fn watch(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.excused_until.is_some_and(|until| now < until) && self.reply.is_none() {
+            self.floor.excuse(now);
+        }
         self.watch_floor(now, out);
         self.watch_reply(now, out);
         if matches!(self.phase, Phase::Leaving) && self.leg.as_ref().is_some_and(|leg| !leg.may_send()) {
@@ -290,7 +323,7 @@ impl Call {
         let last_dialog = self.last_dialog;
         if self.leg.as_mut().is_some_and(|leg| leg.look(now, last_dialog, out)) {
             self.end(Cause::MediaTimeout, out);
-        } else if now - self.started >= self.config.patience.call && matches!(self.phase, Phase::Talking) {
+        } else if now - self.started >= self.longest() && matches!(self.phase, Phase::Talking) {
             self.say_goodbye(now, Cause::MaxDuration, out);
         }
     }
@@ -300,6 +333,11 @@ impl Call {
             let decision = self.floor.handle_timeout(now);
             self.decide(now, decision, out);
         }
+    }
+
+    /// The agent may have less time than others.
+    fn longest(&self) -> Duration {
+        self.setup.agent.limits().max_duration.unwrap_or(self.config.patience.call)
     }
 
     fn note_floor(&mut self, out: &mut Vec<Output>) {

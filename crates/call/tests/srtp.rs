@@ -70,6 +70,7 @@ impl Line {
             not_heard: clip(),
             still_there: clip(),
             goodbye: clip(),
+            one_moment: clip(),
         };
         let setup = CallSetup {
             id: CallId(1),
@@ -80,6 +81,7 @@ impl Line {
             local: local(1, srtp, suite),
             seed: 1,
             started_at_us: 0,
+            context: call::CallContext::default(),
             today: jiff::civil::date(2026, 11, 20),
         };
         let mut config = CallConfig::default();

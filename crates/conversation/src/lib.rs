@@ -11,8 +11,12 @@ mod grammar;
 mod request;
 mod spoken;
 mod turn;
+mod variables;
 
-pub use agent::{Agent, AgentError, Fallbacks, Returns, Stage, Tool, ToolClass, ToolKind};
+pub use agent::{
+    Agent, AgentError, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Returns, Stage,
+    Tool, ToolClass, ToolKind, Transfer,
+};
 pub use chunker::SentenceChunker;
 pub use context::{Context, HeardSentence};
 pub use endpointing::{EndOfTurnReason, Phrases};
@@ -21,3 +25,4 @@ pub use flow::{FlowReply, flow_reply};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
 pub use spoken::{Language, Spoken, SpokenForm};
 pub use turn::{Expectation, Transcript, TurnId};
+pub use variables::{GIVEN_VARIABLES, Template, Variables};

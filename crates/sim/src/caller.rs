@@ -3,7 +3,7 @@
 
 use crate::{
     Scenario,
-    scenario::{Act, Dialling, Noise},
+    scenario::{Act, Dialling, Noise, Referral},
 };
 use call::codec_of;
 use media::{Codec, Digit, FRAME, Frame, Sender, SenderConfig, tone, tone::Chance};
@@ -44,6 +44,10 @@ pub(crate) struct Caller {
     answer: Option<String>,
     silent: bool,
     gives_up: Option<Instant>,
+    /// When the REFER that we took comes to its end.
+    referred: Option<Instant>,
+    /// Whom we were to call instead.
+    pub(crate) referred_to: Vec<String>,
     /// Sound still to be sent.
     sound: VecDeque<i16>,
     chance: Chance,
@@ -89,6 +93,8 @@ impl Caller {
             answer: None,
             silent: false,
             gives_up: None,
+            referred: None,
+            referred_to: Vec::new(),
             sound: VecDeque::new(),
             chance: Chance::new(seed ^ 0xca11),
             scenario,
@@ -132,9 +138,15 @@ impl Caller {
         let wake = self.endpoint.step(now, input, &mut out);
         let (events, sends): (Vec<Output>, Vec<Output>) =
             out.into_iter().partition(|o| matches!(o, Output::Event(_)));
+        let mut sends = sends;
         for event in events {
-            if let Output::Event(event) = event {
-                self.note(now, event);
+            match event {
+                Output::Event(Event::Refer { refer_to, .. }) => {
+                    self.referred_to.push(refer_to);
+                    sends.extend(self.take_referral(now));
+                }
+                Output::Event(event) => self.note(now, event),
+                Output::Send { .. } | Output::CloseFlow { .. } => {}
             }
         }
         let lost = |send: &Output| {
@@ -165,6 +177,34 @@ impl Caller {
             (_, _, _) => text,
         };
         Output::Send { flow, bytes: text.into_bytes() }
+    }
+
+    /// A REFER of the server: answered at once, carried out later.
+    fn take_referral(&mut self, now: Instant) -> Vec<Output> {
+        let (status, after) = match self.scenario.referral {
+            Referral::Refused(status) => (status, None),
+            Referral::Ends(after, _) | Referral::HangsUp(after) => (202, Some(after)),
+            Referral::Silent => (202, None),
+        };
+        self.referred = after.map(|after| now + after);
+        self.command(now, Command::RespondRefer { dialog: self.dialog, status }).0
+    }
+
+    fn end_referral(&mut self, now: Instant) -> Vec<Output> {
+        let command = match self.scenario.referral {
+            Referral::Ends(_, status) => Command::Notify {
+                dialog: self.dialog,
+                event: "refer".into(),
+                state: "terminated;reason=noresource".into(),
+                content_type: "message/sipfrag".into(),
+                body: format!("SIP/2.0 {status} Whatever\r\n"),
+            },
+            Referral::HangsUp(_) | Referral::Refused(_) | Referral::Silent => {
+                self.next_frame = None;
+                Command::Bye { dialog: self.dialog, reason: None }
+            }
+        };
+        self.command(now, command).0
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "a phone ignores what it does not use")]
@@ -204,7 +244,7 @@ impl Caller {
 
     /// When the caller's next 20 ms are due, or its patience ends.
     pub(crate) fn next_frame(&self) -> Option<Instant> {
-        self.next_frame.into_iter().chain(self.gives_up).min()
+        self.next_frame.into_iter().chain(self.gives_up).chain(self.referred).min()
     }
 
     /// What was agreed may be another codec than before.
@@ -226,6 +266,9 @@ impl Caller {
         if self.gives_up.take_if(|at| *at <= now).is_some() {
             self.done.push((now, "gives up".into()));
             return vec![Doing::Sip(self.command(now, Command::Cancel { dialog: self.dialog }).0)];
+        }
+        if self.referred.take_if(|at| *at <= now).is_some() {
+            return vec![Doing::Sip(self.end_referral(now))];
         }
         let (Some(answered), Some(at)) = (self.answered, self.next_frame) else { return Vec::new() };
         self.next_frame = Some(at + self.frame());

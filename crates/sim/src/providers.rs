@@ -161,11 +161,16 @@ impl Providers {
         }
         for (index, step) in said.tools.iter().enumerate() {
             let id = format!("{turn}-{}-{index}", self.asked);
-            let call = ToolCall { id, name: step.name.to_owned(), arguments: "{}".to_owned() };
+            let call = ToolCall { id, name: step.name.to_owned(), arguments: self.arguments(step.name) };
             later.push((at, Report::Llm(turn, LlmEvent::ToolCall(call))));
         }
         later.push((at, Report::Llm(turn, LlmEvent::Done { input_tokens: None, output_tokens: None })));
         later
+    }
+
+    fn arguments(&self, tool: &str) -> String {
+        let found = self.scenario.arguments.iter().find(|(name, _)| *name == tool);
+        found.map_or("{}", |(_, arguments)| arguments).to_owned()
     }
 
     /// A tool's answer.

@@ -2,8 +2,10 @@
 //! Knows scenarios. What must hold for all of them is in `tests/promises.rs`.
 
 use crate::{
-    Act, Fault, Link, Noise, Planned, Said, Scenario, Timings, ToolStep, link::Draw as _, scenario::Dialling,
+    Act, Fault, Link, Noise, Planned, Referral, Said, Scenario, Timings, ToolStep, link::Draw as _,
+    scenario::Dialling,
 };
+use call::CallContext;
 use conversation::Expectation;
 use media::tone::Chance;
 use sip::CodecSpec;
@@ -86,6 +88,9 @@ impl Scenario {
             clips: !chance.percent(10),
             caller,
             cap: 1,
+            arguments: Vec::new(),
+            referral: Referral::Refused(603),
+            context: CallContext { may_refer: true, ..CallContext::default() },
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Knows what a caller does and how fast providers are, not how the call deals with it.
 
 use crate::Link;
+use call::CallContext;
 use conversation::Expectation;
 use sip::CodecSpec;
 use std::time::Duration;
@@ -37,6 +38,25 @@ pub struct Scenario {
     pub cap: u32,
     /// Clips rendered at start; without them every sentence needs text-to-speech.
     pub clips: bool,
+    /// What the model gives a tool as its arguments, by the tool's name; `{}` where it is not listed.
+    pub arguments: Vec<(&'static str, &'static str)>,
+    /// What the carrier makes of a REFER.
+    pub referral: Referral,
+    /// What is known of the call besides, and what the far end takes.
+    pub context: CallContext,
+}
+
+/// What the carrier makes of a REFER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referral {
+    /// It is refused with this status.
+    Refused(u16),
+    /// It is taken, and after so long the call to the destination ends with this status.
+    Ends(Duration, u16),
+    /// It is taken, and after so long the caller's side hangs up without another word.
+    HangsUp(Duration),
+    /// It is taken, and nobody ever says what became of it.
+    Silent,
 }
 
 /// Something the caller does at a time after the call was answered.
@@ -204,6 +224,9 @@ impl Scenario {
             stranger: false,
             cap: 2,
             clips: true,
+            arguments: Vec::new(),
+            referral: Referral::Refused(603),
+            context: CallContext { may_refer: true, ..CallContext::default() },
         }
     }
 

@@ -97,6 +97,7 @@ struct Told {
     spoken: Vec<(TurnId, String)>,
     heard: Vec<Heard>,
     requests: Vec<conversation::LlmRequest>,
+    ran: Vec<String>,
     cdr: Option<Cdr>,
     cdrs: u32,
     over: bool,
@@ -385,6 +386,8 @@ impl World {
             sip::Event::AckTimeout { dialog } => self.tell(dialog, SipInput::AckTimeout),
             sip::Event::SessionExpired { dialog } => self.tell(dialog, SipInput::SessionExpired),
             sip::Event::Reinvite { dialog, offer } => self.tell(dialog, SipInput::Reoffer { sdp: offer }),
+            sip::Event::Referred { dialog, status } => self.tell(dialog, SipInput::Referred { status }),
+            sip::Event::Notify { dialog, body, .. } => self.tell(dialog, SipInput::Notify { body }),
             _ => {}
         }
     }
@@ -428,6 +431,7 @@ impl World {
             seed: number as u64,
             started_at_us: 0,
             today: jiff::civil::date(2026, 11, 20),
+            context: self.lines[number].scenario.context.clone(),
         };
         let line = &mut self.lines[number];
         line.slot = Some(grant.slot);
@@ -476,6 +480,7 @@ impl World {
                 line.told.heard.push(Heard { at, rate, dbfs });
                 line.providers.hear(now)
             }
+            Output::Record { .. } | Output::RtcpMux(_) => return, // Nobody records here, and ports cost nothing.
             Output::FinalizeStt => line.providers.finalize(now),
             Output::Ask { turn, request } => {
                 line.told.requests.push(request);
@@ -488,7 +493,10 @@ impl World {
                 line.told.orders.push((turn, Order::Speak));
                 later
             }
-            Output::RunTool { turn, call } => line.providers.run(now, turn, &call),
+            Output::RunTool { turn, call } => {
+                line.told.ran.push(call.name.clone());
+                line.providers.run(now, turn, &call)
+            }
             Output::Event(event) => return self.note(number, event),
             Output::Sip(output) => return self.signal(number, output),
             Output::FinishSpeech { turn } => return line.told.orders.push((turn, Order::Finish)),
@@ -537,6 +545,9 @@ impl World {
             SipOutput::Ring => respond(180, None, None),
             SipOutput::Answer { sdp } => respond(200, None, Some(sdp)),
             SipOutput::Reject { status, reason } => respond(status, Some(reason), None),
+            SipOutput::Refer { refer_to, headers } => {
+                Command::Refer { dialog, refer_to, referred_by: None, headers }
+            }
             SipOutput::Info { content_type, body } => Command::Info { dialog, content_type, body },
             SipOutput::Bye { reason } => Command::Bye { dialog, reason },
         };
@@ -576,6 +587,16 @@ impl World {
     /// Every question to the model in the first call.
     pub fn requests(&self) -> &[conversation::LlmRequest] {
         &self.lines[0].told.requests
+    }
+
+    /// How often a tool was run in the first call.
+    pub fn ran(&self, name: &str) -> usize {
+        self.lines[0].told.ran.iter().filter(|ran| *ran == name).count()
+    }
+
+    /// Whom the first caller's side was asked to call instead.
+    pub fn referred(&self) -> &[String] {
+        &self.lines[0].caller.referred_to
     }
 
     /// Frames that speech-to-text was given in the first call.
@@ -672,6 +693,7 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
         not_heard: clip(&fallbacks.not_heard, CLIP_VOICE),
         still_there: clip(&fallbacks.still_there, CLIP_VOICE),
         goodbye: clip(&fallbacks.goodbye, CLIP_VOICE),
+        one_moment: clip(&fallbacks.one_moment, CLIP_VOICE),
     }
 }
 
