@@ -504,7 +504,10 @@ fn foreign_and_malformed_packets_at_200_a_second_are_counted_and_the_call_goes_o
     caller.hang_up();
     wait_for("the record", || lock(&bench.kept.ended).len() == 1);
     let quality = lock(&bench.kept.ended)[0].quality.clone().expect("figures");
-    let Event::Quality { foreign, malformed: found, received, .. } = quality else { panic!("{quality:?}") };
+    let Event::Quality { foreign, malformed: found, received, mos_in, .. } = quality else {
+        panic!("{quality:?}")
+    };
+    assert!(mos_in.is_some_and(|mos| mos.average >= mos.minimum && mos.average > 1.0), "{mos_in:?}");
     // The kernel may drop a few of them; what came is counted.
     assert!(strange > 50 && foreign > strange / 2 && foreign <= strange, "{foreign} of {strange} foreign");
     assert!(found > malformed / 2 && found <= malformed, "{found} of {malformed} malformed");

@@ -41,6 +41,7 @@ fn press(codec: CodecSpec, keys: &str, by: KeysBy) -> Found {
         local: local(1),
         seed: 1,
         started_at_us: 0,
+        context: call::CallContext::default(),
         today: jiff::civil::date(2026, 11, 20),
     };
     let mut call = Call::new(now, CallConfig::default(), setup);
