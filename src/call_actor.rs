@@ -63,6 +63,9 @@ pub trait Tools: Send + Sync {
 
 /// Keeps what calls tell. Called on media threads: it must neither wait nor lock.
 pub trait TraceSink: Send + Sync {
+    /// A call is about to begin; comes before its first event, and from another thread.
+    fn begin(&self, _cdr: &Cdr) {}
+
     /// One event of a call, in the order they happened.
     fn record(&self, call: CallId, stamped: Stamped);
 }

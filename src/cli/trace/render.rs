@@ -167,7 +167,11 @@ fn draw_work(page: &mut Page, turn: &TurnTrace) {
 fn gap(latency: &LatencyTrace) -> String {
     let budget =
         if latency.budget_us > 0 { format!(" of {}", millis(latency.budget_us)) } else { String::new() };
-    let over = if latency.over { "  OVER" } else { "" };
+    let over = match latency.violated_by {
+        Some(stage) => format!("  OVER BUDGET by {}", stage.name()),
+        None if latency.over => "  OVER".to_owned(),
+        None => String::new(),
+    };
     format!("  gap {}{budget} ms{over}", millis(latency.total_us))
 }
 
