@@ -94,6 +94,8 @@ pub struct ActorCounters {
     pub datagrams_failed: AtomicU64,
     /// Frames that speech-to-text was too slow for.
     pub stt_frames_dropped: AtomicU64,
+    /// Frames of both sides that are silence in a recording, because the disk was behind.
+    pub recording_frames_lost: AtomicU64,
     /// Sentences that text-to-speech had no room for; each failed its turn.
     pub sentences_refused: AtomicU64,
 }
@@ -348,6 +350,7 @@ impl CallActor {
             Output::Record { side, number, frame } => {
                 let lost = self.parts.recording.as_mut().map_or(0, |tap| tap.push(side, number, &frame));
                 if lost > 0 {
+                    self.parts.counters.recording_frames_lost.fetch_add(lost, Ordering::Relaxed);
                     self.record(now, Event::Dropped { queue: "recording".to_owned(), count: lost });
                 }
             }

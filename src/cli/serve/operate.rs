@@ -132,7 +132,7 @@ struct Seen {
 const TRANSPORT_REASONS: [&str; 5] =
     ["connection_refused", "connection_cut", "stream_send_failed", "datagram_send_failed", "panic"];
 /// The queues that the server counts itself.
-const QUEUES: [&str; 5] = ["stt_audio", "sentences", "rtp_send", "rtp_receive", "commands"];
+const QUEUES: [&str; 6] = ["stt_audio", "sentences", "rtp_send", "rtp_receive", "commands", "recording"];
 
 impl Seen {
     fn publish(&mut self, server: &Server, status: &Status, metrics: &Metrics) {
@@ -197,6 +197,7 @@ impl Seen {
             actors.datagrams_dropped.load(Relaxed),
             over_rate,
             status.lost_commands,
+            actors.recording_frames_lost.load(Relaxed),
         ];
         for ((queue, now), before) in QUEUES.iter().zip(now).zip(self.queues) {
             metrics.queue_dropped(queue, now - before);
