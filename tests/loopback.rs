@@ -15,7 +15,10 @@ use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tandem::{
@@ -478,10 +481,10 @@ fn read_stream(stream: &mut TcpStream, rest: &mut Vec<u8>) -> String {
 
 // ---- promises ----
 
-#[test]
-fn a_caller_asks_and_hears_an_answer() {
+/// A server whose calls are those of the product.
+fn real_calls() -> Bench {
     let agent = Agent::parse(include_str!("../agents/demo.toml"), &knowledge()).expect("the demo agent");
-    let bench = Bench::with(2, |fake| {
+    Bench::with(2, |fake| {
         Arc::new(AgentCalls {
             agent: Arc::new(agent),
             clips: Arc::new(Clips::default()),
@@ -493,7 +496,68 @@ fn a_caller_asks_and_hears_an_answer() {
             context: Default::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         })
-    });
+    })
+}
+
+/// Sends what no call wants at 200 packets a second, from a stranger and from the caller's own socket, until the answer
+/// says to stop; then how many of each.
+fn disturb(caller: &Caller, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<(u64, u64, UdpSocket)> {
+    let own = caller.rtp.try_clone().expect("a socket");
+    let stranger = UdpSocket::bind((LOOPBACK, 0)).expect("loopback has ports");
+    stranger.connect(own.peer_addr().expect("connected")).expect("loopback");
+    std::thread::spawn(move || {
+        let (mut strange, mut malformed) = (0, 0);
+        // A loud frame of the right payload type; too short, of no known version, with an extension that is not there.
+        let mut loud = Vec::new();
+        RtpPacket { marker: true, payload_type: 0, sequence: 9, timestamp: 9, ssrc: 99, payload: &[0; 160] }
+            .write(&mut loud);
+        let broken: [&[u8]; 3] =
+            [&[0x80; 11], &[0xff; 900], &[0x90, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 9, 9]];
+        while !stop.load(Ordering::Relaxed) {
+            stranger.send(&loud).expect("loopback");
+            strange += 1;
+            own.send(broken[malformed as usize % broken.len()]).expect("loopback");
+            malformed += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        (strange, malformed, stranger)
+    })
+}
+
+#[test]
+fn foreign_and_malformed_packets_at_200_a_second_are_counted_and_the_call_goes_on() {
+    let bench = real_calls();
+    let mut caller = bench.caller("disturbed", "agent");
+    caller.call();
+    let mut voice = Voice::new(&caller.rtp);
+    voice.listen_until("the greeting", |heard| heard.voiced > 5);
+    let stop = Arc::new(AtomicBool::new(false));
+    let disturbing = disturb(&caller, Arc::clone(&stop));
+    voice.listen_until("silence after it", |heard| heard.quiet > 25);
+    voice.speak(40);
+    voice.listen_until("the end of the turn", |_| !lock(&bench.fake.asked).is_empty());
+    voice.heard = Heard::default();
+    voice.listen_until("the answer", |heard| heard.voiced > 5);
+    stop.store(true, Ordering::Relaxed);
+    let (strange, malformed, stranger) = disturbing.join().expect("no panic");
+    caller.hang_up();
+    wait_for("the record", || lock(&bench.kept.ended).len() == 1);
+    let quality = lock(&bench.kept.ended)[0].quality.clone().expect("figures");
+    let Event::Quality { foreign, malformed: found, received, mos_in, .. } = quality else {
+        panic!("{quality:?}")
+    };
+    assert!(mos_in.is_some_and(|mos| mos.average >= mos.minimum && mos.average > 1.0), "{mos_in:?}");
+    // The kernel may drop a few of them; what came is counted.
+    assert!(strange > 50 && foreign > strange / 2 && foreign <= strange, "{foreign} of {strange} foreign");
+    assert!(found > malformed / 2 && found <= malformed, "{found} of {malformed} malformed");
+    assert!(received > 60, "{received}");
+    stranger.set_nonblocking(true).expect("a socket");
+    assert!(stranger.recv(&mut [0; 2_000]).is_err(), "nothing of ours goes to a stranger");
+}
+
+#[test]
+fn a_caller_asks_and_hears_an_answer() {
+    let bench = real_calls();
     let mut caller = bench.caller("asks", "agent");
     caller.call();
     let mut voice = Voice::new(&caller.rtp);
