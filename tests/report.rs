@@ -76,7 +76,13 @@ fn hour(directory: &Directory) -> Store {
     ];
     calls.into_iter().for_each(|call| store.end_call(call));
     let gap = |turn: u32, ms: u64| {
-        let latency = TurnLatency { total_us: ms * 1_000, budget_us: 0, stages: Vec::new() };
+        let latency = TurnLatency {
+            total_us: ms * 1_000,
+            budget_us: 0,
+            work_budget_us: 0,
+            violated_by: None,
+            stages: Vec::new(),
+        };
         Stamped { at_us: u64::from(turn), event: Event::Latency { turn: TurnId(turn), latency } }
     };
     // Gaps of 100, 200, … 4,000 ms in the call that began with one of four ports in use; three in the other.
