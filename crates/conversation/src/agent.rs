@@ -219,6 +219,14 @@ impl Agent {
         self.routes.get(&stage).map_or("default", String::as_str)
     }
 
+    /// Those of its tools that are requests, by name.
+    pub fn requests(&self) -> impl Iterator<Item = (&str, &HttpTool)> {
+        self.tools.iter().filter_map(|tool| match tool {
+            Tool { spec, kind: ToolKind::Http(http), .. } => Some((spec.name.as_str(), &**http)),
+            Tool { .. } => None,
+        })
+    }
+
     /// What it can do.
     pub fn tools(&self) -> &[Tool] {
         &self.tools

@@ -439,6 +439,10 @@ pub struct IncomingInvite {
 /// What happened to a dialog. Every dialog that was announced by [`Event::Invite`] or begun by
 /// [`Command::Invite`] ends in exactly one [`Event::Ended`].
 #[derive(Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an event is passed on at once, and a call brings a dozen of them"
+)]
 pub enum Event {
     /// A call comes in; 100 Trying has been sent.
     Invite(IncomingInvite),
