@@ -78,6 +78,26 @@ fn spans_of(call: CallId, events: &[Stamped], labels: Labels) -> Vec<Span> {
     spans
 }
 
+/// Compares with a file beside this one; `GOLDEN=write` writes it anew.
+fn golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("GOLDEN").is_some() {
+        std::fs::create_dir_all(format!("{}/tests/golden", env!("CARGO_MANIFEST_DIR"))).expect("a folder");
+        std::fs::write(&path, text).expect("it is writable");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == text, "{path} says otherwise; GOLDEN=write takes this:\n{text}");
+}
+
+#[test]
+fn every_profile_has_its_names_for_the_same_call() {
+    for profile in Profile::ALL {
+        let mut spans = spans_of(CALL, &events(), labels(true, 100));
+        spans.iter_mut().for_each(|span| profile.apply(span));
+        golden(&format!("otlp-{}.txt", profile.name()), &plain(&spans, INVITE_US as u64));
+    }
+}
+
 #[test]
 fn numbers_and_words_stay_here_unless_they_are_asked_for() {
     let told = plain(&spans_of(CALL, &events(), labels(false, 100)), 0);
