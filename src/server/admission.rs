@@ -377,7 +377,8 @@ impl Admission {
         }
         let grant = self.overflow.acquire(now).map_err(|_| Denied::Full)?;
         let slot = PortSlot(grant.slot.0 + self.config.ports);
-        Ok((Grant { slot, concurrency: self.slots.busy() + grant.concurrency }, Place::Overflow))
+        let concurrency = self.slots.busy() + grant.concurrency;
+        Ok((Grant { slot, concurrency, busy: true }, Place::Overflow))
     }
 
     fn release(&mut self, now: Instant, slot: PortSlot) {

@@ -346,6 +346,13 @@ fn put_event(
         | Event::Heard { .. }
         | Event::Digit
         | Event::Hold { .. }
+        | Event::Ducked { .. }
+        | Event::ProviderTurn { .. }
+        | Event::Guessed { .. }
+        | Event::GuessUsed { .. }
+        | Event::GuessWasted { .. }
+        | Event::AgentPaused { .. }
+        | Event::AgentResumed { .. }
         | Event::Asked { .. }
         | Event::LlmAttempt { .. }
         | Event::FirstToken { .. }

@@ -17,13 +17,14 @@ mod protection;
 mod reply;
 mod rescue;
 mod signalling;
+mod speculation;
 mod speech;
 mod tools;
 mod turns;
 
-pub use config::{CallConfig, CallSetup, Clip, Clips, Patience};
+pub use config::{CallConfig, CallSetup, Clip, Clips, Patience, Speculate, SpeculationConfig};
 pub use event::{Event, Stamped};
 pub use id::CallId;
-pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
+pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent, WordTime};
 pub use machine::Call;
 pub use protection::Protection;

@@ -6,9 +6,10 @@ use crate::{
     cdr::Cause,
     leg::{Leg, Listened, Wall},
     reply::{Reply, RunningTool},
+    speculation::Speculation,
 };
-use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
-use media::{Digit, FRAME};
+use conversation::{Context, Floor, FloorConfig, Holder, Sound, TurnId};
+use media::{Digit, EchoGuard, FRAME, Pitch};
 use sip::MediaSession;
 use std::{
     collections::BTreeMap,
@@ -51,6 +52,12 @@ pub struct Call {
     pub(crate) reply: Option<Reply>,
     pub(crate) next_frame: Instant,
     pub(crate) hearing: Hearing,
+    pub(crate) speculation: Speculation,
+    pitch: Pitch,
+    echo: EchoGuard,
+    /// When the agent was last heard, and for what time it fell silent because of a sound.
+    audible_at: Option<Instant>,
+    pub(crate) paused_at: Option<Instant>,
     /// When the playout ran out of audio while a reply is under way.
     pub(crate) silent_since: Option<Instant>,
     /// Tools whose turn was cut: they go on, and how they ended is told.
@@ -75,7 +82,11 @@ impl Call {
     pub fn new(now: Instant, config: CallConfig, setup: CallSetup) -> Self {
         let wall = Wall { at: now, us: setup.started_at_us };
         Self {
-            floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
+            floor: Floor::new(FloorConfig {
+                phrases: Some(setup.agent.phrases()),
+                language: setup.agent.language().to_owned(),
+                ..config.floor.clone()
+            }),
             context: Context::new(setup.agent.system_prompt()),
             description: MediaSession::new(setup.local.clone()),
             config,
@@ -88,6 +99,11 @@ impl Call {
             reply: None,
             next_frame: now + FRAME,
             hearing: Hearing::default(),
+            speculation: Speculation::default(),
+            pitch: Pitch::default(),
+            echo: EchoGuard::default(),
+            audible_at: None,
+            paused_at: None,
             silent_since: None,
             tools_left: BTreeMap::new(),
             farewell: None,
@@ -104,6 +120,9 @@ impl Call {
             Phase::Over => return None,
         }
         self.take(now, input, out);
+        if matches!(self.phase, Phase::Talking) {
+            self.speculate(now, out);
+        }
         if !matches!(self.phase, Phase::Over) {
             self.note_floor(out);
         }
@@ -203,21 +222,28 @@ impl Call {
         let talking = matches!(self.phase, Phase::Talking);
         let Some(leg) = &mut self.leg else { return };
         let on_hold = leg.on_hold();
-        let listened = leg.listen(now);
+        let mut listened = leg.listen(now);
         if !talking {
             return;
         }
         if on_hold {
             // What comes now is music, if anything. A question asked before is answered all the same.
             self.floor.excuse(now);
-            let decision = self.floor.handle_frame(now, false);
+            let decision = self.floor.handle_frame(now, Sound::Silence);
             return self.decide(now, decision, out);
         }
+        self.pitch.push(&listened.heard.frame);
+        self.echo.received(&listened.heard.frame);
+        listened.speech &= !self.is_echo(now);
         if listened.speech != self.hearing.speech {
             out.push(Output::Event(Event::Speech { active: listened.speech }));
         }
-        let voiced = self.hearing.note(now, &listened);
-        let decision = self.floor.handle_frame(now, voiced);
+        let sound = match self.hearing.note(now, &listened) {
+            true if self.floor.holder() == Holder::Agent && !self.pitch.is_voiced() => Sound::Unvoiced,
+            true => Sound::Voiced,
+            false => Sound::Silence,
+        };
+        let decision = self.floor.handle_frame(now, sound);
         out.push(Output::Hear(listened.heard.frame));
         self.decide(now, decision, out);
         if let Some(digit) = listened.digit {
@@ -225,8 +251,15 @@ impl Call {
         }
     }
 
+    /// Whether what the caller's line gives is our own voice. Looked at only while there is one to come back.
+    fn is_echo(&mut self, now: Instant) -> bool {
+        let sounds = self.audible_at.is_some_and(|at| now.duration_since(at) <= ECHO);
+        sounds && self.floor.holder() == Holder::Agent && self.hearing.speech && self.echo.is_echo()
+    }
+
     /// Our 20 ms.
     fn speak(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.voice_agent(now);
         let Some(leg) = &mut self.leg else { return };
         if leg.on_hold()
             && let Some(reply) = self.reply.as_mut().filter(|reply| !reply.first_packet)
@@ -243,7 +276,9 @@ impl Call {
             Some(_) => None,
             None => self.silent_since.or(Some(now)),
         };
+        self.echo.sent(&played.frame);
         if played.voiced {
+            self.audible_at = Some(now);
             self.note_first_packet(now, played.segment, out);
         }
         self.finish_reply(now, out);
@@ -285,6 +320,9 @@ impl Call {
         }
     }
 }
+
+/// Our voice may come back for so long.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// The nearest wake-up between two frames.
 const SOON: Duration = Duration::from_millis(1);

@@ -1,7 +1,7 @@
 //! The language model's part of a turn: what it is asked, and what becomes of its words.
 //! Knows text. How a sentence becomes sound is in `speech`, what happens when the model fails in `rescue`.
 
-use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply};
+use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply, speculation::Guess};
 use conversation::TurnId;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,28 @@ impl Call {
         reply.last_text = now;
         let turn = reply.turn;
         let request = self.context.request(&self.setup.agent, self.setup.today);
+        self.note_tokens(&request);
         out.push(Output::Event(Event::Asked { turn }));
         out.push(Output::Ask { turn, request });
     }
 
+    /// The answer that was begun on a guess is the answer: what has come of it comes now, and the rest as it comes.
+    pub(crate) fn adopt(&mut self, now: Instant, guess: Guess, out: &mut Vec<Output>) {
+        let Some(reply) = &mut self.reply else { return };
+        let turn = guess.turn();
+        (reply.rounds, reply.asked, reply.last_text) = (1, true, now);
+        reply.prespoken = guess.spoken;
+        out.push(Output::Event(Event::Asked { turn }));
+        for event in guess.llm {
+            self.handle_llm(now, turn, event, out);
+        }
+        for event in guess.tts {
+            self.handle_tts(now, turn, event, out);
+        }
+    }
+
     pub(crate) fn handle_llm(&mut self, now: Instant, turn: TurnId, event: LlmEvent, out: &mut Vec<Output>) {
+        let Some(event) = self.keep_llm(turn, event, out) else { return };
         if self.current(turn).is_none_or(|reply| !reply.asked) {
             return;
         }

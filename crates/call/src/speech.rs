@@ -4,7 +4,10 @@
 use crate::{Event, Output, TtsEvent, config::Clip, machine::Call, reply::Reply};
 use conversation::{HeardSentence, TurnId};
 use media::{Playout, SegmentId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Samples of the playout in a second.
+const RATE: u64 = 8_000;
 
 impl Call {
     /// A sentence of the reply: to text-to-speech as soon as it is its turn.
@@ -27,7 +30,10 @@ impl Call {
         while let Some(index) = reply.next_to_speak() {
             let (sentence, text) = (index as u32, reply.sentences[index].text.clone());
             out.push(Output::Event(Event::Sentence { turn, sentence, text: text.clone() }));
-            out.push(Output::Speak { turn, sentence, text });
+            let spoken = index == 0 && reply.prespoken.take().is_some_and(|spoken| spoken == text);
+            if !spoken {
+                out.push(Output::Speak { turn, sentence, text });
+            }
         }
         if reply.text_done && reply.waiting.is_empty() && !std::mem::replace(&mut reply.finished, true) {
             out.push(Output::FinishSpeech { turn });
@@ -61,8 +67,15 @@ impl Call {
     }
 
     pub(crate) fn handle_tts(&mut self, now: Instant, turn: TurnId, event: TtsEvent, out: &mut Vec<Output>) {
+        let Some(event) = self.keep_tts(turn, event) else { return };
         let Some(reply) = self.current(turn) else { return };
         match event {
+            TtsEvent::Words { sentence, words } => {
+                let sentence = reply.sentences.get_mut(sentence as usize);
+                if let Some(sentence) = sentence.filter(|s| s.words.len() + words.len() <= MOST_WORDS) {
+                    sentence.words.extend(words);
+                }
+            }
             TtsEvent::Audio { sentence, samples } => {
                 if !reply.awaits(sentence) || samples.is_empty() {
                     return;
@@ -134,7 +147,8 @@ impl Call {
             out.push(Output::Event(Event::Fallback { turn, stage, reason: "no sound".into() }));
             return self.rescue(now, &reply, out);
         }
-        self.floor.agent_done(now);
+        let asked = reply.sentences.last().is_some_and(|last| last.text.trim_end().ends_with('?'));
+        self.floor.agent_done(now, asked);
         out.push(Output::Event(Event::AgentDone { turn: reply.turn }));
         if let Some(cause) = reply.then {
             self.end(cause, out);
@@ -175,13 +189,25 @@ pub(crate) const fn segment(turn: TurnId, sentence: u32) -> SegmentId {
     SegmentId(((turn.0 as u64) << 32) | sentence as u64)
 }
 
-/// How much of a sentence left the sender. One that text-to-speech had not finished is measured against the length it
+/// Words of a sentence whose times are kept.
+const MOST_WORDS: usize = 1_000;
+
+/// How much of a sentence left the sender, by its letters. Where text-to-speech says when its words end, by that. One that text-to-speech had not finished is measured against the length it
 /// would have had.
 fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSentence {
-    let done = reply.sentences[index].done;
+    let (done, words) = (reply.sentences[index].done, &reply.sentences[index].words);
     let fraction = match playout.progress(segment(reply.turn, index as u32)) {
+        Some(progress) if !words.is_empty() => {
+            let played = Duration::from_micros(progress.played as u64 * 1_000_000 / RATE);
+            // A provider that loses count at the end of a sentence does not take its last words away.
+            let all = done && progress.played >= progress.known;
+            let last = words.iter().take_while(|word| word.until <= played).last();
+            let letters = reply.sentences[index].text.chars().count().max(1) as f32;
+            // Half a letter more: what is to the left of a word's end is in, whatever the division makes of it.
+            if all { 1.0 } else { last.map_or(0.0, |word| (word.characters as f32 + 0.5) / letters) }
+        }
         Some(progress) => {
-            let expected = (reply.expected(index).as_millis() * 8) as usize;
+            let expected = (reply.expected(index).as_micros() * u128::from(RATE) / 1_000_000) as usize;
             let whole = if done { progress.known } else { progress.known.max(expected) };
             progress.played as f32 / whole.max(1) as f32
         }
