@@ -1,7 +1,7 @@
 //! The threads over real sockets, with machines made for the test. No test depends on how fast anything is.
 #![expect(clippy::expect_used, reason = "a test that cannot set itself up fails")]
 
-use super::{Command, MediaThread, MediaThreads, Uplink};
+use super::{Command, MediaPriority, MediaThread, MediaThreads, Uplink};
 use crate::{
     call_actor::{CallActor, CallParts, Finished, Machine, Models, Note, Providers, Tools, TraceSink},
     providers::{

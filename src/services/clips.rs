@@ -17,7 +17,8 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
     let fallback = agent.fallback();
     let texts =
         [agent.greeting(), &fallback.trouble, &fallback.not_heard, &fallback.still_there, &fallback.goodbye];
-    let rendered = match render_all(&**tts, agent.language(), &texts).await {
+    let said = texts.map(|text| agent.spoken().say(text).text().to_owned());
+    let rendered = match render_all(&**tts, agent.language(), &said).await {
         Ok(rendered) => rendered,
         Err(reason) => {
             tracing::warn!(
@@ -26,8 +27,8 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
                 "the agent's voice does not answer: its prepared sentences are spoken by the embedded one"
             );
             let voice = stages::embedded_tts()?;
-            let speak = |text: &&str| voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine);
-            texts.iter().map(speak).collect::<Result<_, _>>()?
+            let speak = |text: &String| voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine);
+            said.iter().map(speak).collect::<Result<_, _>>()?
         }
     };
     let mut clips =
@@ -37,7 +38,11 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
 }
 
 /// All of them in one voice, or none: a provider that is down is waited for once.
-async fn render_all(tts: &dyn TextToSpeech, language: &str, texts: &[&str]) -> Result<Vec<Vec<i16>>, String> {
+async fn render_all(
+    tts: &dyn TextToSpeech,
+    language: &str,
+    texts: &[String],
+) -> Result<Vec<Vec<i16>>, String> {
     let mut rendered = Vec::with_capacity(texts.len());
     for text in texts {
         rendered.push(speak(tts, language, text).await?);

@@ -132,7 +132,9 @@ impl Call {
             Phase::Talking | Phase::Leaving => {
                 // The end of a turn need not wait for the next frame.
                 let wake = self.floor.next_wake().map_or(self.next_frame, |wake| wake.max(now + SOON));
-                Some(wake.min(self.next_frame))
+                // Nor need words that wait in vain for more of them.
+                let idle = self.reply.as_ref().and_then(Reply::idle_at).filter(|at| *at > now);
+                Some(idle.map_or(wake, |idle| idle.min(wake)).min(self.next_frame))
             }
         }
     }
@@ -196,6 +198,7 @@ impl Call {
     /// a burst would only arrive late together. The ears catch up, so that speech-to-text gets every frame.
     fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
         if now < self.next_frame {
+            self.say_early(now, out);
             return self.watch_floor(now, out);
         }
         if matches!(self.phase, Phase::Ringing { .. }) {

@@ -86,7 +86,7 @@ impl Call {
             characters: 0,
             llm: Vec::new(),
             tts: Vec::new(),
-            chunker: SentenceChunker::default(),
+            chunker: SentenceChunker::new(self.setup.agent.language()),
             spoken: None,
         });
         out.push(Output::Event(Event::Guessed { turn }));
@@ -105,6 +105,7 @@ impl Call {
                 guess.characters += text.len();
                 let mut sentences = guess.chunker.push(text).into_iter();
                 if let Some(text) = sentences.next().filter(|_| speak && guess.spoken.is_none()) {
+                    let text = self.setup.agent.spoken().say(&text).text().to_owned();
                     guess.spoken = Some(text.clone());
                     out.push(Output::Speak { turn, sentence: 0, text });
                 }

@@ -1,7 +1,7 @@
 //! A reply on its way to the caller's ear: sentences to text-to-speech, audio to the playout, and how much was heard.
 //! Knows sentences and segments. Knows nothing of models.
 
-use crate::{Event, Output, TtsEvent, config::Clip, machine::Call, reply::Reply};
+use crate::{Event, Output, TtsEvent, WordTime, config::Clip, machine::Call, reply::Reply};
 use conversation::{HeardSentence, TurnId};
 use media::{Playout, SegmentId};
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ impl Call {
             marks.first_sentence.get_or_insert(now);
         }
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, text.clone());
-        let index = reply.add(text, false);
+        let spoken = self.setup.agent.spoken().say(&text);
+        let index = reply.add(text, spoken, false);
         reply.waiting.push_back(index);
         reply.last_audio =
             if reply.sentences.iter().filter(|s| !s.done).count() == 1 { now } else { reply.last_audio };
@@ -28,8 +29,9 @@ impl Call {
         let Some(reply) = &mut self.reply else { return };
         let turn = reply.turn;
         while let Some(index) = reply.next_to_speak() {
-            let (sentence, text) = (index as u32, reply.sentences[index].text.clone());
-            out.push(Output::Event(Event::Sentence { turn, sentence, text: text.clone() }));
+            let (sentence, said) = (index as u32, &reply.sentences[index]);
+            out.push(Output::Event(Event::Sentence { turn, sentence, text: said.text.clone() }));
+            let text = said.spoken.text().to_owned();
             let spoken = index == 0 && reply.prespoken.take().is_some_and(|spoken| spoken == text);
             if !spoken {
                 out.push(Output::Speak { turn, sentence, text });
@@ -48,7 +50,8 @@ impl Call {
             return self.say(now, turn, clip.text.clone(), out);
         }
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, clip.text.clone());
-        let index = reply.add(clip.text.clone(), true);
+        let spoken = self.setup.agent.spoken().say(&clip.text);
+        let index = reply.add(clip.text.clone(), spoken, true);
         if let Some(marks) = &mut reply.marks {
             marks.first_sentence.get_or_insert(now);
             marks.first_audio.get_or_insert(now);
@@ -165,7 +168,8 @@ impl Call {
         out.push(Output::Cancel { turn: reply.turn });
         self.tools_left.append(&mut reply.tools);
         if let Some(rest) = reply.chunker.finish() {
-            let index = reply.add(rest, false);
+            let spoken = self.setup.agent.spoken().say(&rest);
+            let index = reply.add(rest, spoken, false);
             self.context.assistant_sentence(reply.turn, index as u32, reply.sentences[index].text.clone());
         }
         self.report_heard(&reply);
@@ -192,19 +196,22 @@ pub(crate) const fn segment(turn: TurnId, sentence: u32) -> SegmentId {
 /// Words of a sentence whose times are kept.
 const MOST_WORDS: usize = 1_000;
 
-/// How much of a sentence left the sender, by its letters. Where text-to-speech says when its words end, by that. One that text-to-speech had not finished is measured against the length it
-/// would have had.
+/// How much of a sentence left the sender: by the ends of its words where text-to-speech tells them, else by its length.
+/// One that text-to-speech had not finished is measured against the length it would have had.
 fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSentence {
-    let (done, words) = (reply.sentences[index].done, &reply.sentences[index].words);
+    let said = &reply.sentences[index];
+    let (done, words) = (said.done, &said.words);
     let fraction = match playout.progress(segment(reply.turn, index as u32)) {
         Some(progress) if !words.is_empty() => {
             let played = Duration::from_micros(progress.played as u64 * 1_000_000 / RATE);
             // A provider that loses count at the end of a sentence does not take its last words away.
             let all = done && progress.played >= progress.known;
             let last = words.iter().take_while(|word| word.until <= played).last();
-            let letters = reply.sentences[index].text.chars().count().max(1) as f32;
+            let letters = said.text.chars().count().max(1) as f32;
+            let written = |word: &WordTime| said.spoken.written_at(word.characters as usize) as f32;
             // Half a letter more: what is to the left of a word's end is in, whatever the division makes of it.
-            if all { 1.0 } else { last.map_or(0.0, |word| (word.characters as f32 + 0.5) / letters) }
+            let fraction = if all { 1.0 } else { last.map_or(0.0, |word| (written(word) + 0.5) / letters) };
+            return HeardSentence { index: index as u32, fraction };
         }
         Some(progress) => {
             let expected = (reply.expected(index).as_micros() * u128::from(RATE) / 1_000_000) as usize;
@@ -215,5 +222,7 @@ fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSenten
         None if done => 1.0,
         None => 0.0,
     };
+    // Heard is what was said; the context holds what was written.
+    let fraction = reply.sentences[index].spoken.written_share(fraction);
     HeardSentence { index: index as u32, fraction }
 }

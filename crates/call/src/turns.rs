@@ -123,7 +123,7 @@ impl Call {
     }
 
     pub(crate) fn begin_reply(&mut self, now: Instant, interruptible: Interruptible) {
-        self.reply = Some(Reply::new(now, self.turn));
+        self.reply = Some(Reply::new(now, self.turn, self.setup.agent.language()));
         self.silent_since = Some(now);
         self.context.assistant_begin(self.turn);
         self.floor.agent_starts(now, interruptible);

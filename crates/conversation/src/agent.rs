@@ -11,6 +11,7 @@ use crate::{
     flow::Matcher,
     grammar::{Pattern, Piece, digit_words, scatter},
     request::ToolSpec,
+    spoken::Spoken,
     turn::Expectation,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -111,6 +112,7 @@ pub struct Agent {
     pub(crate) intents: Vec<Intent>,
     pub(crate) knowledge: Vec<Passage>,
     pronunciations: BTreeMap<String, String>,
+    spoken: Arc<Spoken>,
     hints: Vec<String>,
     phrases: Arc<Phrases>,
     pub(crate) matcher: Matcher,
@@ -253,6 +255,11 @@ impl Agent {
     /// Words that are not in dictionaries, with their ARPAbet.
     pub fn pronunciations(&self) -> &BTreeMap<String, String> {
         &self.pronunciations
+    }
+
+    /// How its writing is read aloud.
+    pub fn spoken(&self) -> &Arc<Spoken> {
+        &self.spoken
     }
 
     /// Words and names worth telling any recogniser.

@@ -11,6 +11,7 @@ mod floor;
 mod flow;
 mod grammar;
 mod request;
+mod spoken;
 mod turn;
 
 pub use agent::{Agent, AgentError, Fallbacks, Returns, Stage, Tool, ToolClass, ToolKind};
@@ -22,4 +23,5 @@ pub use endpointing::{EndOfTurnReason, Phrases};
 pub use floor::{AgentVoice, BargeInConfig, Decision, Floor, FloorConfig, Holder, Interruptible};
 pub use flow::{FlowReply, flow_reply};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
+pub use spoken::{Language, Spoken, SpokenForm};
 pub use turn::{Expectation, ProviderTurn, Transcript, TurnId};

@@ -17,6 +17,7 @@ use crate::{
 };
 use clap::Args as ClapArgs;
 use follow::Follower;
+use media::SampleRate;
 use report::{Outcome, Screen};
 use rustls::pki_types::ServerName;
 use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSuite, Transport, uri::Uri};
@@ -67,7 +68,7 @@ pub struct Args {
     /// Who calls.
     #[arg(long, value_name = "USER", default_value = "caller")]
     pub from: String,
-    /// Offer only this codec: pcmu or pcma.
+    /// Offer only this codec: pcmu, pcma (both is either), g722 or opus.
     #[arg(long, value_name = "CODEC", default_value = "both")]
     pub codec: String,
     /// Encrypt what is said: off, optional (when the other side can) or required.
@@ -173,9 +174,10 @@ fn trust(args: &Args) -> Result<engine::Trust, String> {
 fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
     let codecs = match args.codec.to_ascii_lowercase().as_str() {
         "both" => vec![CodecSpec::PCMU, CodecSpec::PCMA],
-        "pcmu" => vec![CodecSpec::PCMU],
-        "pcma" => vec![CodecSpec::PCMA],
-        other => return Err(format!("--codec {other}: use pcmu, pcma or both")),
+        name => vec![
+            CodecSpec::named(name)
+                .ok_or_else(|| format!("--codec {name}: use pcmu, pcma, both, g722 or opus"))?,
+        ],
     };
     let srtp = srtp(&args.srtp)?;
     let seed = seed();
@@ -192,8 +194,10 @@ fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
             ..LocalMedia::new(sockets.flow.local.ip(), sockets.rtp_port)
         },
         seed,
-        speech: said.speech,
-        files: said.files,
+        rate: SampleRate::Hz8000,
+        clock_ppm: 0,
+        speech: said.speech.into(),
+        files: said.files.into(),
         script: said.script,
         record: args.out.is_some(),
         extras: Default::default(),

@@ -10,6 +10,7 @@ use crate::{
     flow::{Matcher, keywords},
     grammar::Pattern,
     request::ToolSpec,
+    spoken::Spoken,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -192,13 +193,36 @@ struct RawKnowledge {
     intents: Vec<Spanned<String>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSpeech {
     #[serde(default)]
     extra_words: BTreeMap<String, String>,
     #[serde(default)]
     hints: Vec<String>,
+    #[serde(default)]
+    say_as: BTreeMap<String, String>,
+    #[serde(default = "yes")]
+    spoken_forms: bool,
+}
+
+impl Default for RawSpeech {
+    fn default() -> Self {
+        Self { extra_words: BTreeMap::new(), hints: Vec::new(), say_as: BTreeMap::new(), spoken_forms: true }
+    }
+}
+
+impl RawSpeech {
+    /// How the agent's writing is read aloud in a language.
+    fn spoken(&self, language: &str) -> Arc<Spoken> {
+        let list = self.say_as.iter().map(|(word, said)| (word.as_str(), said.as_str()));
+        let spoken = Spoken::new(language, list);
+        Arc::new(if self.spoken_forms { spoken } else { spoken.without_rules() })
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn first_version() -> String {
@@ -239,12 +263,13 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         .collect::<Result<Vec<_>, _>>()?;
     let phrases = Arc::new(Phrases::new(examples(&intents, &slots).iter().map(Vec::as_slice)));
     let matcher = Matcher::new(&intents);
+    let language = raw.agent.language;
     let routes = [(Stage::Stt, raw.routes.stt), (Stage::Llm, raw.routes.llm), (Stage::Tts, raw.routes.tts)];
     Ok(Agent {
         identity: Identity {
             name: raw.agent.name.into_inner(),
             version: raw.agent.version,
-            language: raw.agent.language,
+            language: language.clone(),
             voice: raw.agent.voice,
             greeting: raw.agent.greeting.into_inner(),
             persona: raw.agent.persona,
@@ -255,6 +280,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         tools,
         intents,
         knowledge,
+        spoken: raw.speech.spoken(&language),
         pronunciations: raw.speech.extra_words,
         hints: raw.speech.hints,
         phrases,
