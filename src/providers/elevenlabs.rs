@@ -472,7 +472,8 @@ impl Pipeline {
             if let Some(alignment) = &reply.alignment {
                 sentence.aligner.align(alignment, &mut sentence.words);
             }
-            sentence.aligner.elapsed += Duration::from_micros(samples as u64 * 1_000_000 / u64::from(self.rate.hz()));
+            sentence.aligner.elapsed +=
+                Duration::from_micros(samples as u64 * 1_000_000 / u64::from(self.rate.hz()));
         }
         if is_final {
             sentence.words.extend(sentence.aligner.word.take());
@@ -694,7 +695,8 @@ mod tests {
         let name = |event| match event {
             TtsEvent::Audio { sentence, samples } => format!("audio {sentence} {}", samples.len()),
             TtsEvent::Words { sentence, words } => {
-                let words = words.iter().map(|word| format!("{}@{}", word.characters, word.until.as_millis()));
+                let words =
+                    words.iter().map(|word| format!("{}@{}", word.characters, word.until.as_millis()));
                 format!("words {sentence} {}", words.collect::<Vec<_>>().join(" "))
             }
             TtsEvent::SentenceDone { sentence } => format!("done {sentence}"),

@@ -211,7 +211,9 @@ impl Metrics {
             Event::AgentResumed { was, .. } => {
                 all.barge_in_resumed.get_or_create(&[("was", listed(was, &ASIDES))]).inc();
             }
-            Event::GuessUsed { .. } => all.guesses.get_or_create(&[("outcome", "used".into())]).inc(),
+            Event::GuessUsed { .. } => {
+                all.guesses.get_or_create(&[("outcome", "used".into())]).inc();
+            }
             Event::GuessWasted { input_tokens, output_tokens, .. } => {
                 all.guesses.get_or_create(&[("outcome", "wasted".into())]).inc();
                 all.wasted_tokens.inc_by(u64::from(*input_tokens) + u64::from(*output_tokens));

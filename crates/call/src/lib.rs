@@ -25,6 +25,8 @@ mod turns;
 pub use config::{CallConfig, CallSetup, Clip, Clips, Patience, Speculate, SpeculationConfig};
 pub use event::{Event, Stamped};
 pub use id::CallId;
-pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent, WordTime};
+pub use io::{
+    HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent, WordTime,
+};
 pub use machine::Call;
 pub use protection::Protection;

@@ -63,7 +63,8 @@ impl Call {
 
     fn begin_guess(&mut self, now: Instant, text: String, out: &mut Vec<Output>) {
         let config = &self.config.speculation;
-        let affordable = self.speculation.wasted * 100 <= self.speculation.tokens * u64::from(config.max_waste_percent);
+        let affordable =
+            self.speculation.wasted * 100 <= self.speculation.tokens * u64::from(config.max_waste_percent);
         let tried = same(&self.speculation.given_up, &text) || self.speculation.guesses >= MOST_GUESSES;
         if config.mode == Speculate::Off || self.setup.grant.busy || !affordable || tried {
             return;
@@ -94,9 +95,16 @@ impl Call {
     }
 
     /// Keeps what the model says to the guess. True if it was for it.
-    pub(crate) fn keep_llm(&mut self, turn: TurnId, event: LlmEvent, out: &mut Vec<Output>) -> Option<LlmEvent> {
+    pub(crate) fn keep_llm(
+        &mut self,
+        turn: TurnId,
+        event: LlmEvent,
+        out: &mut Vec<Output>,
+    ) -> Option<LlmEvent> {
         let speak = self.config.speculation.mode == Speculate::Speech;
-        let Some(guess) = self.speculation.live.as_mut().filter(|guess| guess.turn == turn) else { return Some(event) };
+        let Some(guess) = self.speculation.live.as_mut().filter(|guess| guess.turn == turn) else {
+            return Some(event);
+        };
         if guess.llm.len() >= MOST_EVENTS {
             return None;
         }
@@ -115,7 +123,10 @@ impl Call {
                 guess.counted = output_tokens.is_some();
                 guess.output_tokens = output_tokens.map_or(0, u64::from);
             }
-            LlmEvent::Attempt { .. } | LlmEvent::ToolCall(_) | LlmEvent::Expect(_) | LlmEvent::Failed { .. } => {}
+            LlmEvent::Attempt { .. }
+            | LlmEvent::ToolCall(_)
+            | LlmEvent::Expect(_)
+            | LlmEvent::Failed { .. } => {}
         }
         guess.llm.push(event);
         None
@@ -141,7 +152,9 @@ impl Call {
         let why = match () {
             () if failed => "the model failed",
             () if !same(&live.text, text) => "other words",
-            () if live.before != self.context.request(&self.setup.agent, self.setup.today).messages => "something came between",
+            () if live.before != self.context.request(&self.setup.agent, self.setup.today).messages => {
+                "something came between"
+            }
             () => {
                 let guess = self.speculation.live.take()?;
                 let saved_ms = now.saturating_duration_since(guess.began).as_millis() as u32;
@@ -196,7 +209,8 @@ impl Guess {
 /// Whether two transcripts ask the same: punctuation, case and blanks do not count.
 fn same(a: &str, b: &str) -> bool {
     let letters = |text: &str| {
-        let kept = text.chars().flat_map(char::to_lowercase).map(|c| if c.is_alphanumeric() { c } else { ' ' });
+        let kept =
+            text.chars().flat_map(char::to_lowercase).map(|c| if c.is_alphanumeric() { c } else { ' ' });
         kept.collect::<String>().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     letters(a) == letters(b)

@@ -155,7 +155,8 @@ impl Call {
     /// The playout follows the floor: quieter, silent, or as it is. Called before every frame that leaves.
     pub(crate) fn voice_agent(&mut self, now: Instant) {
         let Some(leg) = &mut self.leg else { return };
-        let voice = if matches!(self.phase, Phase::Talking) { self.floor.agent_voice() } else { AgentVoice::Full };
+        let voice =
+            if matches!(self.phase, Phase::Talking) { self.floor.agent_voice() } else { AgentVoice::Full };
         leg.playout.duck(voice != AgentVoice::Full);
         if voice == AgentVoice::Paused {
             leg.playout.pause();

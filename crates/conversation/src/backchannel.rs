@@ -90,11 +90,7 @@ impl Backchannels {
     pub(crate) fn cover(self, heard: &[String]) -> bool {
         let mut rest = heard;
         while !rest.is_empty() {
-            let longest = HUMS
-                .iter()
-                .chain(self.0)
-                .filter_map(|phrase| begins_with(rest, phrase))
-                .max();
+            let longest = HUMS.iter().chain(self.0).filter_map(|phrase| begins_with(rest, phrase)).max();
             match longest {
                 Some(count) => rest = &rest[count..],
                 None => return false,
@@ -138,30 +134,123 @@ fn begins_with(heard: &[String], phrase: &str) -> Option<usize> {
 
 /// As recognisers write them: "mm-hm" has become two words by now.
 const HUMS: &[&str] = &[
-    "mm", "mmm", "mhm", "mmhm", "mhmm", "mmhmm", "mm hm", "mm hmm", "hm", "hmm", "hum", "uh huh", "uhuh", "aha", "ah",
-    "ah ha", "oh", "ok", "okay", "uh", "um", "er", "eh",
+    "mm", "mmm", "mhm", "mmhm", "mhmm", "mmhmm", "mm hm", "mm hmm", "hm", "hmm", "hum", "uh huh", "uhuh",
+    "aha", "ah", "ah ha", "oh", "ok", "okay", "uh", "um", "er", "eh",
 ];
 
 const ENGLISH: &[&str] = &[
-    "yes", "yeah", "yep", "yup", "ya", "right", "alright", "all right", "sure", "i see", "got it", "great", "good", "cool",
-    "nice", "fine", "perfect", "exactly", "of course", "true", "really", "wow", "oh really", "makes sense", "fair enough",
-    "thanks", "thank you", "yes please", "sounds good", "i understand", "understood",
+    "yes",
+    "yeah",
+    "yep",
+    "yup",
+    "ya",
+    "right",
+    "alright",
+    "all right",
+    "sure",
+    "i see",
+    "got it",
+    "great",
+    "good",
+    "cool",
+    "nice",
+    "fine",
+    "perfect",
+    "exactly",
+    "of course",
+    "true",
+    "really",
+    "wow",
+    "oh really",
+    "makes sense",
+    "fair enough",
+    "thanks",
+    "thank you",
+    "yes please",
+    "sounds good",
+    "i understand",
+    "understood",
 ];
 
 const GERMAN: &[&str] = &[
-    "ja", "jaja", "jo", "jau", "genau", "ach", "ach so", "achso", "aso", "stimmt", "gut", "sehr gut", "klar", "alles klar",
-    "verstehe", "ich verstehe", "verstanden", "richtig", "eben", "na gut", "in ordnung", "super", "prima", "toll", "echt",
-    "wirklich", "danke", "natürlich", "schön",
+    "ja",
+    "jaja",
+    "jo",
+    "jau",
+    "genau",
+    "ach",
+    "ach so",
+    "achso",
+    "aso",
+    "stimmt",
+    "gut",
+    "sehr gut",
+    "klar",
+    "alles klar",
+    "verstehe",
+    "ich verstehe",
+    "verstanden",
+    "richtig",
+    "eben",
+    "na gut",
+    "in ordnung",
+    "super",
+    "prima",
+    "toll",
+    "echt",
+    "wirklich",
+    "danke",
+    "natürlich",
+    "schön",
 ];
 
 const SPANISH: &[&str] = &[
-    "sí", "si", "vale", "claro", "claro que sí", "bueno", "bien", "muy bien", "ya", "ajá", "aja", "entiendo", "de acuerdo",
-    "exacto", "exactamente", "perfecto", "correcto", "eso es", "por supuesto", "gracias", "genial", "ah ya",
+    "sí",
+    "si",
+    "vale",
+    "claro",
+    "claro que sí",
+    "bueno",
+    "bien",
+    "muy bien",
+    "ya",
+    "ajá",
+    "aja",
+    "entiendo",
+    "de acuerdo",
+    "exacto",
+    "exactamente",
+    "perfecto",
+    "correcto",
+    "eso es",
+    "por supuesto",
+    "gracias",
+    "genial",
+    "ah ya",
 ];
 
 const FRENCH: &[&str] = &[
-    "oui", "ouais", "d'accord", "dac", "bien", "très bien", "bon", "ah bon", "bien sûr", "voilà", "exactement", "exact",
-    "je vois", "je comprends", "c'est ça", "parfait", "entendu", "merci", "super", "tout à fait", "ça marche",
+    "oui",
+    "ouais",
+    "d'accord",
+    "dac",
+    "bien",
+    "très bien",
+    "bon",
+    "ah bon",
+    "bien sûr",
+    "voilà",
+    "exactement",
+    "exact",
+    "je vois",
+    "je comprends",
+    "c'est ça",
+    "parfait",
+    "entendu",
+    "merci",
+    "super",
+    "tout à fait",
+    "ça marche",
 ];
 
 #[cfg(test)]

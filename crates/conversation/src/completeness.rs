@@ -33,7 +33,9 @@ impl TurnClassifier for SmallWords {
         if language.open.contains(&last.as_str()) {
             return Some(0.1);
         }
-        let whole = |phrases: &[&str]| phrases.iter().any(|phrase| said.iter().map(String::as_str).eq(phrase.split(' ')));
+        let whole = |phrases: &[&str]| {
+            phrases.iter().any(|phrase| said.iter().map(String::as_str).eq(phrase.split(' ')))
+        };
         if whole(language.closers) {
             return Some(0.9);
         }
@@ -44,7 +46,10 @@ impl TurnClassifier for SmallWords {
             openers.iter().any(|opener| {
                 let count = opener.split(' ').count();
                 // After "hello", "so", "well" and the like.
-                (0..=2).any(|skip| said.len() > skip && said[skip..].iter().take(count).map(String::as_str).eq(opener.split(' ')))
+                (0..=2).any(|skip| {
+                    said.len() > skip
+                        && said[skip..].iter().take(count).map(String::as_str).eq(opener.split(' '))
+                })
             })
         };
         if begins(language.questions) && said.len() >= 3 {
@@ -85,27 +90,50 @@ const LANGUAGES: [(&str, Language); 4] = [
         "en",
         Language {
             open: &[
-                "a", "about", "and", "an", "at", "because", "but", "by", "for", "from", "have", "i", "i'd", "i'll", "i'm",
-                "if", "in", "is", "it's", "its", "like", "my", "of", "on", "or", "our", "so", "than", "that's", "the", "their",
-                "then", "to", "uh", "um", "umm", "er", "hmm", "want", "was", "we", "well", "with", "would", "your", "are",
-                "am", "between", "until", "this", "very", "really", "also", "maybe", "which", "who", "when", "where", "as",
+                "a", "about", "and", "an", "at", "because", "but", "by", "for", "from", "have", "i", "i'd",
+                "i'll", "i'm", "if", "in", "is", "it's", "its", "like", "my", "of", "on", "or", "our", "so",
+                "than", "that's", "the", "their", "then", "to", "uh", "um", "umm", "er", "hmm", "want",
+                "was", "we", "well", "with", "would", "your", "are", "am", "between", "until", "this",
+                "very", "really", "also", "maybe", "which", "who", "when", "where", "as",
             ],
             wanting: &[
-                "book", "make", "change", "cancel", "need", "know", "ask", "get", "see", "find", "order", "pay", "speak",
-                "talk", "call", "send", "tell", "give", "check", "move", "please", "that", "do", "can", "could", "take",
+                "book", "make", "change", "cancel", "need", "know", "ask", "get", "see", "find", "order",
+                "pay", "speak", "talk", "call", "send", "tell", "give", "check", "move", "please", "that",
+                "do", "can", "could", "take",
             ],
             closers: &[
-                "thank you", "thanks", "thank you very much", "goodbye", "bye", "bye bye", "that's all", "that is all",
-                "that's it", "no thanks", "no thank you", "yes please", "never mind", "i don't know", "i'm not sure",
-                "that's right", "that's correct", "that's wrong", "i agree", "stop", "help", "wait a moment",
+                "thank you",
+                "thanks",
+                "thank you very much",
+                "goodbye",
+                "bye",
+                "bye bye",
+                "that's all",
+                "that is all",
+                "that's it",
+                "no thanks",
+                "no thank you",
+                "yes please",
+                "never mind",
+                "i don't know",
+                "i'm not sure",
+                "that's right",
+                "that's correct",
+                "that's wrong",
+                "i agree",
+                "stop",
+                "help",
+                "wait a moment",
             ],
             questions: &[
-                "what", "when", "where", "how", "who", "which", "why", "can", "could", "do", "does", "did", "is", "are",
-                "will", "would", "what's", "when's", "where's", "how's", "may", "should", "have you", "has",
+                "what", "when", "where", "how", "who", "which", "why", "can", "could", "do", "does", "did",
+                "is", "are", "will", "would", "what's", "when's", "where's", "how's", "may", "should",
+                "have you", "has",
             ],
             statements: &[
-                "i", "i'd", "i'll", "i'm", "i've", "we", "we're", "my", "the", "it", "it's", "that", "this", "there", "please",
-                "let", "let's", "he", "she", "they", "you", "your", "tell", "give", "book", "cancel", "change", "send",
+                "i", "i'd", "i'll", "i'm", "i've", "we", "we're", "my", "the", "it", "it's", "that", "this",
+                "there", "please", "let", "let's", "he", "she", "they", "you", "your", "tell", "give",
+                "book", "cancel", "change", "send",
             ],
         },
     ),
@@ -113,61 +141,126 @@ const LANGUAGES: [(&str, Language); 4] = [
         "de",
         Language {
             open: &[
-                "und", "oder", "aber", "weil", "dass", "ich", "der", "die", "das", "den", "dem", "des", "ein", "eine", "einen",
-                "einem", "einer", "mein", "meine", "meinen", "meiner", "meinem", "zu", "zum", "zur", "mit", "von", "vom", "für",
-                "auf", "am", "im", "in", "an", "um", "bei", "wenn", "ob", "ist", "äh", "ähm", "hm", "also", "dann", "noch", "wir",
-                "sehr", "bis", "ab", "nach", "aus", "über", "unter", "wie", "als", "denn", "nämlich", "möchte", "würde", "unser",
+                "und", "oder", "aber", "weil", "dass", "ich", "der", "die", "das", "den", "dem", "des",
+                "ein", "eine", "einen", "einem", "einer", "mein", "meine", "meinen", "meiner", "meinem",
+                "zu", "zum", "zur", "mit", "von", "vom", "für", "auf", "am", "im", "in", "an", "um", "bei",
+                "wenn", "ob", "ist", "äh", "ähm", "hm", "also", "dann", "noch", "wir", "sehr", "bis", "ab",
+                "nach", "aus", "über", "unter", "wie", "als", "denn", "nämlich", "möchte", "würde", "unser",
             ],
             wanting: &["bitte", "habe", "brauche", "kann", "will", "hätte", "gern", "gerne"],
             closers: &[
-                "danke", "vielen dank", "danke schön", "tschüss", "auf wiederhören", "auf wiedersehen", "das war's",
-                "das ist alles", "nein danke", "ja bitte", "ja gerne", "ich weiß nicht", "das stimmt", "stopp", "hilfe",
+                "danke",
+                "vielen dank",
+                "danke schön",
+                "tschüss",
+                "auf wiederhören",
+                "auf wiedersehen",
+                "das war's",
+                "das ist alles",
+                "nein danke",
+                "ja bitte",
+                "ja gerne",
+                "ich weiß nicht",
+                "das stimmt",
+                "stopp",
+                "hilfe",
             ],
             questions: &[
-                "was", "wann", "wo", "wie", "wer", "welche", "welcher", "welches", "warum", "kann", "können", "könnten", "haben",
-                "hat", "ist", "sind", "gibt", "darf", "wird", "würden", "wohin", "wieviel",
+                "was", "wann", "wo", "wie", "wer", "welche", "welcher", "welches", "warum", "kann", "können",
+                "könnten", "haben", "hat", "ist", "sind", "gibt", "darf", "wird", "würden", "wohin",
+                "wieviel",
             ],
-            statements: &["ich", "wir", "mein", "meine", "der", "die", "das", "es", "bitte", "er", "sie", "da", "dann"],
+            statements: &[
+                "ich", "wir", "mein", "meine", "der", "die", "das", "es", "bitte", "er", "sie", "da", "dann",
+            ],
         },
     ),
     (
         "es",
         Language {
             open: &[
-                "y", "o", "u", "pero", "porque", "que", "el", "la", "los", "las", "un", "una", "unos", "unas", "mi", "mis", "de",
-                "del", "a", "al", "en", "con", "para", "por", "es", "eh", "este", "esta", "yo", "si", "cuando", "como", "muy", "su",
-                "sobre", "entre", "hasta", "desde", "sin", "quiero", "quisiera", "me", "se", "le", "lo", "entonces", "pues",
+                "y", "o", "u", "pero", "porque", "que", "el", "la", "los", "las", "un", "una", "unos",
+                "unas", "mi", "mis", "de", "del", "a", "al", "en", "con", "para", "por", "es", "eh", "este",
+                "esta", "yo", "si", "cuando", "como", "muy", "su", "sobre", "entre", "hasta", "desde", "sin",
+                "quiero", "quisiera", "me", "se", "le", "lo", "entonces", "pues",
             ],
-            wanting: &["favor", "reservar", "cambiar", "cancelar", "hablar", "saber", "necesito", "tengo", "hacer"],
+            wanting: &[
+                "favor", "reservar", "cambiar", "cancelar", "hablar", "saber", "necesito", "tengo", "hacer",
+            ],
             closers: &[
-                "gracias", "muchas gracias", "adiós", "hasta luego", "eso es todo", "nada más", "no gracias", "sí por favor",
-                "no lo sé", "no sé", "está bien", "ayuda",
+                "gracias",
+                "muchas gracias",
+                "adiós",
+                "hasta luego",
+                "eso es todo",
+                "nada más",
+                "no gracias",
+                "sí por favor",
+                "no lo sé",
+                "no sé",
+                "está bien",
+                "ayuda",
             ],
             questions: &[
-                "qué", "cuándo", "dónde", "cómo", "quién", "cuál", "cuánto", "cuánta", "puedo", "puede", "pueden", "hay", "tienen",
-                "tiene", "es", "son", "a qué", "por qué",
+                "qué", "cuándo", "dónde", "cómo", "quién", "cuál", "cuánto", "cuánta", "puedo", "puede",
+                "pueden", "hay", "tienen", "tiene", "es", "son", "a qué", "por qué",
             ],
-            statements: &["yo", "quiero", "quisiera", "me", "mi", "el", "la", "necesito", "tengo", "es", "hay", "nosotros"],
+            statements: &[
+                "yo", "quiero", "quisiera", "me", "mi", "el", "la", "necesito", "tengo", "es", "hay",
+                "nosotros",
+            ],
         },
     ),
     (
         "fr",
         Language {
             open: &[
-                "et", "ou", "mais", "parce", "que", "qui", "le", "la", "les", "l", "un", "une", "des", "mon", "ma", "mes", "de", "du",
-                "à", "au", "aux", "en", "dans", "avec", "pour", "par", "est", "euh", "je", "j'ai", "si", "quand", "comme", "très",
-                "sur", "entre", "jusqu'à", "chez", "sans", "ce", "cette", "c'est", "notre", "votre", "voudrais", "veux", "alors",
+                "et", "ou", "mais", "parce", "que", "qui", "le", "la", "les", "l", "un", "une", "des", "mon",
+                "ma", "mes", "de", "du", "à", "au", "aux", "en", "dans", "avec", "pour", "par", "est", "euh",
+                "je", "j'ai", "si", "quand", "comme", "très", "sur", "entre", "jusqu'à", "chez", "sans",
+                "ce", "cette", "c'est", "notre", "votre", "voudrais", "veux", "alors",
             ],
-            wanting: &["plaît", "réserver", "changer", "annuler", "parler", "savoir", "faire", "ai", "prendre"],
+            wanting: &[
+                "plaît",
+                "réserver",
+                "changer",
+                "annuler",
+                "parler",
+                "savoir",
+                "faire",
+                "ai",
+                "prendre",
+            ],
             closers: &[
-                "merci", "merci beaucoup", "au revoir", "c'est tout", "non merci", "oui merci", "je ne sais pas", "c'est bon",
-                "à bientôt", "aidez moi",
+                "merci",
+                "merci beaucoup",
+                "au revoir",
+                "c'est tout",
+                "non merci",
+                "oui merci",
+                "je ne sais pas",
+                "c'est bon",
+                "à bientôt",
+                "aidez moi",
             ],
             questions: &[
-                "quand", "où", "comment", "qui", "quel", "quelle", "quels", "quelles", "combien", "pourquoi", "est", "est ce",
-                "pouvez", "puis", "avez", "y", "qu'est",
+                "quand", "où", "comment", "qui", "quel", "quelle", "quels", "quelles", "combien", "pourquoi",
+                "est", "est ce", "pouvez", "puis", "avez", "y", "qu'est",
             ],
-            statements: &["je", "j'ai", "j'aimerais", "nous", "mon", "ma", "le", "la", "il", "elle", "c'est", "on"],
+            statements: &[
+                "je",
+                "j'ai",
+                "j'aimerais",
+                "nous",
+                "mon",
+                "ma",
+                "le",
+                "la",
+                "il",
+                "elle",
+                "c'est",
+                "on",
+            ],
         },
     ),
 ];
@@ -178,9 +271,8 @@ mod tests {
 
     #[test]
     fn whole_sentences_are_told_from_broken_off_ones_without_punctuation() {
-        let judge = |language, text| {
-            SmallWords.likelihood(&SoFar { text, expectation: Expectation::Any, language })
-        };
+        let judge =
+            |language, text| SmallWords.likelihood(&SoFar { text, expectation: Expectation::Any, language });
         for (language, text) in [
             ("en-US", "when are you open"),
             ("en", "hello i would like to book an appointment for tuesday"),
@@ -202,7 +294,9 @@ mod tests {
         ] {
             assert!(judge(language, text).is_some_and(|likely| likely < 0.25), "{language}: {text}");
         }
-        for (language, text) in [("en", "opening hours"), ("en", "i want to change"), ("lv", "kad jūs strādājat"), ("en", "")] {
+        for (language, text) in
+            [("en", "opening hours"), ("en", "i want to change"), ("lv", "kad jūs strādājat"), ("en", "")]
+        {
             assert_eq!(judge(language, text), None, "{language}: {text}");
         }
     }

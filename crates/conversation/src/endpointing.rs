@@ -160,9 +160,13 @@ fn asked_for(heard: &[String], expectation: Expectation) -> Option<Completeness>
         Expectation::Digits { count: Some(_) } if digits > 0 => return Some(NumberShort),
         Expectation::Digits { count: None } if digits > 0 => return Some(Incomplete),
         // Who spells looks for the next letter.
-        Expectation::Spelling if heard.last().is_some_and(|word| is_letter(word)) => return Some(NumberShort),
+        Expectation::Spelling if heard.last().is_some_and(|word| is_letter(word)) => {
+            return Some(NumberShort);
+        }
         Expectation::Email if is_address(heard) => return Some(Complete(EndOfTurnReason::Email)),
-        Expectation::Email if heard.iter().any(|word| word == "at" || word == "dot") || is_letter(heard.last()?) => {
+        Expectation::Email
+            if heard.iter().any(|word| word == "at" || word == "dot") || is_letter(heard.last()?) =>
+        {
             return Some(NumberShort);
         }
         Expectation::Digits { .. }
@@ -184,13 +188,16 @@ fn is_letter(word: &str) -> bool {
 /// "… at example dot com", spoken or as some recognisers write it.
 fn is_address(heard: &[String]) -> bool {
     const ENDINGS: &[&str] = &[
-        "com", "org", "net", "edu", "gov", "io", "ai", "eu", "de", "at", "ch", "es", "fr", "it", "nl", "lv", "uk", "us", "info",
-        "biz", "app", "dev", "co",
+        "com", "org", "net", "edu", "gov", "io", "ai", "eu", "de", "at", "ch", "es", "fr", "it", "nl", "lv",
+        "uk", "us", "info", "biz", "app", "dev", "co",
     ];
-    let at = heard.iter().position(|word| matches!(word.as_str(), "at" | "arroba" | "arobase" | "klammeraffe"));
+    let at =
+        heard.iter().position(|word| matches!(word.as_str(), "at" | "arroba" | "arobase" | "klammeraffe"));
     let ends = heard.last().is_some_and(|last| ENDINGS.contains(&last.as_str()) && last != "at");
     // "example dot co" may be on its way to "uk".
-    at.is_some_and(|at| at > 0 && at + 2 < heard.len()) && ends && heard.last().is_none_or(|last| last != "co")
+    at.is_some_and(|at| at > 0 && at + 2 < heard.len())
+        && ends
+        && heard.last().is_none_or(|last| last != "co")
 }
 
 /// "my account number is", and then the caller looks for it.

@@ -544,13 +544,20 @@ impl Floor {
         if self.utterance.is_settled() {
             return (wait, reason);
         }
-        let since = |at: Instant| self.utterance.last_speech.map_or(Duration::ZERO, |last| at.saturating_duration_since(last));
+        let since = |at: Instant| {
+            self.utterance.last_speech.map_or(Duration::ZERO, |last| at.saturating_duration_since(last))
+        };
         let patience = wait.max(since(paused) + self.config.final_patience);
         let complete = matches!(self.utterance.sounds, Completeness::Complete(_));
         match self.utterance.changed_at.filter(|_| complete) {
             Some(changed) => {
-                let stable = wait.max(since(paused) + self.config.stable).max(since(changed) + self.config.stable);
-                if stable < patience { (stable, EndOfTurnReason::Stable) } else { (patience, EndOfTurnReason::NoFinal) }
+                let stable =
+                    wait.max(since(paused) + self.config.stable).max(since(changed) + self.config.stable);
+                if stable < patience {
+                    (stable, EndOfTurnReason::Stable)
+                } else {
+                    (patience, EndOfTurnReason::NoFinal)
+                }
             }
             None => (patience, EndOfTurnReason::NoFinal),
         }
@@ -558,7 +565,11 @@ impl Floor {
 
     /// Silence after which the words are asked for. Of a yes they are wanted sooner.
     fn pause(&self) -> Duration {
-        if self.expectation == Expectation::YesNo { self.config.pause.min(self.config.yes_no) } else { self.config.pause }
+        if self.expectation == Expectation::YesNo {
+            self.config.pause.min(self.config.yes_no)
+        } else {
+            self.config.pause
+        }
     }
 
     /// The silence that these words ask for, together with what speech-to-text thinks of them. It is trusted about
@@ -582,7 +593,8 @@ impl Floor {
     /// or undecided. For those who want to prepare an answer; only [`Decision::EndOfTurn`] says that it is wanted.
     pub fn guess(&self) -> Option<String> {
         let may = matches!(self.utterance.sounds, Completeness::Complete(_) | Completeness::Unsure);
-        let pausing = self.holder == Holder::Caller && self.utterance.paused.is_some() && self.keys.last.is_none();
+        let pausing =
+            self.holder == Holder::Caller && self.utterance.paused.is_some() && self.keys.last.is_none();
         Some(self.utterance.text()).filter(|text| pausing && may && !text.is_empty())
     }
 

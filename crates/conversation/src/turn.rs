@@ -86,9 +86,9 @@ impl Expectation {
     /// `email`, `spelling`.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text.split_once(':') {
-            Some(("digits", count)) => {
-                Self::Digits { count: Some(count.trim().parse().ok().filter(|count| (1..=40).contains(count))?) }
-            }
+            Some(("digits", count)) => Self::Digits {
+                count: Some(count.trim().parse().ok().filter(|count| (1..=40).contains(count))?),
+            },
             Some(_) => return None,
             None => match text {
                 "any" => Self::Any,

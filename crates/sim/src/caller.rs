@@ -251,6 +251,7 @@ impl Caller {
                 let seed = text.len() as u64;
                 self.sound = tone::speech(RATE.hz(), seed, SPEECH_DBFS, samples(length)).into();
             }
+            Act::Play(recording) => self.sound = recording.samples.iter().copied().collect(),
             Act::Noise(Noise::Cough, length) => {
                 self.sound = tone::noise(self.chance.bits(), COUGH_DBFS, samples(length)).into();
             }
@@ -287,13 +288,22 @@ impl Caller {
     /// The sound of this 20 ms: the script's, over a quiet line.
     fn next_sound(&mut self) -> Frame {
         let count = RATE.frame_samples();
+        let noise = self.scenario.line_noise;
+        let mut line = || self.chance.below(2 * u64::from(noise)) as i16 - noise as i16;
+        let quiet = noise <= QUIET;
         let samples: Vec<i16> = (0..count)
-            .map(|_| self.sound.pop_front().unwrap_or_else(|| self.chance.below(16) as i16 - 8))
+            .map(|_| match self.sound.pop_front() {
+                Some(sample) if quiet => sample,
+                Some(sample) => sample.saturating_add(line()),
+                None => line(),
+            })
             .collect();
         Frame::from_samples(RATE, &samples)
     }
 }
 
+/// The noise of a quiet line is not heard through speech.
+const QUIET: u16 = 8;
 const RATE: SampleRate = SampleRate::Hz8000;
 const SPEECH_DBFS: f32 = -20.0;
 const COUGH_DBFS: f32 = -14.0;

@@ -49,7 +49,9 @@ fn describe(event: &Event) -> Option<String> {
         Event::Expecting { expectation } => format!("expects {expectation:?}"),
         Event::Ducked { active: true } => "agent speaks more quietly".into(),
         Event::Ducked { active: false } => "agent speaks as before".into(),
-        Event::AgentPaused { turn, reaction_ms } => format!("turn {turn} falls silent after {reaction_ms} ms"),
+        Event::AgentPaused { turn, reaction_ms } => {
+            format!("turn {turn} falls silent after {reaction_ms} ms")
+        }
         Event::AgentResumed { turn, was, text, after_ms } => {
             format!("turn {turn} goes on after {after_ms} ms: {was} {text:?}")
         }

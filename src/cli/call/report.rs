@@ -133,10 +133,7 @@ impl Screen {
                     self.line(at, &format!("         goes on after a {was} {text}"))
                 }
                 Event::BargeIn { state, reaction_ms, .. } => {
-                    self.line(
-                        at,
-                        &format!("         barge-in while {state}, silent after {reaction_ms} ms"),
-                    );
+                    self.line(at, &format!("         barge-in while {state}, silent after {reaction_ms} ms"));
                 }
                 Event::ToolStarted { name, .. } => self.line(at, &format!("         tool {name}")),
                 Event::Fallback { stage, reason, .. } => {

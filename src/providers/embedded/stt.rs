@@ -203,9 +203,7 @@ impl Listener {
                     | Expectation::Time
                     | Expectation::Name
                     | Expectation::Email
-                    | Expectation::Spelling => {
-                        Search::Any
-                    }
+                    | Expectation::Spelling => Search::Any,
                 };
                 None
             }

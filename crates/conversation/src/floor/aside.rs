@@ -2,8 +2,8 @@
 //! back. Knows how long a sound lasts and what was understood of it; what it then was, `backchannel` says.
 
 use super::{
-    Backchannels, Decision, Duration, FRAME, Floor, Heard, Holder, Instant, ONSET_SLACK, SideSound, Utterance, Verdict,
-    frames, mask, words,
+    Backchannels, Decision, Duration, FRAME, Floor, Heard, Holder, Instant, ONSET_SLACK, SideSound,
+    Utterance, Verdict, frames, mask, words,
 };
 
 /// How the agent deals with sounds beside its voice.
@@ -131,7 +131,8 @@ impl Floor {
     fn begin_aside(&mut self, now: Instant) {
         let window = mask(frames(self.config.barge_in.duck) + ONSET_SLACK);
         let count = |bits: u64| FRAME * (bits & window).count_ones();
-        let onset = now.checked_sub(FRAME * (self.recent & window).checked_ilog2().unwrap_or(0)).unwrap_or(now);
+        let onset =
+            now.checked_sub(FRAME * (self.recent & window).checked_ilog2().unwrap_or(0)).unwrap_or(now);
         if self.utterance.final_at.is_none_or(|at| at + self.config.early_answer < onset) {
             self.utterance.finals.clear();
         }

@@ -290,7 +290,10 @@ fn a_hash_after_the_expected_count_interrupts_nobody() {
     let play = Play::new().expects(digits).keys("12345#");
     assert_eq!(play.log(), [(400, "end keys \"1 2 3 4 5\" at 400 key_count")]);
     let play = Play::new().expects(digits).keys("12345#7");
-    assert_eq!(play.decisions(), ["end keys \"1 2 3 4 5\" at 400 key_count", "barge-in from 600, silent at 600"]);
+    assert_eq!(
+        play.decisions(),
+        ["end keys \"1 2 3 4 5\" at 400 key_count", "barge-in from 600, silent at 600"]
+    );
 }
 
 #[test]
@@ -310,7 +313,10 @@ fn a_key_interrupts_the_agent() {
         .expects(Expectation::Digits { count: Some(2) })
         .strip("10.")
         .keys("42");
-    assert_eq!(play.log(), [(200, "barge-in from 200, silent at 200"), (300, "end keys \"4 2\" at 300 key_count")]);
+    assert_eq!(
+        play.log(),
+        [(200, "barge-in from 200, silent at 200"), (300, "end keys \"4 2\" at 300 key_count")]
+    );
 }
 
 #[test]
@@ -446,7 +452,8 @@ fn a_backchannel_gives_the_agent_back_its_voice() {
     let mut asked = play;
     asked.floor.agent_done(asked.now - Duration::from_millis(400), true);
     assert_eq!(asked.floor.holder(), Holder::Caller);
-    let told = Play::agent_speaks(Interruptible::Any).strip("20.16x10.").hears("Mm-hm.").strip("20.").agent_done();
+    let told =
+        Play::agent_speaks(Interruptible::Any).strip("20.16x10.").hears("Mm-hm.").strip("20.").agent_done();
     assert_eq!(told.floor.holder(), Holder::Nobody);
 }
 
@@ -461,14 +468,19 @@ fn a_long_cough_is_over_when_it_is_over() {
     let play = Play::agent_speaks(Interruptible::Any).strip("20.15c").hears("book").strip("60.");
     assert_eq!(play.log().last(), Some(&(940, "resume: noise \"book\"")));
     let play = Play::agent_speaks(Interruptible::Any).strip("20.100c");
-    assert_eq!(play.decisions(), ["duck", "pause from 400", "resume: noise \"\""], "and traffic does not pause it twice");
+    assert_eq!(
+        play.decisions(),
+        ["duck", "pause from 400", "resume: noise \"\""],
+        "and traffic does not pause it twice"
+    );
     let play = play.strip("20.20x").guesses("wait").strip("10x");
     assert_eq!(play.decisions().last().map(|last| &last[..8]), Some("barge-in"));
 }
 
 #[test]
 fn words_that_come_after_the_agent_went_on_take_the_floor_all_the_same() {
-    let play = Play::agent_speaks(Interruptible::Any).strip("20.16x").strip("40.").hears("stop it").strip("30.");
+    let play =
+        Play::agent_speaks(Interruptible::Any).strip("20.16x").strip("40.").hears("stop it").strip("30.");
     let late = &play.decisions()[3..];
     assert_eq!(late[0], "resume: backchannel \"\"");
     assert!(late[1].starts_with("pause") && late.iter().any(|what| what.starts_with("barge-in")), "{late:?}");
@@ -499,7 +511,8 @@ fn a_menu_may_be_interrupted_by_keys_alone() {
 
 #[test]
 fn the_agent_may_be_interrupted_while_it_thinks() {
-    let play = Play::new().strip("10x11.").hears("opening hours.").strip("20.").strip("11x").guesses("no wait");
+    let play =
+        Play::new().strip("10x11.").hears("opening hours.").strip("20.").strip("11x").guesses("no wait");
     assert_eq!(play.strip("20x").decisions()[4], "barge-in from 820, silent at 1000");
 }
 
@@ -514,7 +527,10 @@ fn with_opinion(text: &str, opinion: ProviderTurn) -> Vec<(u128, String)> {
 #[test]
 fn what_speech_to_text_thinks_shortens_the_wait_and_does_not_rule_it() {
     let end = |text, opinion| with_opinion(text, opinion).remove(1);
-    assert_eq!(end("opening hours", ProviderTurn::Over), (440, "end words \"opening hours\" at 180 provider".into()));
+    assert_eq!(
+        end("opening hours", ProviderTurn::Over),
+        (440, "end words \"opening hours\" at 180 provider".into())
+    );
     assert_eq!(end("opening hours", ProviderTurn::Eager).0, 640);
     assert_eq!(end("opening hours", ProviderTurn::Resumed).0, 880);
     assert_eq!(end("opening hours and", ProviderTurn::Over).0, 880);

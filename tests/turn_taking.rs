@@ -1,0 +1,134 @@
+//! Who gives way to whom, as timelines of whole calls: sounds beside the agent's voice, ends of turns, and answers that are
+//! begun on a guess. What a call is like otherwise is in `turns.rs`.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at a few of many events")]
+
+#[path = "simulation/golden.rs"]
+mod golden;
+mod simulation;
+
+use call::{Event, Speculate};
+use conversation::TurnId;
+use golden::{check, hanging_up, ms, world};
+use sim::{Act, Noise, Order, Planned, Said, Scenario, ToolStep, World, say};
+use std::time::Duration;
+
+const fn tool(name: &'static str, takes: u64) -> ToolStep {
+    ToolStep { name, takes: ms(takes), result: Ok("{\"open\":9}") }
+}
+
+/// The agent speaks for a while, and the caller makes a sound beside it at six seconds.
+fn beside(act: Act) -> Scenario {
+    let mut scenario = Scenario::barge_in();
+    scenario.caller[1] = Planned::at(6_000, act);
+    scenario.caller.push(Planned::at(11_000, Act::HangUp));
+    scenario.length = ms(20_000);
+    scenario
+}
+
+#[test]
+fn mm_hm_does_not_stop_the_agent() {
+    check(
+        world(beside(Act::Say("mm-hm", ms(400)))),
+        r#"
+        "#,
+    );
+}
+
+#[test]
+fn after_a_backchannel_not_a_sample_is_missing() {
+    let with = world(beside(Act::Say("mm-hm", ms(400)))).run();
+    let without = world(beside(Act::FallSilent)).run();
+    let frames = |world: &World| world.sent().iter().filter(|sent| sent.voice == Some(TurnId(1))).count();
+    assert_eq!(frames(&with), frames(&without));
+    let cut = with.trace().iter().any(|stamped| matches!(stamped.event, Event::BargeIn { .. }));
+    assert!(!cut && with.requests().len() == 1, "it was noted, not answered");
+}
+
+#[test]
+fn a_long_cough_is_waited_out() {
+    check(
+        world(beside(Act::Noise(Noise::Cough, ms(450)))),
+        r#"
+        "#,
+    );
+}
+
+#[test]
+fn the_wire_is_silent_in_the_frame_after_the_pause() {
+    let world = world(Scenario::barge_in()).run();
+    let paused = world.trace().iter().find(|stamped| matches!(stamped.event, Event::AgentPaused { .. }));
+    let at = Duration::from_micros(paused.expect("the agent fell silent").at_us);
+    let cut = world.trace().iter().find(|stamped| matches!(stamped.event, Event::BargeIn { .. }));
+    let until = Duration::from_micros(cut.expect("it was a barge-in").at_us);
+    let heard =
+        world.sent().iter().filter(|sent| sent.at > at && sent.at < until && sent.voice.is_some()).count();
+    assert_eq!(heard, 0, "nothing leaves after the decision");
+    let cancelled =
+        world.orders().iter().position(|(turn, order)| (*turn, *order) == (TurnId(1), Order::Cancel));
+    assert!(
+        cancelled.is_some() && until - at >= ms(350),
+        "what was asked for is cancelled at the decision, not before"
+    );
+}
+
+#[test]
+fn a_guess_that_was_right_answers_sooner() {
+    let mut scenario = hanging_up(8_000);
+    scenario.caller[0] = say(2_500, "opening hours please", 1_200);
+    check(
+        world(scenario).configure(|call| call.speculation.mode = Speculate::Llm),
+        r#"
+        "#,
+    );
+}
+
+#[test]
+fn the_first_sentence_may_be_spoken_on_a_guess() {
+    let mut scenario = hanging_up(8_000);
+    scenario.caller[0] = say(2_500, "opening hours please", 1_200);
+    let world = world(scenario).configure(|call| call.speculation.mode = Speculate::Speech).run();
+    let order = |wanted| world.orders().iter().position(|order| *order == (TurnId(1), wanted));
+    assert!(order(Order::Speak).is_some() && order(Order::Cancel).is_none());
+    let spoken = world.spoken().iter().filter(|(_, text)| text == "We open at nine.").count();
+    assert_eq!(spoken, 1, "once");
+    let gap = world.trace().iter().find_map(|stamped| match &stamped.event {
+        Event::Latency { latency, .. } => Some(latency.total_us),
+        _ => None,
+    });
+    assert!(gap.is_some_and(|gap| gap < 1_000_000), "{gap:?}");
+}
+
+#[test]
+fn a_guess_is_given_up_when_the_caller_goes_on_and_no_tool_has_run() {
+    let mut scenario = hanging_up(12_000);
+    scenario.replies = vec![
+        Said { tools: vec![tool("look_up", 100)], ..Said::text("Let me see.") },
+        Said::text("We close at five."),
+    ];
+    scenario.caller.splice(0..1, [say(2_500, "opening hours", 800), say(3_850, "on sunday please", 900)]);
+    check(
+        world(scenario).configure(|call| call.speculation.mode = Speculate::Llm),
+        r#"
+        "#,
+    );
+}
+
+#[test]
+fn with_little_room_left_nothing_is_done_on_a_guess() {
+    let scenario = Scenario { cap: 1, ..hanging_up(8_000) };
+    let world = world(scenario).configure(|call| call.speculation.mode = Speculate::Speech).run();
+    let guessed = world.trace().iter().any(|stamped| matches!(stamped.event, Event::Guessed { .. }));
+    assert!(!guessed, "one of one ports is more than 85 %");
+}
+
+#[test]
+fn a_caller_who_trails_off_with_and_is_waited_for() {
+    let mut scenario = hanging_up(12_000);
+    scenario.caller.splice(0..1, [say(2_500, "book a table and", 900), say(4_500, "a room for two", 900)]);
+    check(
+        world(scenario),
+        r#"
+        "#,
+    );
+}
