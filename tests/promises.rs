@@ -348,7 +348,13 @@ fn only_the_current_turn_is_heard(seed: u64, world: &World) {
 fn each_turn_speaks_its_own_words(seed: u64, world: &World) {
     let agent = agent();
     let fallback = agent.fallback();
-    let prepared = [&fallback.trouble, &fallback.not_heard, &fallback.still_there, &fallback.goodbye];
+    let prepared = [
+        &fallback.trouble,
+        &fallback.not_heard,
+        &fallback.still_there,
+        &fallback.goodbye,
+        &fallback.one_moment,
+    ];
     for (turn, sentence) in world.spoken() {
         let given = world.given().iter().filter(|(given, _)| given == turn);
         let own = given.into_iter().any(|(_, text)| text.contains(sentence.as_str()));

@@ -12,7 +12,10 @@ pub mod providers;
 mod report;
 pub mod simulate;
 mod sip_bench;
+mod sip_text;
+mod soak;
 mod spread;
+mod streams;
 mod voice;
 mod wire;
 
@@ -35,6 +38,11 @@ enum Command {
     Sip(sip_bench::Args),
     #[command(hide = true)]
     SipAnswerer(sip_bench::answerer::Args),
+    #[command(hide = true)]
+    Floor(figures::media::floor::Args),
+    #[command(hide = true)]
+    Echo(figures::media::echo::Args),
+    Soak(soak::Args),
     /// Simulates Deepgram, OpenAI and ElevenLabs on one port.
     Simulators(simulate::Arguments),
 }
@@ -46,6 +54,9 @@ impl Command {
             Self::Agent(args) => agent::run(&args),
             Self::Sip(args) => sip_bench::run(&args).map(|()| true),
             Self::SipAnswerer(args) => sip_bench::answerer::run(&args).map(|()| true),
+            Self::Floor(args) => figures::media::floor::run(&args).map(|()| true),
+            Self::Echo(args) => figures::media::echo::run(&args).map(|()| true),
+            Self::Soak(args) => soak::run(&args),
             Self::Simulators(arguments) => {
                 simulate::run(arguments).map(|()| true).map_err(|error| error.to_string())
             }

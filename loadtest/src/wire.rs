@@ -52,8 +52,8 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Takes a datagram. Only gaps that end in the measured time count.
-    fn note(&mut self, at: Duration, datagram: &[u8], measured: bool) {
+    /// Takes a datagram that came at this time since 1970. Only gaps that end in the measured time count.
+    pub(crate) fn note(&mut self, at: Duration, datagram: &[u8], measured: bool) {
         let &[first, second, high, low, ..] = datagram else { return };
         if first >> 6 != 2 || !AUDIO.contains(&(second & 0x7f)) {
             return;
@@ -121,8 +121,9 @@ impl<'a> Tap<'a> {
     }
 }
 
+/// The time since 1970 at which the kernel took a datagram from the network, where this says so.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only one kind was asked for")]
-fn kernel_time(message: ControlMessageOwned) -> Option<Duration> {
+pub(crate) fn kernel_time(message: ControlMessageOwned) -> Option<Duration> {
     match message {
         ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
         _ => None,

@@ -2,15 +2,25 @@
 //! Knows text. How a sentence becomes sound is in `speech`, what happens when the model fails in `rescue`.
 
 use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply, speculation::Guess};
-use conversation::TurnId;
+use conversation::{Context, LlmRequest, TurnId};
 use std::time::{Duration, Instant};
 
-/// Times the model may be asked within one turn: a tool that leads to a tool that leads to a tool ends somewhere.
-const ROUNDS: u32 = 6;
 /// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
 const EARLY_AFTER: Duration = Duration::from_millis(40);
 
 impl Call {
+    /// What there is to be asked now.
+    fn question(&self) -> LlmRequest {
+        self.question_after(&self.context)
+    }
+
+    /// The same, of a conversation that went on a little.
+    pub(crate) fn question_after(&self, context: &Context) -> LlmRequest {
+        let mut request = context.request(&self.setup.agent, self.setup.today);
+        request.tools.extend(self.setup.context.tools.iter().map(|tool| tool.spec.clone()));
+        request
+    }
+
     pub(crate) fn ask(&mut self, now: Instant, out: &mut Vec<Output>) {
         let Some(reply) = &mut self.reply else { return };
         reply.rounds += 1;
@@ -19,7 +29,7 @@ impl Call {
         reply.results = false;
         reply.last_text = now;
         let turn = reply.turn;
-        let request = self.context.request(&self.setup.agent, self.setup.today);
+        let request = self.question();
         self.note_tokens(&request);
         out.push(Output::Event(Event::Asked { turn }));
         out.push(Output::Ask { turn, request });
@@ -112,8 +122,10 @@ impl Call {
 
     fn ask_again(&mut self, now: Instant, out: &mut Vec<Output>) {
         let rounds = self.reply.as_ref().map_or(0, |reply| reply.rounds);
-        if rounds >= ROUNDS {
-            return self.fail_turn(now, "llm", format!("still calling tools after {ROUNDS} rounds"), out);
+        let steps = self.setup.agent.limits().tool_steps;
+        // One more than that: a model that is told so may still find an answer.
+        if rounds > steps + 1 {
+            return self.fail_turn(now, "llm", format!("still calling tools after {steps} steps"), out);
         }
         self.ask(now, out);
     }

@@ -74,7 +74,7 @@ impl Call {
         let before = self.context.request(&self.setup.agent, self.setup.today).messages;
         let mut context = self.context.clone();
         context.user(text.clone());
-        let request = context.request(&self.setup.agent, self.setup.today);
+        let request = self.question_after(&context);
         self.speculation.guesses += 1;
         self.speculation.live = Some(Guess {
             turn,

@@ -1,13 +1,10 @@
 //! A reply on its way to the caller's ear: sentences to text-to-speech, audio to the playout, and how much was heard.
 //! Knows sentences and segments. Knows nothing of models.
 
-use crate::{Event, Output, TtsEvent, WordTime, config::Clip, machine::Call, reply::Reply};
+use crate::{Event, Output, TtsEvent, WordTime, config::Clip, leg::Leg, machine::Call, reply::Reply};
 use conversation::{HeardSentence, TurnId};
-use media::{Playout, SegmentId};
+use media::SegmentId;
 use std::time::{Duration, Instant};
-
-/// Samples of the playout in a second.
-const RATE: u64 = 8_000;
 
 impl Call {
     /// A sentence of the reply: to text-to-speech as soon as it is its turn.
@@ -46,7 +43,7 @@ impl Call {
     pub(crate) fn say_clip(&mut self, now: Instant, clip: &Clip, out: &mut Vec<Output>) {
         let (Some(reply), Some(leg)) = (&mut self.reply, &mut self.leg) else { return };
         let turn = reply.turn;
-        if clip.samples.is_empty() {
+        if clip.audio(leg.rate()).is_empty() {
             return self.say(now, turn, clip.text.clone(), out);
         }
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, clip.text.clone());
@@ -58,7 +55,7 @@ impl Call {
         }
         out.push(Output::Event(Event::Sentence { turn, sentence: index as u32, text: clip.text.clone() }));
         let segment = segment(turn, index as u32);
-        leg.playout.push(segment, &clip.samples);
+        leg.playout.push(segment, &clip.audio(leg.rate()));
         leg.playout.finish(segment);
     }
 
@@ -183,7 +180,7 @@ impl Call {
     fn report_heard(&mut self, reply: &Reply) {
         let Some(leg) = &self.leg else { return };
         let heard: Vec<HeardSentence> =
-            (0..reply.sentences.len()).map(|index| heard_sentence(reply, index, &leg.playout)).collect();
+            (0..reply.sentences.len()).map(|index| heard_sentence(reply, index, leg)).collect();
         self.context.heard(reply.turn, &heard);
     }
 }
@@ -198,12 +195,13 @@ const MOST_WORDS: usize = 1_000;
 
 /// How much of a sentence left the sender: by the ends of its words where text-to-speech tells them, else by its length.
 /// One that text-to-speech had not finished is measured against the length it would have had.
-fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSentence {
+fn heard_sentence(reply: &Reply, index: usize, leg: &Leg) -> HeardSentence {
     let said = &reply.sentences[index];
     let (done, words) = (said.done, &said.words);
-    let fraction = match playout.progress(segment(reply.turn, index as u32)) {
+    let rate = u64::from(leg.rate().hz());
+    let fraction = match leg.playout.progress(segment(reply.turn, index as u32)) {
         Some(progress) if !words.is_empty() => {
-            let played = Duration::from_micros(progress.played as u64 * 1_000_000 / RATE);
+            let played = Duration::from_micros(progress.played as u64 * 1_000_000 / rate);
             // A provider that loses count at the end of a sentence does not take its last words away.
             let all = done && progress.played >= progress.known;
             let last = words.iter().take_while(|word| word.until <= played).last();
@@ -214,7 +212,7 @@ fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSenten
             return HeardSentence { index: index as u32, fraction };
         }
         Some(progress) => {
-            let expected = (reply.expected(index).as_micros() * u128::from(RATE) / 1_000_000) as usize;
+            let expected = (reply.expected(index).as_millis() * u128::from(rate) / 1_000) as usize;
             let whole = if done { progress.known } else { progress.known.max(expected) };
             progress.played as f32 / whole.max(1) as f32
         }

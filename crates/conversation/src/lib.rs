@@ -13,8 +13,12 @@ mod grammar;
 mod request;
 mod spoken;
 mod turn;
+mod variables;
 
-pub use agent::{Agent, AgentError, Fallbacks, Returns, Stage, Tool, ToolClass, ToolKind};
+pub use agent::{
+    Agent, AgentError, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Returns, Stage,
+    Tool, ToolClass, ToolKind, Transfer,
+};
 pub use backchannel::{SideSound, Sound};
 pub use chunker::SentenceChunker;
 pub use completeness::{SmallWords, SoFar, TurnClassifier};
@@ -25,3 +29,4 @@ pub use flow::{FlowReply, flow_reply};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
 pub use spoken::{Language, Spoken, SpokenForm};
 pub use turn::{Expectation, ProviderTurn, Transcript, TurnId};
+pub use variables::{GIVEN_VARIABLES, Template, Variables};

@@ -8,7 +8,7 @@ use crate::{
 };
 use call::{LlmEvent, SttEvent, ToolResult, TtsEvent};
 use conversation::{ToolCall, TurnId};
-use media::tone::Chance;
+use media::{SampleRate, tone::Chance};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -84,6 +84,7 @@ impl Providers {
             | Act::HangUp
             | Act::Hold(_)
             | Act::OtherCodec
+            | Act::Codec(_)
             | Act::FallSilent => None,
         });
         self.said = said.collect();
@@ -168,11 +169,16 @@ impl Providers {
         }
         for (index, step) in said.tools.iter().enumerate() {
             let id = format!("{turn}-{}-{index}", self.asked);
-            let call = ToolCall { id, name: step.name.to_owned(), arguments: "{}".to_owned() };
+            let call = ToolCall { id, name: step.name.to_owned(), arguments: self.arguments(step.name) };
             later.push((at, Report::Llm(turn, LlmEvent::ToolCall(call))));
         }
         later.push((at, Report::Llm(turn, LlmEvent::Done { input_tokens: None, output_tokens: None })));
         later
+    }
+
+    fn arguments(&self, tool: &str) -> String {
+        let found = self.scenario.arguments.iter().find(|(name, _)| *name == tool);
+        found.map_or("{}", |(_, arguments)| arguments).to_owned()
     }
 
     /// A tool's answer.
@@ -187,7 +193,14 @@ impl Providers {
     }
 
     /// A sentence's audio: every turn has a voice of its own, see [`voice`].
-    pub(crate) fn speak(&self, now: Instant, turn: TurnId, sentence: u32, text: &str) -> Later {
+    pub(crate) fn speak(
+        &self,
+        now: Instant,
+        turn: TurnId,
+        sentence: u32,
+        text: &str,
+        rate: SampleRate,
+    ) -> Later {
         if self.has(now, Fault::TtsHangs) {
             return Vec::new();
         }
@@ -203,7 +216,7 @@ impl Providers {
         let frames = (length.as_millis() / FRAME.as_millis()) as u32;
         let mut later: Later = (0..frames)
             .map(|frame| {
-                let samples = voice(turn);
+                let samples = voice(turn, rate);
                 (first + FRAME * frame / 4, Report::Tts(turn, TtsEvent::Audio { sentence, samples }))
             })
             .collect();
@@ -218,22 +231,21 @@ impl Providers {
     }
 }
 
-/// Samples in a frame.
-const SAMPLES: usize = 160;
 /// How loud the voices are.
 const VOICE: i16 = 8_000;
 
 /// A frame of a turn's speech: a square wave of a frequency of its own, which survives G.711 and any volume.
-pub(crate) fn voice(turn: TurnId) -> Vec<i16> {
-    let halves = 2 * (turn.0 as usize % 25) + 2;
-    (0..SAMPLES).map(|n| if n * halves / SAMPLES % 2 == 0 { VOICE } else { -VOICE }).collect()
+pub(crate) fn voice(turn: TurnId, rate: SampleRate) -> Vec<i16> {
+    let (halves, count) = (2 * (turn.0 as usize % 25) + 2, rate.frame_samples());
+    (0..count).map(|n| if n * halves / count % 2 == 0 { VOICE } else { -VOICE }).collect()
 }
 
 /// Whose voice a frame carries. What only fades out, or is padded, is nobody's.
 pub(crate) fn whose(samples: &[i16]) -> Option<TurnId> {
-    let audible = |sample: &&i16| sample.unsigned_abs() > 60;
-    let last = samples.iter().rev().take(SAMPLES / 8);
-    if last.clone().filter(audible).count() < SAMPLES / 8 {
+    let loudest = samples.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);
+    let audible = |sample: &&i16| sample.unsigned_abs() > (loudest / 4).max(60);
+    let last = samples.len() / 8;
+    if samples.iter().rev().take(last).filter(audible).count() < last {
         return None;
     }
     let signs: Vec<bool> = samples.iter().filter(audible).map(|sample| *sample > 0).collect();
