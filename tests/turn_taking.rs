@@ -8,10 +8,14 @@ mod golden;
 mod simulation;
 
 use call::{Event, Speculate};
-use conversation::TurnId;
+use conversation::{Agent, TurnId};
 use golden::{check, hanging_up, ms, world};
 use sim::{Act, Noise, Order, Planned, Said, Scenario, ToolStep, World, say};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 const fn tool(name: &'static str, takes: u64) -> ToolStep {
     ToolStep { name, takes: ms(takes), result: Ok("{\"open\":9}") }
@@ -131,4 +135,20 @@ fn a_caller_who_trails_off_with_and_is_waited_for() {
         r#"
         "#,
     );
+}
+
+#[test]
+fn a_greeting_that_must_be_heard_is_heard_whole_and_the_caller_answered_then() {
+    let text = "[agent]\nname = \"strict\"\ngreeting = \"Hello, how can I help?\"\npersona = \"You answer.\"\n\
+        greeting_interruptible = \"never\"\n";
+    let agent = Arc::new(Agent::parse(text, &BTreeMap::new()).expect("an agent"));
+    let mut scenario = hanging_up(8_000);
+    scenario.caller[0] = say(300, "when are you open", 1_200);
+    let world = World::new(Instant::now(), 1, agent, scenario).run();
+    let greeting = world.sent().iter().filter(|sent| sent.voice == Some(TurnId(0))).count();
+    assert_eq!(greeting, 50, "all of it");
+    let answered = world.trace().iter().any(
+        |stamped| matches!(&stamped.event, Event::TurnEnded { text, .. } if text == "when are you open"),
+    );
+    assert!(answered, "what was said over it is not lost");
 }

@@ -23,7 +23,7 @@ impl Call {
             return self.say_goodbye(now, cause, out);
         }
         let clip = self.greeting();
-        self.begin_reply(now, Interruptible::Any);
+        self.begin_reply(now, self.setup.agent.interruptible().0);
         self.say_clip(now, &clip, out);
         self.close_text(out);
     }
@@ -73,7 +73,7 @@ impl Call {
         if understood {
             self.context.user(heard.text);
         }
-        self.begin_reply(now, Interruptible::Any);
+        self.begin_reply(now, self.setup.agent.interruptible().1);
         if let Some(reply) = &mut self.reply {
             reply.marks = Some(marks);
         }
@@ -94,7 +94,7 @@ impl Call {
         }
         self.turn = self.turn.next();
         let clip = self.setup.clips.still_there.clone();
-        self.begin_reply(now, Interruptible::Any);
+        self.begin_reply(now, self.setup.agent.interruptible().1);
         self.say_clip(now, &clip, out);
         self.close_text(out);
     }

@@ -8,6 +8,7 @@ use crate::{
     grammar::words,
     turn::{Expectation, ProviderTurn, Transcript},
 };
+use serde::Deserialize;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -116,7 +117,8 @@ impl Holder {
 }
 
 /// What may take the floor from the agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Interruptible {
     /// Nothing: an announcement that must be heard.
     Never,

@@ -171,7 +171,8 @@ impl Floor {
             goes_on: silence < WORDS_WANTED,
             expectation: self.expectation,
         };
-        let must = now >= since + barge_in.decide_by;
+        // Nothing more is to come of a sound that is over and whose words are settled.
+        let must = now >= since + barge_in.decide_by || (!heard.goes_on && self.utterance.is_settled());
         match self.backchannels().judge(&heard, barge_in.backchannel, must) {
             Verdict::Undecided => None,
             Verdict::TakesFloor => Some(self.take_floor(onset, since)),
