@@ -1,21 +1,35 @@
-//! Who gives way to whom, as timelines of whole calls: sounds beside the agent's voice, ends of turns, and answers that are
+//! Who gives way to whom, in whole calls: sounds beside the agent's voice, ends of turns, and answers that are
 //! begun on a guess. What a call is like otherwise is in `turns.rs`.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at a few of many events")]
 
-#[path = "simulation/golden.rs"]
-mod golden;
 mod simulation;
 
-use call::{Event, Speculate};
+use call::{Event, Speculate, Stamped};
 use conversation::{Agent, TurnId};
-use golden::{check, hanging_up, ms, world};
 use sim::{Act, Noise, Order, Planned, Said, Scenario, ToolStep, World, say};
+use simulation::agent;
 use std::{
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn world(scenario: Scenario) -> World {
+    World::new(Instant::now(), 1, agent(), scenario)
+}
+
+/// One question and one answer; the caller hangs up at this time after the answer.
+fn hanging_up(at: u64) -> Scenario {
+    let mut scenario = Scenario::one_turn();
+    scenario.caller.push(Planned::at(at, Act::HangUp));
+    scenario.length = ms(at + 40_000);
+    scenario
+}
 
 const fn tool(name: &'static str, takes: u64) -> ToolStep {
     ToolStep { name, takes: ms(takes), result: Ok("{\"open\":9}") }
@@ -32,11 +46,14 @@ fn beside(act: Act) -> Scenario {
 
 #[test]
 fn mm_hm_does_not_stop_the_agent() {
-    check(
-        world(beside(Act::Say("mm-hm", ms(400)))),
-        r#"
-        "#,
-    );
+    let world = world(beside(Act::Say("mm-hm", ms(400)))).run();
+    let resumed = world.trace().iter().find_map(|stamped| match &stamped.event {
+        Event::AgentResumed { was, text, after_ms, .. } => Some((was.as_str(), text.as_str(), *after_ms)),
+        _ => None,
+    });
+    let (was, text, after_ms) = resumed.expect("the agent went on");
+    assert_eq!((was, text), ("backchannel", "mm-hm"));
+    assert!((350..=600).contains(&after_ms), "after {after_ms} ms");
 }
 
 #[test]
@@ -51,11 +68,15 @@ fn after_a_backchannel_not_a_sample_is_missing() {
 
 #[test]
 fn a_long_cough_is_waited_out() {
-    check(
-        world(beside(Act::Noise(Noise::Cough, ms(450)))),
-        r#"
-        "#,
-    );
+    let world = world(beside(Act::Noise(Noise::Cough, ms(450)))).run();
+    let names = |stamped: &Stamped| match &stamped.event {
+        Event::AgentPaused { .. } => Some("silent".to_owned()),
+        Event::AgentResumed { was, .. } => Some(was.clone()),
+        Event::BargeIn { .. } => Some("cut".to_owned()),
+        _ => None,
+    };
+    let came: Vec<String> = world.trace().iter().filter_map(names).collect();
+    assert_eq!(came, ["silent", "noise"]);
 }
 
 #[test]
@@ -78,13 +99,17 @@ fn the_wire_is_silent_in_the_frame_after_the_pause() {
 
 #[test]
 fn a_guess_that_was_right_answers_sooner() {
-    let mut scenario = hanging_up(8_000);
-    scenario.caller[0] = say(2_500, "opening hours please", 1_200);
-    check(
-        world(scenario).configure(|call| call.speculation.mode = Speculate::Llm),
-        r#"
-        "#,
-    );
+    let gap = |mode| {
+        let mut scenario = hanging_up(8_000);
+        scenario.caller[0] = say(2_500, "opening hours please", 1_200);
+        let world = world(scenario).configure(|call| call.speculation.mode = mode).run();
+        world.trace().iter().find_map(|stamped| match &stamped.event {
+            Event::Latency { latency, .. } => Some(Duration::from_micros(latency.total_us)),
+            _ => None,
+        })
+    };
+    let (off, on) = (gap(Speculate::Off).expect("an answer"), gap(Speculate::Llm).expect("an answer"));
+    assert!(on + ms(150) <= off, "{on:?} instead of {off:?}");
 }
 
 #[test]
@@ -111,11 +136,19 @@ fn a_guess_is_given_up_when_the_caller_goes_on_and_no_tool_has_run() {
         Said::text("We close at five."),
     ];
     scenario.caller.splice(0..1, [say(2_500, "opening hours", 800), say(3_850, "on sunday please", 900)]);
-    check(
-        world(scenario).configure(|call| call.speculation.mode = Speculate::Llm),
-        r#"
-        "#,
-    );
+    let world = world(scenario).configure(|call| call.speculation.mode = Speculate::Llm).run();
+    let wasted: Vec<u32> = world
+        .trace()
+        .iter()
+        .filter_map(|stamped| match &stamped.event {
+            Event::GuessWasted { input_tokens, .. } => Some(*input_tokens),
+            _ => None,
+        })
+        .collect();
+    assert!(wasted.len() == 1 && wasted[0] > 0, "{wasted:?}: one guess, and its price is told");
+    let tools =
+        world.trace().iter().filter(|stamped| matches!(stamped.event, Event::ToolStarted { .. })).count();
+    assert_eq!(tools, 0, "the guess asked for a tool and was not the answer");
 }
 
 #[test]
@@ -130,11 +163,16 @@ fn with_little_room_left_nothing_is_done_on_a_guess() {
 fn a_caller_who_trails_off_with_and_is_waited_for() {
     let mut scenario = hanging_up(12_000);
     scenario.caller.splice(0..1, [say(2_500, "book a table and", 900), say(4_500, "a room for two", 900)]);
-    check(
-        world(scenario),
-        r#"
-        "#,
-    );
+    let world = world(scenario).run();
+    let turns: Vec<&str> = world
+        .trace()
+        .iter()
+        .filter_map(|stamped| match &stamped.event {
+            Event::TurnEnded { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(turns, ["book a table and a room for two"]);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(crate) struct Guess {
 impl Call {
     /// Begins, keeps or gives up a guess, as the caller's pause goes.
     pub(crate) fn speculate(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let guess = self.floor.guess();
+        let guess = self.floor.guess(now);
         let live = self.speculation.live.as_ref();
         match (live, guess) {
             (None, None) => {}

@@ -93,8 +93,8 @@ const LANGUAGES: [(&str, Language); 4] = [
                 "a", "about", "and", "an", "at", "because", "but", "by", "for", "from", "have", "i", "i'd",
                 "i'll", "i'm", "if", "in", "is", "it's", "its", "like", "my", "of", "on", "or", "our", "so",
                 "than", "that's", "the", "their", "then", "to", "uh", "um", "umm", "er", "hmm", "want",
-                "was", "we", "well", "with", "would", "your", "are", "am", "between", "until", "this",
-                "very", "really", "also", "maybe", "which", "who", "when", "where", "as",
+                "was", "we", "well", "with", "would", "your", "are", "am", "between", "when", "until",
+                "this", "very", "really", "also", "maybe", "as",
             ],
             wanting: &[
                 "book", "make", "change", "cancel", "need", "know", "ask", "get", "see", "find", "order",

@@ -23,6 +23,8 @@ pub use aside::{AgentVoice, BargeInConfig};
 const FRAME: Duration = Duration::from_millis(20);
 /// Frames in which the onset's speech must lie: gaps of two frames are allowed.
 const ONSET_SLACK: u32 = 2;
+/// Words that have not changed for so long are worth a guess.
+const GUESS_AFTER: Duration = Duration::from_millis(300);
 /// Keys kept of one entry; more are ignored.
 const MAX_KEYS: usize = 64;
 /// Characters kept of one utterance; more are ignored.
@@ -593,11 +595,15 @@ impl Floor {
 
     /// What the caller's turn would be if it were over now, while it may be: silence has begun, and the words sound whole
     /// or undecided. For those who want to prepare an answer; only [`Decision::EndOfTurn`] says that it is wanted.
-    pub fn guess(&self) -> Option<String> {
+    pub fn guess(&self, now: Instant) -> Option<String> {
+        let settled = self.utterance.is_settled()
+            || self.utterance.provider == Some(ProviderTurn::Eager)
+            || self.utterance.changed_at.is_some_and(|at| at + GUESS_AFTER <= now);
+
         let may = matches!(self.utterance.sounds, Completeness::Complete(_) | Completeness::Unsure);
         let pausing =
             self.holder == Holder::Caller && self.utterance.paused.is_some() && self.keys.last.is_none();
-        Some(self.utterance.text()).filter(|text| pausing && may && !text.is_empty())
+        Some(self.utterance.text()).filter(|text| settled && pausing && may && !text.is_empty())
     }
 
     /// How much of the wait was for silence: all of it, unless the words came later than that.
