@@ -670,7 +670,8 @@ mod tests {
 
     #[test]
     fn the_models_that_know_turns_are_asked_for_them() {
-        let call = CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "en".into() };
+        let call =
+            CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "en".into(), turn: None };
         let mut config = DeepgramConfig::new(Secret::new("k"), "flux-general-en");
         let url = "wss://api.deepgram.com/v2/listen?model=flux-general-en&encoding=mulaw&sample_rate=8000";
         assert_eq!(config.url(&call), Ok(format!("{url}&eager_eot_threshold=0.5")));

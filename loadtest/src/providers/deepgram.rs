@@ -257,15 +257,15 @@ impl Listener {
     fn handle_text(&mut self, text: &str) -> Next {
         let kind = serde_json::from_str::<Value>(text).ok();
         match kind.as_ref().and_then(|value| value.get("type")?.as_str()) {
-            Some("KeepAlive") => {
-                count(&self.shared.counters.stt_keep_alives);
-                self.last_sign_of_life = Instant::now();
-            }
             Some("ForceEndTurn") if self.settings.flux.is_some() => self.end_turn("manual"),
             Some("KeepAlive" | "Finalize") if self.settings.flux.is_some() => {
                 let error =
                     json!({"type": "Error", "code": "UNPARSABLE_CLIENT_MESSAGE", "description": text});
                 self.post(Duration::ZERO, &error);
+            }
+            Some("KeepAlive") => {
+                count(&self.shared.counters.stt_keep_alives);
+                self.last_sign_of_life = Instant::now();
             }
             Some("Finalize") => {
                 let deaf =
