@@ -5,7 +5,7 @@
 
 mod simulation;
 
-use call::{Event, latency::Stage};
+use call::{CallConfig, Event, Speculate, latency::Stage};
 use conversation::{Message, TurnId};
 use sim::{Act, Fault, Link, Order, Planned, Scenario, World};
 use simulation::agent;
@@ -57,7 +57,16 @@ fn scenario(seed: u64) -> Scenario {
 }
 
 fn world(seed: u64) -> World {
-    World::new(Instant::now(), seed, agent(), scenario(seed)).run()
+    World::new(Instant::now(), seed, agent(), scenario(seed)).configure(|call| guessing(seed, call)).run()
+}
+
+/// Every fourth call begins answers on a guess, every fourth speech as well.
+fn guessing(seed: u64, call: &mut CallConfig) {
+    call.speculation.mode = match seed % 4 {
+        1 => Speculate::Llm,
+        3 => Speculate::Speech,
+        _ => Speculate::Off,
+    };
 }
 
 /// Every promise, for one call.
@@ -72,6 +81,8 @@ fn all_promises(seed: u64, scenario: &Scenario, world: &World) {
     the_context_holds_no_unheard_word(seed, world);
     every_question_ends_with_what_is_to_be_answered(seed, world);
     a_tool_result_is_never_lost(seed, world);
+    a_guess_does_nothing_before_the_turn_is_over(seed, world);
+    the_agent_is_not_silenced_for_long(seed, scenario, world);
     speech_to_text_hears_without_gaps(seed, world);
     stages_add_up(seed, world);
     an_answer_is_never_owed_for_long(seed, scenario, world);
@@ -90,7 +101,8 @@ fn every_seed_keeps_the_promises() {
 fn calls_that_nobody_thought_of_keep_the_promises() {
     for seed in seeds(300).chain(KEPT) {
         let scenario = Scenario::random(seed);
-        let world = World::new(Instant::now(), seed, agent(), scenario.clone()).run();
+        let world = World::new(Instant::now(), seed, agent(), scenario.clone());
+        let world = world.configure(|call| guessing(seed, call)).run();
         if std::env::var("SIM_SEED").is_ok() {
             println!("{}", world.timeline());
         }
@@ -252,6 +264,43 @@ fn the_voice_knows_where_it_stands(seed: u64, world: &World) {
         if let Event::BargeIn { turn, .. } = &stamped.event {
             assert!(orders.contains(&(*turn, Order::Cancel)), "seed {seed}: turn {turn} was not cancelled");
         }
+    }
+}
+
+/// No tool runs and nothing is heard of a turn that the caller has not ended.
+fn a_guess_does_nothing_before_the_turn_is_over(seed: u64, world: &World) {
+    let mut guessed: BTreeSet<TurnId> = BTreeSet::new();
+    for stamped in world.trace() {
+        match &stamped.event {
+            Event::Guessed { turn } => drop(guessed.insert(*turn)),
+            Event::TurnEnded { turn, .. } => drop(guessed.remove(turn)),
+            Event::ToolStarted { turn, .. } | Event::Sentence { turn, .. } | Event::FirstPacket { turn } => {
+                assert!(!guessed.contains(turn), "seed {seed}: turn {turn} acted before it was asked");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// An agent that fell silent for a sound goes on or is cut within 600 ms, and is not heard meanwhile.
+fn the_agent_is_not_silenced_for_long(seed: u64, scenario: &Scenario, world: &World) {
+    for (index, stamped) in world.trace().iter().enumerate() {
+        if !matches!(stamped.event, Event::AgentPaused { .. }) {
+            continue;
+        }
+        let decided = world.trace()[index..].iter().find(|later| {
+            let decides = matches!(later.event, Event::AgentResumed { .. } | Event::BargeIn { .. });
+            decides
+                || matches!(later.event, Event::AgentDone { .. } | Event::Ended { .. } | Event::Hold { .. })
+                || matches!(later.event, Event::Fallback { .. } | Event::Sentence { .. })
+        });
+        let Some(decided) = decided else { panic!("seed {seed}: silent for ever at {} µs", stamped.at_us) };
+        let most = Duration::from_millis(640) + 2 * scenario.wake_late;
+        let took = Duration::from_micros(decided.at_us - stamped.at_us);
+        assert!(took <= most, "seed {seed}: silent for {took:?} without a decision");
+        let (from, until) = (Duration::from_micros(stamped.at_us), Duration::from_micros(decided.at_us));
+        let heard = world.sent().iter().any(|sent| sent.at > from && sent.at < until && sent.voice.is_some());
+        assert!(!heard, "seed {seed}: heard at {from:?} although it had fallen silent");
     }
 }
 

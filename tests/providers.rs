@@ -104,8 +104,11 @@ impl Stt {
     async fn settled(&mut self) -> String {
         loop {
             match self.next().await {
-                SttEvent::Final { text, .. } => return text,
-                SttEvent::Ready | SttEvent::Interim { .. } => {}
+                SttEvent::Final { text, .. } | SttEvent::End { text, .. } => return text,
+                SttEvent::Ready
+                | SttEvent::Interim { .. }
+                | SttEvent::EagerEnd { .. }
+                | SttEvent::Resumed => {}
                 SttEvent::Failed { reason } => panic!("{reason}"),
             }
         }
@@ -555,11 +558,13 @@ impl Tts {
             let number = match &event {
                 TtsEvent::Audio { sentence, .. }
                 | TtsEvent::SentenceDone { sentence }
+                | TtsEvent::Words { sentence, .. }
                 | TtsEvent::Failed { sentence, .. } => *sentence,
             };
             assert_eq!(*current.get_or_insert((turn, number)), (turn, number), "sentences are mixed up");
             match event {
                 TtsEvent::Audio { samples: audio, .. } => samples += audio.len(),
+                TtsEvent::Words { .. } => {}
                 TtsEvent::SentenceDone { sentence } => return Spoken::Done { turn, sentence, samples },
                 TtsEvent::Failed { sentence, reason } => return Spoken::Failed { turn, sentence, reason },
             }

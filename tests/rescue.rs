@@ -23,18 +23,19 @@ fn a_model_that_hangs_costs_a_fallback_sentence() {
         world(with(Fault::LlmHangs)),
         r#"
         [usual]
-        12.220 turn 1 fallback: llm, nothing for 8010 ms
-        12.220 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        12.240 turn 2 is heard
-        12.240 gap 8500 ms = jitter 20 + end_of_turn 450 + llm_first_token 8010 + pacing 20
-        16.000 turn 2 done
-        24.000 no input 1
-        24.000 turn 3 sentence 0: "Are you still there?"
-        24.000 turn 3 is heard
-        25.030         caller hangs up
+        12.080 turn 1 fallback: llm, nothing for 8000 ms
+        12.080 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        12.100 turn 2 is heard
+        12.100 gap 8360 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 8000 + pacing 20
+        15.860 turn 2 done
+        23.860 no input 1
+        23.860 turn 3 sentence 0: "Are you still there?"
+        23.860 turn 3 is heard
+        25.030 caller hangs up
+        25.040 turn 3 done
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -44,19 +45,19 @@ fn a_model_that_fails_costs_a_fallback_sentence() {
         world(with(Fault::LlmFails)),
         r#"
         [usual]
-        4.510 turn 1 fallback: llm, simulated
-        4.510 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        4.520 turn 2 is heard
-        4.520 gap 780 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + pacing 10
-        8.280 turn 2 done
-        16.280 no input 1
-        16.280 turn 3 sentence 0: "Are you still there?"
-        16.280 turn 3 is heard
-        17.460 turn 3 done
-        25.030         caller hangs up
+        4.380 turn 1 fallback: llm, simulated
+        4.380 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        4.380 turn 2 is heard
+        4.380 gap 640 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300
+        8.140 turn 2 done
+        16.140 no input 1
+        16.140 turn 3 sentence 0: "Are you still there?"
+        16.140 turn 3 is heard
+        17.320 turn 3 done
+        25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -66,21 +67,21 @@ fn a_model_that_stops_is_heard_so_far_and_excused() {
         world(with(Fault::LlmStops)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        12.620 turn 1 fallback: llm, nothing for 8006 ms
-        12.620 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        16.400 turn 2 done
-        24.400 no input 1
-        24.400 turn 3 sentence 0: "Are you still there?"
-        24.400 turn 3 is heard
-        25.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        12.500 turn 1 fallback: llm, nothing for 8013 ms
+        12.500 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        16.280 turn 2 done
+        24.280 no input 1
+        24.280 turn 3 sentence 0: "Are you still there?"
+        24.280 turn 3 is heard
+        25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -90,23 +91,23 @@ fn a_voice_that_hangs_costs_a_fallback_sentence() {
         world(with(Fault::TtsHangs)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        6.100 turn 1 fallback: tts, no audio for a sentence
-        6.100 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        6.120 turn 2 is heard
-        6.120 gap 2380 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 1513 + pacing 20
-        9.880 turn 2 done
-        17.880 no input 1
-        17.880 turn 3 sentence 0: "Are you still there?"
-        17.880 turn 3 is heard
-        19.060 turn 3 done
-        25.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        5.960 turn 1 fallback: tts, no audio for a sentence
+        5.960 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        5.980 turn 2 is heard
+        5.980 gap 2240 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 1501 + pacing 20
+        9.740 turn 2 done
+        17.740 no input 1
+        17.740 turn 3 sentence 0: "Are you still there?"
+        17.740 turn 3 is heard
+        18.920 turn 3 done
+        25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -116,23 +117,23 @@ fn a_voice_that_fails_costs_a_fallback_sentence() {
         world(with(Fault::TtsFails)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 fallback: tts, simulated
-        4.737 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        4.740 turn 2 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        8.500 turn 2 done
-        16.500 no input 1
-        16.500 turn 3 sentence 0: "Are you still there?"
-        16.500 turn 3 is heard
-        17.680 turn 3 done
-        25.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 fallback: tts, simulated
+        4.609 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        4.620 turn 2 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        8.380 turn 2 done
+        16.380 no input 1
+        16.380 turn 3 sentence 0: "Are you still there?"
+        16.380 turn 3 is heard
+        17.560 turn 3 done
+        25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -142,24 +143,24 @@ fn a_voice_that_breaks_off_is_heard_so_far_and_excused() {
         world(with(Fault::TtsStops)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        4.977 turn 1 fallback: tts, simulated
-        5.200 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        8.980 turn 2 done
-        16.980 no input 1
-        16.980 turn 3 sentence 0: "Are you still there?"
-        16.980 turn 3 is heard
-        18.160 turn 3 done
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        4.849 turn 1 fallback: tts, simulated
+        5.080 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        8.860 turn 2 done
+        16.860 no input 1
+        16.860 turn 3 sentence 0: "Are you still there?"
+        16.860 turn 3 is heard
+        18.040 turn 3 done
         25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -169,23 +170,23 @@ fn a_voice_without_a_sound_is_excused() {
         world(with(Fault::TtsMute)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.880 turn 1 fallback: tts, no sound
-        4.880 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        4.900 turn 2 is heard
-        4.900 gap 1160 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 293 + pacing 20
-        8.660 turn 2 done
-        16.660 no input 1
-        16.660 turn 3 sentence 0: "Are you still there?"
-        16.660 turn 3 is heard
-        17.840 turn 3 done
-        25.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.760 turn 1 fallback: tts, no sound
+        4.760 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        4.780 turn 2 is heard
+        4.780 gap 1040 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 301 + pacing 20
+        8.540 turn 2 done
+        16.540 no input 1
+        16.540 turn 3 sentence 0: "Are you still there?"
+        16.540 turn 3 is heard
+        17.720 turn 3 done
+        25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -200,25 +201,28 @@ fn without_a_final_transcript_the_interim_one_counts() {
         0.060 turn 0 sentence 0: "Hello, how can I help?"
         0.060 turn 0 is heard
         1.040 turn 0 done
-        2.530         caller says "when are you open" (1200 ms)
-        5.460 turn 1 ended: "when are you open" (no_final, waited 1700 ms)
-        5.460 turn 1 asked
-        5.760 turn 1 first token
-        5.839 turn 1 sentence 0: "We open at nine."
-        5.973 turn 1 text complete
-        5.973 turn 1 sentence 1: "We close at five."
-        5.989 turn 1 first audio
-        6.000 turn 1 is heard
-        6.000 gap 2260 ms = jitter 20 + end_of_turn 450 + stt_final 1250 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
-        7.960 turn 1 done
-        15.960 no input 1
-        15.960 turn 2 sentence 0: "Are you still there?"
-        15.960 turn 2 is heard
-        17.140 turn 2 done
-        25.030         caller hangs up
+        2.530 caller says "when are you open" (1200 ms)
+        4.460 turn 1 ended: "when are you open" (stable, waited 700 ms)
+        4.460 turn 1 asked
+        4.760 turn 1 first token
+        4.837 turn 1 sentence 0: "We open at nine."
+        4.970 turn 1 text complete
+        4.970 turn 1 sentence 1: "We close at five."
+        4.987 turn 1 first audio
+        5.000 turn 1 is heard
+        5.000 gap 1260 ms = jitter 20 + end_of_turn 250 + stt_final 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 13
+        6.960 turn 1 done
+        14.960 no input 1
+        14.960 turn 2 sentence 0: "Are you still there?"
+        14.960 turn 2 is heard
+        16.140 turn 2 done
+        24.140 no input 2
+        24.140 turn 3 sentence 0: "Are you still there?"
+        24.140 turn 3 is heard
+        25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -253,23 +257,23 @@ fn a_model_that_fails_after_a_tool_is_excused() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "Let me see."
-        4.587 turn 1 tool look_up
-        4.587 turn 1 text complete
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        5.087 turn 1 tool look_up answered after 500 ms
-        5.087 turn 1 asked
-        5.387 turn 1 fallback: llm, simulated
-        5.387 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        9.160 turn 2 done
-        17.160 no input 1
-        17.160 turn 3 sentence 0: "Are you still there?"
-        17.160 turn 3 is heard
-        18.340 turn 3 done
-        25.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "Let me see."
+        4.459 turn 1 tool look_up
+        4.459 turn 1 text complete
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        4.959 turn 1 tool look_up answered after 500 ms
+        4.959 turn 1 asked
+        5.259 turn 1 fallback: llm, simulated
+        5.260 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        9.040 turn 2 done
+        17.040 no input 1
+        17.040 turn 3 sentence 0: "Are you still there?"
+        17.040 turn 3 is heard
+        18.220 turn 3 done
+        25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
         "#,
@@ -286,20 +290,19 @@ fn a_tool_that_hangs_is_given_up_and_told_to_the_model() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "Let me see."
-        4.587 turn 1 tool look_up
-        4.587 turn 1 text complete
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        6.600 turn 1 sentence 1: "One moment, please."
-        12.600 turn 1 tool look_up failed after 8012 ms
-        12.600 turn 1 asked
-        13.057 turn 1 text complete
-        13.057 turn 1 sentence 2: "I cannot look that up now."
-        14.760 turn 1 done
-        20.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "Let me see."
+        4.459 turn 1 tool look_up
+        4.459 turn 1 text complete
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        12.460 turn 1 tool look_up failed after 8000 ms
+        12.460 turn 1 asked
+        12.916 turn 1 text complete
+        12.916 turn 1 sentence 1: "I cannot look that up now."
+        14.620 turn 1 done
+        20.030 caller hangs up
         20.060 packets: 999 received, 0 lost, 0 foreign, 1002 sent
         20.060 ended: caller_hung_up
         "#,
@@ -317,21 +320,23 @@ fn without_prepared_sentences_and_without_a_voice_the_call_ends() {
         0.060 turn 0 sentence 0: "Hello, how can I help?"
         1.560 turn 0 fallback: tts, no audio for a sentence
         1.560 turn 1 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        2.530         caller says "when are you open" (1200 ms)
-        2.740 turn 1 barge-in (speaking, after 140 ms): heard "", unsaid "Sorry, I am having some trouble here. Could you say that again?"
+        2.530 caller says "when are you open" (1200 ms)
+        2.640 agent speaks more quietly
+        2.780 turn 1 falls silent after 180 ms
+        3.140 turn 1 barge-in (speaking): heard "", unsaid "Sorry, I am having some trouble here. Could you say that again?"
         4.080 understood "when are you open"
-        4.210 turn 2 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 2 asked
-        4.510 turn 2 first token
-        4.587 turn 2 sentence 0: "We open at nine."
-        4.718 turn 2 text complete
-        4.718 turn 2 sentence 1: "We close at five."
-        6.100 turn 2 fallback: tts, no audio for a sentence
-        6.100 turn 3 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        7.600 turn 3 fallback: tts, no audio for a sentence
-        7.600 packets: 377 received, 0 lost, 0 foreign, 380 sent
-        7.600 ended: tts_failed
-    "#,
+        4.080 turn 2 ended: "when are you open" (sentence, waited 320 ms)
+        4.080 turn 2 asked
+        4.380 turn 2 first token
+        4.459 turn 2 sentence 0: "We open at nine."
+        4.592 turn 2 text complete
+        4.592 turn 2 sentence 1: "We close at five."
+        5.960 turn 2 fallback: tts, no audio for a sentence
+        5.960 turn 3 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        7.460 turn 3 fallback: tts, no audio for a sentence
+        7.460 packets: 370 received, 0 lost, 0 foreign, 373 sent
+        7.460 ended: tts_failed
+        "#,
     );
 }
 
@@ -348,24 +353,21 @@ fn a_caller_who_sends_nothing_any_more_is_let_go() {
         0.060 turn 0 sentence 0: "Hello, how can I help?"
         0.060 turn 0 is heard
         1.040 turn 0 done
-        2.530         caller says "when are you open" (1200 ms)
-        3.930         caller sends no more packets
+        2.530 caller says "when are you open" (1200 ms)
+        3.930 caller sends no more packets
         4.080 understood "when are you open"
-        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 1 asked
-        4.510 turn 1 first token
-        4.586 turn 1 sentence 0: "We open at nine."
-        4.716 turn 1 text complete
-        4.716 turn 1 sentence 1: "We close at five."
-        4.736 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 76 + tts_first_audio 150 + pacing 4
-        5.620 media: silent
-        6.700 turn 1 done
-        9.020 media: no longer silent
-        9.020 media: dead
-        9.020 packets: 194 received, 0 lost, 0 foreign, 451 sent
-        9.020 ended: media_timeout
+        4.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
+        4.080 turn 1 asked
+        4.380 turn 1 first token
+        4.456 turn 1 sentence 0: "We open at nine."
+        4.586 turn 1 text complete
+        4.586 turn 1 sentence 1: "We close at five."
+        4.606 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 76 + tts_first_audio 150 + pacing 14
+        6.580 turn 1 done
+        8.940 packets: 194 received, 0 lost, 0 foreign, 447 sent
+        8.940 ended: media_timeout
         "#,
     );
 }
@@ -376,18 +378,18 @@ fn a_stranger_is_not_heard() {
         world(Scenario { stranger: true, ..hanging_up(7_000) }),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        6.700 turn 1 done
-        7.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        6.580 turn 1 done
+        7.030 caller hangs up
         7.060 packets: 349 received, 0 lost, 349 foreign, 352 sent
         7.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -419,24 +421,24 @@ fn of_a_voice_that_was_given_up_nothing_more_is_heard() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.710 turn 1 sentence 0: "We open at nine."
-        4.860 turn 1 first audio
-        4.860 turn 1 is heard
-        4.860 gap 1120 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 200 + tts_first_audio 150 + pacing 0
-        5.056 turn 1 text complete
-        5.056 turn 1 sentence 1: "We close at five."
-        5.100 turn 1 fallback: tts, simulated
-        5.320 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        9.100 turn 2 done
-        17.100 no input 1
-        17.100 turn 3 sentence 0: "Are you still there?"
-        17.100 turn 3 is heard
-        18.280 turn 3 done
+        4.380 turn 1 first token
+        4.586 turn 1 sentence 0: "We open at nine."
+        4.736 turn 1 first audio
+        4.740 turn 1 is heard
+        4.740 gap 1000 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 206 + tts_first_audio 150 + pacing 4
+        4.930 turn 1 text complete
+        4.930 turn 1 sentence 1: "We close at five."
+        4.976 turn 1 fallback: tts, simulated
+        5.200 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        8.980 turn 2 done
+        16.980 no input 1
+        16.980 turn 3 sentence 0: "Are you still there?"
+        16.980 turn 3 is heard
+        18.160 turn 3 done
         25.030 caller hangs up
         25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
         25.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -456,15 +458,15 @@ fn a_key_does_not_keep_a_call_that_is_ending() {
         1.520 turn 0 done
         2.530 caller says "when are you open" (1200 ms)
         4.080 understood "when are you open"
-        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 1 asked
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        4.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
+        4.080 turn 1 asked
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
         5.970 turn 2 sentence 0: "Thank you for calling. Goodbye."
         7.480 turn 2 fallback: tts, no audio for a sentence
         7.480 turn 3 sentence 0: "Thank you for calling. Goodbye."
@@ -473,7 +475,7 @@ fn a_key_does_not_keep_a_call_that_is_ending() {
         8.980 turn 3 fallback: tts, no audio for a sentence
         8.980 packets: 446 received, 0 lost, 0 foreign, 449 sent
         8.980 ended: server_stopping
-    "#,
+        "#,
     );
 }
 
@@ -485,43 +487,39 @@ fn a_model_that_calls_tools_for_ever_is_stopped() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.510 turn 1 tool look_up
-        4.510 turn 1 text complete
-        4.610 turn 1 tool look_up answered after 100 ms
-        4.610 turn 1 asked
-        4.910 turn 1 tool look_up
-        4.910 turn 1 text complete
-        5.010 turn 1 tool look_up answered after 100 ms
-        5.010 turn 1 asked
-        5.310 turn 1 tool look_up
-        5.310 turn 1 text complete
-        5.410 turn 1 tool look_up answered after 100 ms
-        5.410 turn 1 asked
-        5.710 turn 1 tool look_up
-        5.710 turn 1 text complete
-        5.810 turn 1 tool look_up answered after 100 ms
-        5.810 turn 1 asked
-        6.110 turn 1 tool look_up
-        6.110 turn 1 text complete
-        6.210 turn 1 tool look_up answered after 100 ms
-        6.210 turn 1 asked
-        6.510 turn 1 tool look_up
-        6.510 turn 1 tool look_up failed after 0 ms
-        6.510 turn 1 text complete
-        6.510 turn 1 asked
-        6.810 turn 1 tool look_up
-        6.810 turn 1 tool look_up failed after 0 ms
-        6.810 turn 1 text complete
-        6.810 turn 1 fallback: llm, still calling tools after 5 steps
-        6.810 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        6.820 turn 2 is heard
-        6.820 gap 3080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + tool 2300 + pacing 10
-        10.580 turn 2 done
+        4.380 turn 1 first token
+        4.380 turn 1 tool look_up
+        4.380 turn 1 text complete
+        4.480 turn 1 tool look_up answered after 100 ms
+        4.480 turn 1 asked
+        4.780 turn 1 tool look_up
+        4.780 turn 1 text complete
+        4.880 turn 1 tool look_up answered after 100 ms
+        4.880 turn 1 asked
+        5.180 turn 1 tool look_up
+        5.180 turn 1 text complete
+        5.280 turn 1 tool look_up answered after 100 ms
+        5.280 turn 1 asked
+        5.580 turn 1 tool look_up
+        5.580 turn 1 text complete
+        5.680 turn 1 tool look_up answered after 100 ms
+        5.680 turn 1 asked
+        5.980 turn 1 tool look_up
+        5.980 turn 1 text complete
+        6.080 turn 1 tool look_up answered after 100 ms
+        6.080 turn 1 asked
+        6.380 turn 1 tool look_up
+        6.380 turn 1 text complete
+        6.480 turn 1 tool look_up answered after 100 ms
+        6.480 turn 1 fallback: llm, still calling tools after 6 rounds
+        6.480 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        6.480 turn 2 is heard
+        6.480 gap 2740 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + tool 2100
+        10.240 turn 2 done
         18.030 caller hangs up
         18.060 packets: 899 received, 0 lost, 0 foreign, 902 sent
         18.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -533,21 +531,21 @@ fn a_caller_on_hold_need_not_send_anything() {
         world(scenario).configure(|call| call.patience.media = ms(5_000)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        6.700 turn 1 done
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        6.580 turn 1 done
         7.030 caller puts us on hold
         7.060 hold begins
         7.130 caller sends no more packets
         20.030 caller hangs up
         20.060 packets: 354 received, 0 lost, 0 foreign, 352 sent
         20.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -563,19 +561,19 @@ fn a_caller_whose_ack_is_lost_is_greeted_all_the_same() {
         1.060 turn 0 done
         2.530 caller says "when are you open" (1200 ms)
         4.080 understood "when are you open"
-        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 1 asked
-        4.510 turn 1 first token
-        4.590 turn 1 sentence 0: "We open at nine."
-        4.721 turn 1 text complete
-        4.721 turn 1 sentence 1: "We close at five."
-        4.740 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 80 + tts_first_audio 150 + pacing 0
-        6.700 turn 1 done
+        4.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
+        4.080 turn 1 asked
+        4.380 turn 1 first token
+        4.460 turn 1 sentence 0: "We open at nine."
+        4.591 turn 1 text complete
+        4.591 turn 1 sentence 1: "We close at five."
+        4.610 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 80 + tts_first_audio 150 + pacing 10
+        6.580 turn 1 done
         7.030 caller hangs up
         7.060 packets: 349 received, 0 lost, 0 foreign, 352 sent
         7.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }

@@ -83,7 +83,7 @@ fn ten_thousand_re_invites_with_new_keys_hold_no_more_memory_than_a_few() {
         id: CallId(1),
         agent: Arc::new(conversation::Agent::parse(agent, &BTreeMap::new()).expect("a valid agent")),
         clips: Arc::new(Clips::default()),
-        grant: Grant { slot: PortSlot(0), concurrency: 1 },
+        grant: Grant { slot: PortSlot(0), concurrency: 1, busy: false },
         offer: Some(sip::make_offer(&local(2, [1; 32]))),
         local: local(1, [9; 32]),
         seed: 1,

@@ -26,18 +26,18 @@ fn one_question_gets_one_answer() {
         world(hanging_up(8_000)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        6.700 turn 1 done
-        8.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        6.580 turn 1 done
+        8.030 caller hangs up
         8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
         8.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -49,26 +49,28 @@ fn a_caller_who_speaks_over_the_answer_silences_it() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.666 turn 1 sentence 0: "We open at nine in the morning."
-        4.816 turn 1 first audio
-        4.820 turn 1 is heard
-        4.820 gap 1080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 156 + tts_first_audio 150 + pacing 4
-        4.929 turn 1 text complete
-        4.929 turn 1 sentence 1: "We close at five in the afternoon, every day."
-        6.030         caller says "never mind" (900 ms)
-        6.240 turn 1 barge-in (speaking, after 140 ms): heard "We open at nine in the", unsaid "morning. We close at five in the afternoon, every day."
+        4.380 turn 1 first token
+        4.539 turn 1 sentence 0: "We open at nine in the morning."
+        4.689 turn 1 first audio
+        4.700 turn 1 is heard
+        4.700 gap 960 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 159 + tts_first_audio 150 + pacing 11
+        4.802 turn 1 text complete
+        4.802 turn 1 sentence 1: "We close at five in the afternoon, every day."
+        6.030 caller says "never mind" (900 ms)
+        6.140 agent speaks more quietly
+        6.280 turn 1 falls silent after 180 ms
+        6.640 turn 1 barge-in (speaking): heard "We open at nine in the", unsaid "morning. We close at five in the afternoon, every day."
         7.280 understood "never mind"
-        7.410 turn 2 ended: "never mind" (pause, waited 450 ms)
-        7.410 turn 2 asked
-        7.710 turn 2 first token
-        7.762 turn 2 text complete
-        7.762 turn 2 sentence 0: "All right."
-        7.912 turn 2 first audio
-        7.920 turn 2 is heard
-        7.920 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 8
-        8.500 turn 2 done
-        10.030         caller hangs up
+        7.280 turn 2 ended: "never mind" (sentence, waited 320 ms)
+        7.280 turn 2 asked
+        7.580 turn 2 first token
+        7.633 turn 2 text complete
+        7.633 turn 2 sentence 0: "All right."
+        7.783 turn 2 first audio
+        7.800 turn 2 is heard
+        7.800 gap 860 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 53 + tts_first_audio 150 + pacing 17
+        8.380 turn 2 done
+        10.030 caller hangs up
         10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
         10.060 ended: caller_hung_up
         "#,
@@ -89,23 +91,25 @@ fn a_caller_who_speaks_into_the_greeting_is_heard() {
         0.060 acknowledged
         0.060 turn 0 sentence 0: "Hello, how can I help?"
         0.060 turn 0 is heard
-        0.330         caller says "when are you open" (1200 ms)
-        0.540 turn 0 barge-in (greeting, after 140 ms): heard "Hello, how", unsaid "can I help?"
+        0.330 caller says "when are you open" (1200 ms)
+        0.440 agent speaks more quietly
+        0.580 turn 0 falls silent after 180 ms
+        0.940 turn 0 barge-in (greeting): heard "Hello, how", unsaid "can I help?"
         1.880 understood "when are you open"
-        2.010 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        2.010 turn 1 asked
-        2.310 turn 1 first token
-        2.387 turn 1 sentence 0: "We open at nine."
-        2.520 turn 1 text complete
-        2.520 turn 1 sentence 1: "We close at five."
-        2.537 turn 1 first audio
-        2.540 turn 1 is heard
-        2.540 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        4.500 turn 1 done
-        7.030         caller hangs up
+        1.880 turn 1 ended: "when are you open" (sentence, waited 320 ms)
+        1.880 turn 1 asked
+        2.180 turn 1 first token
+        2.257 turn 1 sentence 0: "We open at nine."
+        2.389 turn 1 text complete
+        2.389 turn 1 sentence 1: "We close at five."
+        2.407 turn 1 first audio
+        2.420 turn 1 is heard
+        2.420 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 13
+        4.380 turn 1 done
+        7.030 caller hangs up
         7.060 packets: 349 received, 0 lost, 0 foreign, 352 sent
         7.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -117,20 +121,24 @@ fn a_caller_may_cut_in_while_the_model_still_writes() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        6.030         caller says "never mind" (900 ms)
-        6.240 turn 1 barge-in (streaming, after 140 ms): heard "", unsaid "We open at nine in"
+        4.380 turn 1 first token
+        6.030 caller says "never mind" (900 ms)
+        6.140 agent speaks more quietly
+        6.183 turn 1 sentence 0: "We open at nine"
+        6.280 turn 1 falls silent after 180 ms
+        6.333 turn 1 first audio
+        6.640 turn 1 barge-in (streaming): heard "", unsaid "We open at nine in the"
         7.280 understood "never mind"
-        7.410 turn 2 ended: "never mind" (pause, waited 450 ms)
-        7.410 turn 2 asked
-        7.710 turn 2 first token
-        8.583 turn 2 text complete
-        8.583 turn 2 sentence 0: "All right."
-        8.733 turn 2 first audio
-        8.740 turn 2 is heard
-        8.740 gap 1800 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 873 + tts_first_audio 150 + pacing 7
-        9.320 turn 2 done
-        10.030         caller hangs up
+        7.280 turn 2 ended: "never mind" (sentence, waited 320 ms)
+        7.280 turn 2 asked
+        7.580 turn 2 first token
+        8.440 turn 2 text complete
+        8.440 turn 2 sentence 0: "All right."
+        8.590 turn 2 first audio
+        8.600 turn 2 is heard
+        8.600 gap 1660 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 860 + tts_first_audio 150 + pacing 10
+        9.180 turn 2 done
+        10.030 caller hangs up
         10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
         10.060 ended: caller_hung_up
         "#,
@@ -147,23 +155,25 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.666 turn 1 sentence 0: "We open at nine in the morning."
-        4.929 turn 1 text complete
-        4.929 turn 1 sentence 1: "We close at five in the afternoon, every day."
-        5.030         caller says "never mind" (900 ms)
-        5.240 turn 1 barge-in (speaking, after 140 ms): heard "", unsaid "We open at nine in the morning. We close at five in the afternoon, every day."
+        4.380 turn 1 first token
+        4.539 turn 1 sentence 0: "We open at nine in the morning."
+        4.802 turn 1 text complete
+        4.802 turn 1 sentence 1: "We close at five in the afternoon, every day."
+        5.030 caller says "never mind" (900 ms)
+        5.140 agent speaks more quietly
+        5.280 turn 1 falls silent after 180 ms
+        5.640 turn 1 barge-in (speaking): heard "", unsaid "We open at nine in the morning. We close at five in the afternoon, every day."
         6.280 understood "never mind"
-        6.410 turn 2 ended: "never mind" (pause, waited 450 ms)
-        6.410 turn 2 asked
-        6.710 turn 2 first token
-        6.763 turn 2 text complete
-        6.763 turn 2 sentence 0: "All right."
-        8.063 turn 2 first audio
-        8.080 turn 2 is heard
-        8.080 gap 2140 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 53 + tts_first_audio 1300 + pacing 17
-        8.660 turn 2 done
-        12.030         caller hangs up
+        6.280 turn 2 ended: "never mind" (sentence, waited 320 ms)
+        6.280 turn 2 asked
+        6.580 turn 2 first token
+        6.634 turn 2 text complete
+        6.634 turn 2 sentence 0: "All right."
+        7.934 turn 2 first audio
+        7.940 turn 2 is heard
+        7.940 gap 2000 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 54 + tts_first_audio 1300 + pacing 6
+        8.520 turn 2 done
+        12.030 caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
         "#,
@@ -178,23 +188,25 @@ fn a_caller_may_cut_in_while_a_tool_runs_and_its_result_is_kept() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.510 turn 1 tool look_up
-        4.510 turn 1 text complete
-        5.230         caller says "are you there" (900 ms)
-        5.440 turn 1 barge-in (tool, after 140 ms): heard "", unsaid ""
+        4.380 turn 1 first token
+        4.380 turn 1 tool look_up
+        4.380 turn 1 text complete
+        5.230 caller says "are you there" (900 ms)
+        5.340 agent speaks more quietly
+        5.480 turn 1 falls silent after 180 ms
+        5.840 turn 1 barge-in (tool): heard "", unsaid ""
         6.480 understood "are you there"
-        6.610 turn 2 ended: "are you there" (pause, waited 450 ms)
-        6.610 turn 2 asked
-        6.910 turn 2 first token
-        7.010 turn 1 tool look_up answered after 2500 ms
-        7.069 turn 2 sentence 0: "We open at nine in the morning."
-        7.219 turn 2 first audio
-        7.220 turn 2 is heard
-        7.220 gap 1080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 159 + tts_first_audio 150 + pacing 1
-        7.336 turn 2 text complete
-        7.336 turn 2 sentence 1: "We close at five in the afternoon, every day."
-        11.030         caller hangs up
+        6.480 turn 2 ended: "are you there" (sentence, waited 320 ms)
+        6.480 turn 2 asked
+        6.780 turn 2 first token
+        6.880 turn 1 tool look_up answered after 2500 ms
+        6.933 turn 2 sentence 0: "We open at nine in the morning."
+        7.083 turn 2 first audio
+        7.100 turn 2 is heard
+        7.100 gap 960 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 153 + tts_first_audio 150 + pacing 17
+        7.195 turn 2 text complete
+        7.195 turn 2 sentence 1: "We close at five in the afternoon, every day."
+        11.030 caller hangs up
         11.060 packets: 549 received, 0 lost, 0 foreign, 552 sent
         11.060 ended: caller_hung_up
         "#,
@@ -209,16 +221,18 @@ fn a_cough_is_not_a_barge_in() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        5.230         caller coughs (120 ms)
-        6.700 turn 1 done
-        9.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        5.230 caller coughs (120 ms)
+        5.340 agent speaks more quietly
+        5.580 agent speaks as before
+        6.580 turn 1 done
+        9.030 caller hangs up
         9.060 packets: 449 received, 0 lost, 0 foreign, 452 sent
         9.060 ended: caller_hung_up
         "#,
@@ -233,22 +247,20 @@ fn speech_that_nobody_understands_does_not_leave_the_agent_mute() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        5.230         caller says "" (300 ms)
-        5.440 turn 1 barge-in (speaking, after 140 ms): heard "We open at", unsaid "nine. We close at five."
-        5.880 understood ""
-        6.010 turn 2 ended: "" (unintelligible, waited 450 ms)
-        6.010 turn 2 sentence 0: "Sorry, could you say that again?"
-        6.020 turn 2 is heard
-        6.020 gap 480 ms = jitter 20 + end_of_turn 450 + pacing 10
-        7.920 turn 2 done
-        12.030         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        5.230 caller says "" (300 ms)
+        5.340 agent speaks more quietly
+        5.480 turn 1 falls silent after 180 ms
+        5.800 understood ""
+        6.080 turn 1 goes on after 600 ms: backchannel ""
+        7.180 turn 1 done
+        12.030 caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
         "#,
@@ -268,21 +280,21 @@ fn a_pause_within_an_utterance_is_not_its_end() {
         0.060 turn 0 sentence 0: "Hello, how can I help?"
         0.060 turn 0 is heard
         1.040 turn 0 done
-        2.530         caller says "my name is" (800 ms)
+        2.530 caller says "my name is" (800 ms)
         3.680 understood "my name is"
-        3.930         caller says "Miller" (600 ms)
+        3.930 caller says "Miller" (600 ms)
         4.880 understood "Miller"
-        5.010 turn 1 ended: "my name is Miller" (pause, waited 450 ms)
-        5.010 turn 1 asked
-        5.310 turn 1 first token
-        5.389 turn 1 sentence 0: "We open at nine."
-        5.521 turn 1 text complete
-        5.521 turn 1 sentence 1: "We close at five."
-        5.539 turn 1 first audio
-        5.540 turn 1 is heard
-        5.540 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        7.500 turn 1 done
-        12.030         caller hangs up
+        4.880 turn 1 ended: "my name is Miller" (sentence, waited 320 ms)
+        4.880 turn 1 asked
+        5.180 turn 1 first token
+        5.260 turn 1 sentence 0: "We open at nine."
+        5.391 turn 1 text complete
+        5.391 turn 1 sentence 1: "We close at five."
+        5.410 turn 1 first audio
+        5.420 turn 1 is heard
+        5.420 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 80 + tts_first_audio 150 + pacing 10
+        7.380 turn 1 done
+        12.030 caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
         "#,
@@ -299,21 +311,21 @@ fn keys_answer_a_question_and_stay_secret() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.562 expects Digits { count: Some(4) }
-        4.562 turn 1 text complete
-        4.562 turn 1 sentence 0: "Your number?"
-        4.712 turn 1 first audio
-        4.720 turn 1 is heard
-        4.720 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 8
-        5.420 turn 1 done
-        5.530         caller presses 4
+        4.380 turn 1 first token
+        4.434 expects Digits { count: Some(4) }
+        4.434 turn 1 text complete
+        4.434 turn 1 sentence 0: "Your number?"
+        4.584 turn 1 first audio
+        4.600 turn 1 is heard
+        4.600 gap 860 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 54 + tts_first_audio 150 + pacing 16
+        5.300 turn 1 done
+        5.530 caller presses 4
         5.560 key
-        5.830         caller presses 2
+        5.830 caller presses 2
         5.860 key
-        6.130         caller presses 7
+        6.130 caller presses 7
         6.160 key
-        6.430         caller presses 1
+        6.430 caller presses 1
         6.460 key
         6.460 turn 2 ended: "* * * *" (key_count, waited 0 ms)
         6.460 turn 2 asked
@@ -324,7 +336,7 @@ fn keys_answer_a_question_and_stay_secret() {
         6.980 turn 2 is heard
         6.980 gap 520 ms = llm_first_token 300 + first_sentence 53 + tts_first_audio 150 + pacing 17
         7.560 turn 2 done
-        12.030         caller hangs up
+        12.030 caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
         "#,
@@ -367,17 +379,17 @@ fn the_agent_says_goodbye_and_hangs_up() {
         world(replies(vec![bye])),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.562 turn 1 sentence 0: "Goodbye then."
-        4.562 turn 1 tool end_call
-        4.562 turn 1 tool end_call answered after 0 ms
-        4.562 turn 1 text complete
-        4.712 turn 1 first audio
-        4.720 turn 1 is heard
-        4.720 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 8
-        5.480 turn 1 done
-        5.480 packets: 271 received, 0 lost, 0 foreign, 274 sent
-        5.480 ended: agent_ended
+        4.380 turn 1 first token
+        4.434 turn 1 sentence 0: "Goodbye then."
+        4.434 turn 1 tool end_call
+        4.434 turn 1 tool end_call answered after 0 ms
+        4.434 turn 1 text complete
+        4.584 turn 1 first audio
+        4.600 turn 1 is heard
+        4.600 gap 860 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 54 + tts_first_audio 150 + pacing 16
+        5.360 turn 1 done
+        5.360 packets: 265 received, 0 lost, 0 foreign, 268 sent
+        5.360 ended: agent_ended
         "#,
     );
 }
@@ -389,16 +401,16 @@ fn an_agent_that_ends_the_call_without_a_word_says_the_prepared_one() {
         world(replies(vec![bye])),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.510 turn 1 tool end_call
-        4.510 turn 1 tool end_call answered after 0 ms
-        4.510 turn 1 text complete
-        4.510 turn 1 sentence 0: "Thank you for calling. Goodbye."
-        4.520 turn 1 is heard
-        4.520 gap 780 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + pacing 10
-        6.360 turn 1 done
-        6.360 packets: 315 received, 0 lost, 0 foreign, 318 sent
-        6.360 ended: agent_ended
+        4.380 turn 1 first token
+        4.380 turn 1 tool end_call
+        4.380 turn 1 tool end_call answered after 0 ms
+        4.380 turn 1 text complete
+        4.380 turn 1 sentence 0: "Thank you for calling. Goodbye."
+        4.380 turn 1 is heard
+        4.380 gap 640 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300
+        6.220 turn 1 done
+        6.220 packets: 308 received, 0 lost, 0 foreign, 311 sent
+        6.220 ended: agent_ended
         "#,
     );
 }
@@ -413,28 +425,30 @@ fn a_caller_may_take_back_the_goodbye() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.640 turn 1 sentence 0: "It was nice talking to you."
-        4.718 turn 1 sentence 1: "Goodbye then."
-        4.718 turn 1 tool end_call
-        4.718 turn 1 tool end_call answered after 0 ms
-        4.718 turn 1 text complete
-        4.790 turn 1 first audio
-        4.800 turn 1 is heard
-        4.800 gap 1060 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 130 + tts_first_audio 150 + pacing 10
-        5.330         caller says "wait until when" (900 ms)
-        5.540 turn 1 barge-in (speaking, after 140 ms): heard "It was nice", unsaid "talking to you. Goodbye then."
+        4.380 turn 1 first token
+        4.513 turn 1 sentence 0: "It was nice talking to you."
+        4.592 turn 1 sentence 1: "Goodbye then."
+        4.592 turn 1 tool end_call
+        4.592 turn 1 tool end_call answered after 0 ms
+        4.592 turn 1 text complete
+        4.663 turn 1 first audio
+        4.680 turn 1 is heard
+        4.680 gap 940 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 133 + tts_first_audio 150 + pacing 17
+        5.330 caller says "wait until when" (900 ms)
+        5.440 agent speaks more quietly
+        5.580 turn 1 falls silent after 180 ms
+        5.940 turn 1 barge-in (speaking): heard "It was nice", unsaid "talking to you. Goodbye then."
         6.580 understood "wait until when"
-        6.710 turn 2 ended: "wait until when" (pause, waited 450 ms)
-        6.710 turn 2 asked
-        7.010 turn 2 first token
-        7.141 turn 2 text complete
-        7.141 turn 2 sentence 0: "We are open until five."
-        7.291 turn 2 first audio
-        7.300 turn 2 is heard
-        7.300 gap 1060 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 131 + tts_first_audio 150 + pacing 9
-        8.660 turn 2 done
-        12.030         caller hangs up
+        8.260 turn 2 ended: "wait until when" (long_pause, waited 2000 ms)
+        8.260 turn 2 asked
+        8.560 turn 2 first token
+        8.693 turn 2 text complete
+        8.693 turn 2 sentence 0: "We are open until five."
+        8.843 turn 2 first audio
+        8.860 turn 2 is heard
+        8.860 gap 2620 ms = jitter 20 + end_of_turn 2000 + llm_first_token 300 + first_sentence 133 + tts_first_audio 150 + pacing 17
+        10.220 turn 2 done
+        12.030 caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
         "#,
@@ -449,20 +463,20 @@ fn a_call_ends_after_its_last_tool_even_if_that_comes_after_the_goodbye() {
         world(replies(vec![bye])),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.510 turn 1 sentence 0: "Noted."
-        4.562 turn 1 sentence 1: "Goodbye."
-        4.562 turn 1 tool look_up
-        4.562 turn 1 tool end_call
-        4.562 turn 1 tool end_call answered after 0 ms
-        4.562 turn 1 text complete
-        4.660 turn 1 first audio
-        4.660 turn 1 is heard
-        4.660 gap 920 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + tts_first_audio 150
-        5.462 turn 1 tool look_up answered after 900 ms
-        5.480 turn 1 done
-        5.480 packets: 271 received, 0 lost, 0 foreign, 274 sent
-        5.480 ended: agent_ended
+        4.380 turn 1 first token
+        4.380 turn 1 sentence 0: "Noted."
+        4.434 turn 1 sentence 1: "Goodbye."
+        4.434 turn 1 tool look_up
+        4.434 turn 1 tool end_call
+        4.434 turn 1 tool end_call answered after 0 ms
+        4.434 turn 1 text complete
+        4.530 turn 1 first audio
+        4.540 turn 1 is heard
+        4.540 gap 800 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + tts_first_audio 150 + pacing 10
+        5.334 turn 1 tool look_up answered after 900 ms
+        5.360 turn 1 done
+        5.360 packets: 265 received, 0 lost, 0 foreign, 268 sent
+        5.360 ended: agent_ended
         "#,
     );
 }
@@ -473,17 +487,17 @@ fn a_caller_may_hang_up_while_the_agent_speaks() {
         world(hanging_up(5_300)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        5.330         caller hangs up
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        5.330 caller hangs up
         5.360 packets: 264 received, 0 lost, 0 foreign, 267 sent
         5.360 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -512,21 +526,21 @@ fn it_rings_as_long_as_configured() {
         1.060 turn 0 sentence 0: "Hello, how can I help?"
         1.060 turn 0 is heard
         2.040 turn 0 done
-        3.530         caller says "when are you open" (1200 ms)
+        3.530 caller says "when are you open" (1200 ms)
         5.080 understood "when are you open"
-        5.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        5.210 turn 1 asked
-        5.510 turn 1 first token
-        5.587 turn 1 sentence 0: "We open at nine."
-        5.718 turn 1 text complete
-        5.718 turn 1 sentence 1: "We close at five."
-        5.737 turn 1 first audio
-        5.740 turn 1 is heard
-        5.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        6.830         caller hangs up
+        5.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
+        5.080 turn 1 asked
+        5.380 turn 1 first token
+        5.459 turn 1 sentence 0: "We open at nine."
+        5.592 turn 1 text complete
+        5.592 turn 1 sentence 1: "We close at five."
+        5.609 turn 1 first audio
+        5.620 turn 1 is heard
+        5.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        6.830 caller hangs up
         6.860 packets: 289 received, 0 lost, 0 foreign, 292 sent
         6.860 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -544,32 +558,32 @@ fn on_hold_nothing_is_said_heard_or_asked() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        5.230         caller puts us on hold
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        5.230 caller puts us on hold
         5.260 hold begins
-        8.030         caller says "hold music" (4000 ms)
-        20.030         caller takes us back
+        8.030 caller says "hold music" (4000 ms)
+        20.030 caller takes us back
         20.060 hold ends
-        21.500 turn 1 done
-        23.030         caller says "are you there" (900 ms)
+        21.380 turn 1 done
+        23.030 caller says "are you there" (900 ms)
         24.280 understood "are you there"
-        24.410 turn 2 ended: "are you there" (pause, waited 450 ms)
-        24.410 turn 2 asked
-        24.710 turn 2 first token
-        24.789 turn 2 sentence 0: "We open at nine."
-        24.919 turn 2 text complete
-        24.919 turn 2 sentence 1: "We close at five."
-        24.939 turn 2 first audio
-        24.940 turn 2 is heard
-        24.940 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        26.900 turn 2 done
-        28.030         caller hangs up
+        24.280 turn 2 ended: "are you there" (sentence, waited 320 ms)
+        24.280 turn 2 asked
+        24.580 turn 2 first token
+        24.658 turn 2 sentence 0: "We open at nine."
+        24.791 turn 2 text complete
+        24.791 turn 2 sentence 1: "We close at five."
+        24.808 turn 2 first audio
+        24.820 turn 2 is heard
+        24.820 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 78 + tts_first_audio 150 + pacing 12
+        26.780 turn 2 done
+        28.030 caller hangs up
         28.060 packets: 1399 received, 0 lost, 0 foreign, 662 sent
         28.060 ended: caller_hung_up
         "#,
@@ -591,21 +605,21 @@ fn a_question_just_before_the_hold_is_answered_after_it() {
         0.060 turn 0 sentence 0: "Hello, how can I help?"
         0.060 turn 0 is heard
         1.040 turn 0 done
-        2.530         caller says "when are you open" (1200 ms)
-        3.830         caller puts us on hold
+        2.530 caller says "when are you open" (1200 ms)
+        3.830 caller puts us on hold
         3.860 hold begins
         4.080 understood "when are you open"
-        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 1 asked
-        4.590 turn 1 sentence 0: "We open at nine."
-        4.721 turn 1 text complete
-        4.721 turn 1 sentence 1: "We close at five."
-        4.740 turn 1 first audio
-        20.030         caller takes us back
+        4.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
+        4.080 turn 1 asked
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.590 turn 1 text complete
+        4.590 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        20.030 caller takes us back
         20.060 hold ends
         20.060 turn 1 is heard
         22.020 turn 1 done
-        24.030         caller hangs up
+        24.030 caller hangs up
         24.060 packets: 1199 received, 0 lost, 0 foreign, 392 sent
         24.060 ended: caller_hung_up
         "#,
@@ -620,16 +634,16 @@ fn a_goodbye_to_a_caller_who_does_not_listen_still_ends() {
         world(scenario).drain_at(ms(6_000)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
         5.970 turn 2 sentence 0: "Thank you for calling. Goodbye."
         5.980 turn 2 is heard
-        6.130         caller puts us on hold
+        6.130 caller puts us on hold
         6.160 hold begins
         6.160 packets: 305 received, 0 lost, 0 foreign, 307 sent
         6.160 ended: server_stopping
@@ -648,22 +662,22 @@ fn a_late_offer_is_answered_in_the_ack() {
         0.060 turn 0 sentence 0: "Hello, how can I help?"
         0.060 turn 0 is heard
         1.040 turn 0 done
-        2.530         caller says "when are you open" (1200 ms)
+        2.530 caller says "when are you open" (1200 ms)
         4.080 understood "when are you open"
-        4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-        4.210 turn 1 asked
-        4.510 turn 1 first token
-        4.589 turn 1 sentence 0: "We open at nine."
-        4.720 turn 1 text complete
-        4.720 turn 1 sentence 1: "We close at five."
-        4.739 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 1
-        6.700 turn 1 done
-        7.030         caller hangs up
+        4.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
+        4.080 turn 1 asked
+        4.380 turn 1 first token
+        4.457 turn 1 sentence 0: "We open at nine."
+        4.591 turn 1 text complete
+        4.591 turn 1 sentence 1: "We close at five."
+        4.607 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 13
+        6.580 turn 1 done
+        7.030 caller hangs up
         7.060 packets: 349 received, 0 lost, 0 foreign, 350 sent
         7.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }
 
@@ -675,28 +689,27 @@ fn a_caller_may_change_the_codec() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        5.030         caller changes the codec
-        6.700 turn 1 done
-        8.030         caller says "and on sunday" (900 ms)
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        5.030 caller changes the codec
+        6.580 turn 1 done
+        8.030 caller says "and on sunday" (900 ms)
         9.280 understood "and on sunday"
-        9.410 turn 2 ended: "and on sunday" (pause, waited 450 ms)
-        9.410 turn 2 asked
-        9.710 turn 2 first token
-        9.788 turn 2 sentence 0: "We open at nine."
-        9.918 turn 2 text complete
-        9.918 turn 2 sentence 1: "We close at five."
-        9.938 turn 2 first audio
-        9.940 turn 2 is heard
-        9.940 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 78 + tts_first_audio 150 + pacing 2
-        11.900 turn 2 done
-        12.030         caller hangs up
+        9.660 turn 2 ended: "and on sunday" (pause, waited 700 ms)
+        9.660 turn 2 asked
+        9.960 turn 2 first token
+        10.038 turn 2 sentence 0: "We open at nine."
+        10.168 turn 2 text complete
+        10.168 turn 2 sentence 1: "We close at five."
+        10.188 turn 2 first audio
+        10.200 turn 2 is heard
+        10.200 gap 1260 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 78 + tts_first_audio 150 + pacing 12
+        12.030 caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
         "#,
@@ -709,19 +722,19 @@ fn a_stopping_server_says_goodbye() {
         world(hanging_up(25_000)).drain_at(ms(5_500)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
         5.470 turn 2 sentence 0: "Thank you for calling. Goodbye."
         5.480 turn 2 is heard
         7.320 turn 2 done
         7.320 packets: 363 received, 0 lost, 0 foreign, 366 sent
         7.320 ended: server_stopping
-    "#,
+        "#,
     );
 }
 
@@ -743,20 +756,20 @@ fn a_call_that_lasts_too_long_is_ended_with_a_goodbye() {
         world(hanging_up(30_000)).configure(|call| call.patience.call = ms(7_000)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        6.700 turn 1 done
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        6.580 turn 1 done
         7.000 turn 2 sentence 0: "Thank you for calling. Goodbye."
         7.020 turn 2 is heard
         8.860 turn 2 done
         8.860 packets: 440 received, 0 lost, 0 foreign, 443 sent
         8.860 ended: max_duration
-    "#,
+        "#,
     );
 }
 
@@ -828,18 +841,18 @@ fn a_goodbye_under_way_is_not_said_twice() {
         world(replies(vec![bye])).drain_at(ms(5_000)),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.562 turn 1 sentence 0: "Goodbye then."
-        4.562 turn 1 tool end_call
-        4.562 turn 1 tool end_call answered after 0 ms
-        4.562 turn 1 text complete
-        4.712 turn 1 first audio
-        4.720 turn 1 is heard
-        4.720 gap 980 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 8
-        5.480 turn 1 done
-        5.480 packets: 271 received, 0 lost, 0 foreign, 274 sent
-        5.480 ended: agent_ended
-    "#,
+        4.380 turn 1 first token
+        4.434 turn 1 sentence 0: "Goodbye then."
+        4.434 turn 1 tool end_call
+        4.434 turn 1 tool end_call answered after 0 ms
+        4.434 turn 1 text complete
+        4.584 turn 1 first audio
+        4.600 turn 1 is heard
+        4.600 gap 860 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 54 + tts_first_audio 150 + pacing 16
+        5.360 turn 1 done
+        5.360 packets: 265 received, 0 lost, 0 foreign, 268 sent
+        5.360 ended: agent_ended
+        "#,
     );
 }
 
@@ -869,14 +882,14 @@ fn a_caller_on_hold_is_not_asked_whether_they_are_there() {
         world(scenario),
         r#"
         [usual]
-        4.510 turn 1 first token
-        4.587 turn 1 sentence 0: "We open at nine."
-        4.718 turn 1 text complete
-        4.718 turn 1 sentence 1: "We close at five."
-        4.737 turn 1 first audio
-        4.740 turn 1 is heard
-        4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        6.700 turn 1 done
+        4.380 turn 1 first token
+        4.459 turn 1 sentence 0: "We open at nine."
+        4.592 turn 1 text complete
+        4.592 turn 1 sentence 1: "We close at five."
+        4.609 turn 1 first audio
+        4.620 turn 1 is heard
+        4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        6.580 turn 1 done
         7.030 caller puts us on hold
         7.060 hold begins
         22.030 caller takes us back
@@ -888,6 +901,6 @@ fn a_caller_on_hold_is_not_asked_whether_they_are_there() {
         35.030 caller hangs up
         35.060 packets: 1749 received, 0 lost, 0 foreign, 1002 sent
         35.060 ended: caller_hung_up
-    "#,
+        "#,
     );
 }

@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{media_threads::MediaPriority, rtp_socket::RtpPortsConfig};
 use call::{
-    CallConfig, Patience,
+    CallConfig, Patience, Speculate, SpeculationConfig,
     latency::{Budgets, Stage},
 };
-use conversation::FloorConfig;
+use conversation::{BargeInConfig, FloorConfig};
 use jiff::tz::TimeZone;
 use media::JitterConfig;
 use sip::digest::DigestAlgorithm;
@@ -249,6 +249,7 @@ impl Checker<'_> {
                 record: self.answer_wait(&raw.store.answer_wait_ms),
                 ..self.patience(&raw.timeouts_ms, &raw.conversation)
             },
+            speculation: self.speculation(&raw.conversation),
             ring_for: self.milliseconds(&raw.sip.ring_ms, default.ring_for, 0..=60_000),
             record: default.record,
             comfort_noise_dbfs: self.comfort_noise(&raw.media, default.comfort_noise_dbfs),
@@ -282,18 +283,15 @@ impl Checker<'_> {
         let default = FloorConfig::default();
         let floor = FloorConfig {
             complete: self.milliseconds(&raw.end_of_turn_complete_ms, default.complete, 100..=15_000),
+            yes_no: self.milliseconds(&raw.end_of_turn_yes_no_ms, default.yes_no, 60..=15_000),
+            eager: self.milliseconds(&raw.end_of_turn_eager_ms, default.eager, 100..=15_000),
             unsure: self.milliseconds(&raw.end_of_turn_unsure_ms, default.unsure, 100..=15_000),
             incomplete: self.milliseconds(&raw.end_of_turn_incomplete_ms, default.incomplete, 100..=15_000),
             number_short: self.milliseconds(&raw.end_of_turn_number_ms, default.number_short, 100..=15_000),
-            // The window that this speech must lie in holds 1.28 s at most.
-            barge_in_speech: self.milliseconds(&raw.barge_in_speech_ms, default.barge_in_speech, 20..=1000),
+            barge_in: self.barge_in(raw),
             no_input: self.seconds(&raw.no_input_seconds, default.no_input, 1..=300),
             ..default
         };
-        // A longer speech needs a longer window, by as much as the defaults leave between the two.
-        let default = FloorConfig::default();
-        let room = default.barge_in_window.saturating_sub(default.barge_in_speech);
-        let floor = FloorConfig { barge_in_window: floor.barge_in_speech + room, ..floor };
         let keys = [&raw.end_of_turn_incomplete_ms, &raw.end_of_turn_unsure_ms, &raw.end_of_turn_complete_ms];
         let written = keys.into_iter().find_map(Option::as_ref);
         if let (Some(key), false) =
@@ -306,6 +304,38 @@ impl Checker<'_> {
             );
         }
         floor
+    }
+
+    fn speculation(&mut self, raw: &RawConversation) -> SpeculationConfig {
+        let default = SpeculationConfig::default();
+        let mode = match self.choice(&raw.speculation, "off", &["off", "llm", "speech"]).as_str() {
+            "llm" => Speculate::Llm,
+            "speech" => Speculate::Speech,
+            _ => Speculate::Off,
+        };
+        let max_waste_percent = self.number(&raw.max_waste_percent, default.max_waste_percent, 0..=100);
+        SpeculationConfig { mode, max_waste_percent }
+    }
+
+    fn barge_in(&mut self, raw: &RawConversation) -> BargeInConfig {
+        let default = BargeInConfig::default();
+        // A longer speech needs a longer window, which holds 1.28 s at most, by as much as the defaults leave between.
+        let room = default.window.saturating_sub(default.pause);
+        let pause = self.milliseconds(&raw.barge_in_speech_ms, default.pause, 20..=1000);
+        let barge_in = BargeInConfig {
+            duck: self.milliseconds(&raw.barge_in_duck_ms, default.duck, 20..=1000),
+            pause,
+            window: pause + room,
+            decide_after: self.milliseconds(&raw.barge_in_decide_after_ms, default.decide_after, 0..=5000),
+            decide_by: self.milliseconds(&raw.barge_in_decide_by_ms, default.decide_by, 0..=5000),
+            backchannel: self.milliseconds(&raw.backchannel_ms, default.backchannel, 0..=5000),
+            settle: self.milliseconds(&raw.barge_in_settle_ms, default.settle, 0..=5000),
+        };
+        let written = raw.barge_in_decide_by_ms.as_ref().or(raw.barge_in_decide_after_ms.as_ref());
+        if let (Some(key), true) = (written, barge_in.decide_by < barge_in.decide_after) {
+            self.error(key, "barge_in_decide_by_ms is below barge_in_decide_after_ms", "make it larger");
+        }
+        barge_in
     }
 
     fn patience(&mut self, raw: &RawTimeouts, conversation: &RawConversation) -> Patience {

@@ -1,5 +1,7 @@
-//! Deepgram live transcription over a WebSocket (v1 listen).
+//! Deepgram live transcription over a WebSocket: v1 listen, and v2 for the models called `flux-…`.
 //! Knows its wire format and how to get a lost connection back. Does not know when a turn is over.
+
+mod flux;
 
 use super::{
     CallInfo, Events, Gone, ProviderEvent, STT_COMMANDS, SpeechToText, SttCommand, SttStream,
@@ -67,12 +69,24 @@ impl DeepgramConfig {
 
     /// Where the stream of a call is.
     fn url(&self, call: &CallInfo) -> Result<String, String> {
-        let base = format!("{}/v1/listen", self.base_url.trim_end_matches('/'));
+        let version = if flux::is_flux(&self.model) { "v2" } else { "v1" };
+        let base = format!("{}/{version}/listen", self.base_url.trim_end_matches('/'));
         let mut url = Url::parse(&base).map_err(|error| format!("base_url: {error}"))?;
         let encoding = match call.rate {
             SampleRate::Hz8000 => "mulaw",
             SampleRate::Hz16000 => "linear16",
         };
+        if flux::is_flux(&self.model) {
+            let eager = self.extra_query.iter().all(|(name, _)| name != "eager_eot_threshold");
+            url.query_pairs_mut()
+                .append_pair("model", &self.model)
+                .append_pair("encoding", encoding)
+                .append_pair("sample_rate", &call.rate.hz().to_string())
+                // Without one there are no eager ends.
+                .extend_pairs(eager.then_some(("eager_eot_threshold", "0.5")))
+                .extend_pairs(&self.extra_query);
+            return Ok(url.into());
+        }
         let endpointing = self.endpointing.map_or("false".into(), |limit| limit.as_millis().to_string());
         url.query_pairs_mut()
             .append_pair("model", &self.model)
@@ -115,6 +129,9 @@ impl SpeechToText for Deepgram {
             held: VecDeque::new(),
             lost_frames: 0,
             segment: Segment::default(),
+            turn: flux::Turn::default(),
+            forced: false,
+            flux: flux::is_flux(&self.config.model),
             finalizing: None,
             finalize_held: false,
             unanswered: 0,
@@ -139,6 +156,9 @@ const MOST_UNANSWERED: u32 = 2;
 
 const KEEP_ALIVE: &str = r#"{"type":"KeepAlive"}"#;
 const FINALIZE: &str = r#"{"type":"Finalize"}"#;
+/// Of v2, which has no finalize: its own opinion is waited for, so long, and then the turn is ended.
+const FORCE_END: &str = r#"{"type":"ForceEndTurn"}"#;
+const FORCE_AFTER: Duration = Duration::from_millis(600);
 const CLOSE_STREAM: &str = r#"{"type":"CloseStream"}"#;
 
 /// One call's stream, over as many connections as it takes.
@@ -151,6 +171,10 @@ struct Stream {
     held: VecDeque<Vec<u8>>,
     lost_frames: u64,
     segment: Segment,
+    /// Of v2: the turn under way, and whether we have asked for its end.
+    turn: flux::Turn,
+    forced: bool,
+    flux: bool,
     /// When finalize was asked for, while its answer is outstanding.
     finalizing: Option<Instant>,
     /// A finalize that waits for a connection.
@@ -269,7 +293,8 @@ impl Stream {
         let alarm = sleep(self.config.keep_alive);
         tokio::pin!(alarm);
         loop {
-            let finalize_ends = self.finalizing.map(|since| since + self.config.finalize_timeout);
+            let patience = if self.flux && !self.forced { FORCE_AFTER } else { self.config.finalize_timeout };
+            let finalize_ends = self.finalizing.map(|since| since + patience);
             let keep_alive = last_sent + self.config.keep_alive;
             let due = finalize_ends.unwrap_or(keep_alive).min(keep_alive);
             if due < alarm.deadline() {
@@ -293,7 +318,17 @@ impl Stream {
                         continue;
                     }
                     if finalize_ends.is_some_and(|end| Instant::now() >= end) {
-                        self.settle_without_answer().await?;
+                        if self.flux && !self.forced {
+                            self.force_end(socket).await?;
+                        } else {
+                            self.settle_without_answer().await?;
+                        }
+                    } else if self.flux {
+                        // There is no sign of life but audio.
+                        let mut silence = Vec::new();
+                        encode(&Frame::silence(self.call.rate), &mut silence);
+                        websocket::send(socket, Message::binary(silence)).await?;
+                        last_sent = Instant::now();
                     } else {
                         websocket::send(socket, Message::text(KEEP_ALIVE)).await?;
                         last_sent = Instant::now();
@@ -333,12 +368,33 @@ impl Stream {
                 if let Some(audio) = self.chunk.take() {
                     websocket::send(socket, Message::binary(audio)).await?;
                 }
+                if self.flux {
+                    return self.finalize_flux(socket).await.map(|()| true);
+                }
                 self.finalizing.get_or_insert_with(Instant::now);
                 websocket::send(socket, Message::text(FINALIZE)).await?;
             }
             SttCommand::Expect(_) => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// The caller pauses. Of nothing there is nothing to settle; asked twice, we do not wait for an opinion.
+    async fn finalize_flux(&mut self, socket: &mut Socket) -> Result<(), End> {
+        if !self.turn.is_open() {
+            let settled = self.turn.settle();
+            return self.tell(settled).await;
+        }
+        if self.finalizing.is_some() && !self.forced {
+            return self.force_end(socket).await;
+        }
+        self.finalizing.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    async fn force_end(&mut self, socket: &mut Socket) -> Result<(), End> {
+        (self.finalizing, self.forced) = (Some(Instant::now()), true);
+        Ok(websocket::send(socket, Message::text(FORCE_END)).await?)
     }
 
     async fn handle_message(&mut self, message: Message) -> Result<(), End> {
@@ -360,6 +416,13 @@ impl Stream {
                 self.segment.add(results).filter(|event| awaited || !answers || !is_empty(event))
             }
             Reply::UtteranceEnd => self.segment.utterance_end(),
+            Reply::TurnInfo(info) => {
+                let (event, news) = self.turn.take(info);
+                if news {
+                    (self.finalizing, self.forced) = (None, false);
+                }
+                event
+            }
             Reply::Error { description } => {
                 tracing::warn!(call = %self.call.call, error = websocket::cut(&description), "Deepgram complains");
                 None
@@ -374,9 +437,9 @@ impl Stream {
 
     /// No answer to finalize: what is settled so far must do.
     async fn settle_without_answer(&mut self) -> Result<(), End> {
-        self.finalizing = None;
+        (self.finalizing, self.forced) = (None, false);
         self.unanswered += 1;
-        let settled = self.segment.settle();
+        let settled = if self.flux { self.turn.settle() } else { self.segment.settle() };
         self.tell(settled).await?;
         if self.unanswered >= MOST_UNANSWERED {
             return Err(Failure::new(FailureClass::Timeout, "finalize is not answered").into());
@@ -489,6 +552,7 @@ impl Segment {
 enum Reply {
     Results(Results),
     UtteranceEnd,
+    TurnInfo(flux::TurnInfo),
     Error {
         #[serde(default)]
         description: String,
@@ -545,7 +609,11 @@ mod tests {
         match event? {
             SttEvent::Interim { text } => Some((text, false)),
             SttEvent::Final { text, .. } => Some((text, true)),
-            SttEvent::Ready | SttEvent::Failed { .. } => None,
+            SttEvent::Ready
+            | SttEvent::EagerEnd { .. }
+            | SttEvent::Resumed
+            | SttEvent::End { .. }
+            | SttEvent::Failed { .. } => None,
         }
     }
 
@@ -590,7 +658,7 @@ mod tests {
 
     #[test]
     fn messages_of_tomorrow_are_ignored() {
-        assert!(matches!(parse(r#"{"type":"TurnInfo","x":[1]}"#), Some(Reply::Other)));
+        assert!(matches!(parse(r#"{"type":"Connected","x":[1]}"#), Some(Reply::Other)));
         let end = r#"{"type":"UtteranceEnd","channel":[0,1],"last_word_end":3.07}"#;
         assert!(matches!(parse(end), Some(Reply::UtteranceEnd)));
         let error = r#"{"type":"Error","variant":"SchemaError","description":"bad","message":"{"}"#;
@@ -598,6 +666,17 @@ mod tests {
         for garbage in ["", "{", "[]", "null", r#"{"type":3}"#, r#"{"type":"Results","channel":7}"#] {
             assert!(parse(garbage).is_none(), "{garbage}");
         }
+    }
+
+    #[test]
+    fn the_models_that_know_turns_are_asked_for_them() {
+        let call =
+            CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "en".into(), turn: None };
+        let mut config = DeepgramConfig::new(Secret::new("k"), "flux-general-en");
+        let url = "wss://api.deepgram.com/v2/listen?model=flux-general-en&encoding=mulaw&sample_rate=8000";
+        assert_eq!(config.url(&call), Ok(format!("{url}&eager_eot_threshold=0.5")));
+        config.extra_query.push(("eager_eot_threshold".into(), "0.4".into()));
+        assert_eq!(config.url(&call), Ok(format!("{url}&eager_eot_threshold=0.4")));
     }
 
     #[test]

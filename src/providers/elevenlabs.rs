@@ -12,7 +12,7 @@ use super::{
 use crate::secret::Secret;
 use ai_gateway::{Failure, FailureClass};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use call::TtsEvent;
+use call::{TtsEvent, WordTime};
 use conversation::TurnId;
 use futures_util::StreamExt;
 use media::{Codec, SampleRate};
@@ -88,6 +88,7 @@ impl ElevenLabsConfig {
             .append_pair("model_id", &self.model)
             .append_pair("output_format", format)
             .append_pair("inactivity_timeout", "180")
+            .append_pair("sync_alignment", "true")
             .extend_pairs(&self.extra_query);
         Ok(url.into())
     }
@@ -349,8 +350,11 @@ struct Sentence {
     progress: Progress,
     /// Whether some of its audio has gone to the call.
     heard: bool,
-    /// Audio that came before its turn to speak.
+    /// Audio that came before its turn to speak, and the ends of words that came with it.
     held: Vec<i16>,
+    words: Vec<WordTime>,
+    /// How far its letters have been aligned with its audio.
+    aligner: Aligner,
     /// When something last happened to it.
     since: Instant,
 }
@@ -395,7 +399,18 @@ impl Pipeline {
                 let nothing = text.trim().is_empty();
                 let progress = if nothing { Progress::Complete } else { Progress::Waiting };
                 let (heard, held, number) = (false, Vec::new(), sentence);
-                self.sentences.push_back(Sentence { turn, number, text, progress, heard, held, since: now });
+                let (words, aligner) = (Vec::new(), Aligner::default());
+                self.sentences.push_back(Sentence {
+                    turn,
+                    number,
+                    text,
+                    progress,
+                    heard,
+                    held,
+                    words,
+                    aligner,
+                    since: now,
+                });
                 self.release(now)
             }
             // Every sentence's context is closed as soon as its text is sent.
@@ -454,9 +469,17 @@ impl Pipeline {
         };
         sentence.since = now;
         if let Some(audio) = reply.audio {
+            let before = sentence.held.len();
             decode(&audio, self.rate, &mut sentence.held);
+            let samples = sentence.held.len() - before;
+            if let Some(alignment) = &reply.alignment {
+                sentence.aligner.align(alignment, &mut sentence.words);
+            }
+            sentence.aligner.elapsed +=
+                Duration::from_micros(samples as u64 * 1_000_000 / u64::from(self.rate.hz()));
         }
         if is_final {
+            sentence.words.extend(sentence.aligner.word.take());
             sentence.progress = Progress::Complete;
         }
         self.release(now)
@@ -471,6 +494,10 @@ impl Pipeline {
                 first.heard = true;
                 let samples = std::mem::take(&mut first.held);
                 events.push((first.turn, TtsEvent::Audio { sentence, samples }));
+            }
+            if !first.words.is_empty() {
+                let words = std::mem::take(&mut first.words);
+                events.push((first.turn, TtsEvent::Words { sentence, words }));
             }
             if first.progress != Progress::Complete {
                 break;
@@ -507,6 +534,8 @@ impl Pipeline {
         for sentence in self.sentences.iter_mut().filter(|s| s.progress == Progress::Asked) {
             sentence.progress = Progress::Waiting;
             sentence.held.clear();
+            sentence.words.clear();
+            sentence.aligner = Aligner::default();
         }
         events.extend(self.release(Instant::now()));
         events
@@ -547,6 +576,43 @@ fn decode(audio: &str, rate: SampleRate, samples: &mut Vec<i16>) {
     }
 }
 
+/// Finds the ends of words in what comes with the audio piece by piece.
+#[derive(Default)]
+struct Aligner {
+    /// Audio before this piece: times in a piece begin at its first sample.
+    elapsed: Duration,
+    characters: u32,
+    /// The word under way, up to its latest letter.
+    word: Option<WordTime>,
+}
+
+impl Aligner {
+    fn align(&mut self, alignment: &Alignment, words: &mut Vec<WordTime>) {
+        let times = alignment.char_start_times_ms.iter().zip(&alignment.char_durations_ms);
+        for (text, (start, length)) in alignment.chars.iter().zip(times) {
+            let blank = text.chars().all(char::is_whitespace);
+            if blank {
+                words.extend(self.word.take());
+            }
+            // A blank before the first word is not the sentence's: it opened the context.
+            self.characters += u32::from(!blank || self.characters > 0);
+            if !blank {
+                let until = self.elapsed + Duration::from_millis(start.saturating_add(*length));
+                self.word = Some(WordTime { characters: self.characters, until });
+            }
+        }
+    }
+}
+
+/// When the letters of a piece of audio sound.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Alignment {
+    chars: Vec<String>,
+    char_start_times_ms: Vec<u64>,
+    char_durations_ms: Vec<u64>,
+}
+
 /// What ElevenLabs sends: audio, the end of a context, or an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -554,9 +620,16 @@ struct Reply {
     audio: Option<String>,
     is_final: Option<bool>,
     context_id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    alignment: Option<Alignment>,
     message: Option<Value>,
     error: Option<Value>,
     detail: Option<Value>,
+}
+
+/// An alignment of another shape is none: the audio counts all the same.
+fn lenient<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Alignment>, D::Error> {
+    Ok(Value::deserialize(deserializer).ok().and_then(|value| serde_json::from_value(value).ok()))
 }
 
 impl Reply {
@@ -624,6 +697,11 @@ mod tests {
     fn names(events: Vec<(TurnId, TtsEvent)>) -> Vec<String> {
         let name = |event| match event {
             TtsEvent::Audio { sentence, samples } => format!("audio {sentence} {}", samples.len()),
+            TtsEvent::Words { sentence, words } => {
+                let words =
+                    words.iter().map(|word| format!("{}@{}", word.characters, word.until.as_millis()));
+                format!("words {sentence} {}", words.collect::<Vec<_>>().join(" "))
+            }
             TtsEvent::SentenceDone { sentence } => format!("done {sentence}"),
             TtsEvent::Failed { sentence, .. } => format!("failed {sentence}"),
         };
@@ -641,6 +719,25 @@ mod tests {
         assert_eq!(asked(&mut pipeline), ["t4s2"]);
         assert_eq!(end(&mut pipeline, "t4s0"), ["done 0", "audio 1 160", "done 1"]);
         assert_eq!(end(&mut pipeline, "t4s2"), ["done 2"]);
+    }
+
+    #[test]
+    fn the_ends_of_words_come_with_their_audio() {
+        let mut pipeline = pipeline();
+        speak(&mut pipeline, 4, 0);
+        assert_eq!(asked(&mut pipeline), ["t4s0"]);
+        let piece = |text: &str, bytes: usize| {
+            let chars: Vec<String> = text.chars().map(String::from).collect();
+            let starts: Vec<usize> = (0..chars.len()).map(|n| n * 10).collect();
+            json!({"audio": STANDARD.encode(vec![0xff; bytes]), "contextId": "t4s0", "alignment":
+                {"chars": chars, "charStartTimesMs": starts, "charDurationsMs": vec![10; text.len()]}})
+        };
+        // 800 bytes are 100 ms: the second piece's times begin there.
+        assert_eq!(receive(&mut pipeline, piece(" We op", 800)), ["audio 0 800", "words 0 2@30"]);
+        assert_eq!(receive(&mut pipeline, piece("en.", 800)), ["audio 0 800"]);
+        assert_eq!(end(&mut pipeline, "t4s0"), ["words 0 8@130", "done 0"]);
+        let odd = json!({"audio": "", "contextId": "t4s0", "alignment": {"chars": 7}});
+        assert_eq!(receive(&mut pipeline, odd), [""; 0]);
     }
 
     #[test]
@@ -725,7 +822,7 @@ mod tests {
         assert_eq!(
             config.url(SampleRate::Hz8000).expect("a URL"),
             "ws://localhost:1/v1/text-to-speech/a%2Fb/multi-stream-input?model_id=m&output_format=ulaw_8000\
-             &inactivity_timeout=180"
+             &inactivity_timeout=180&sync_alignment=true"
         );
     }
 }

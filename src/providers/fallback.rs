@@ -267,7 +267,7 @@ impl Speaker {
             ProviderEvent::Tts(turn, TtsEvent::SentenceDone { sentence }) => {
                 self.unsaid.retain(|u| u.turn != *turn || u.sentence != *sentence);
             }
-            ProviderEvent::Tts(_, TtsEvent::Failed { .. })
+            ProviderEvent::Tts(_, TtsEvent::Failed { .. } | TtsEvent::Words { .. })
             | ProviderEvent::Stt(_)
             | ProviderEvent::Llm(..)
             | ProviderEvent::Tool(..)

@@ -422,7 +422,7 @@ impl Admission {
         }
         let grant = self.overflow.acquire(now).map_err(|_| Denied::Full)?;
         let slot = PortSlot(grant.slot.0 + self.config.slots());
-        let grant = Grant { slot, concurrency: self.pools.busy() + grant.concurrency };
+        let grant = Grant { slot, concurrency: self.pools.busy() + grant.concurrency, busy: true };
         Ok((Admitted { grant, pool: trunk.pool, overflowed_from: None }, Place::Overflow))
     }
 

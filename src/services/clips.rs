@@ -93,7 +93,8 @@ async fn speak(
                 ProviderEvent::Tts(_, TtsEvent::Audio { samples: more, .. }) => samples.extend(more),
                 ProviderEvent::Tts(_, TtsEvent::SentenceDone { .. }) => return Ok(samples),
                 ProviderEvent::Tts(_, TtsEvent::Failed { reason, .. }) => return Err(reason),
-                ProviderEvent::Stt(_)
+                ProviderEvent::Tts(_, TtsEvent::Words { .. })
+                | ProviderEvent::Stt(_)
                 | ProviderEvent::Llm(..)
                 | ProviderEvent::Tool(..)
                 | ProviderEvent::Failed { .. } => {}

@@ -333,6 +333,13 @@ fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
         | Event::Heard { .. }
         | Event::Digit
         | Event::Hold { .. }
+        | Event::Ducked { .. }
+        | Event::ProviderTurn { .. }
+        | Event::Guessed { .. }
+        | Event::GuessUsed { .. }
+        | Event::GuessWasted { .. }
+        | Event::AgentPaused { .. }
+        | Event::AgentResumed { .. }
         | Event::Asked { .. }
         | Event::LlmAttempt { .. }
         | Event::FirstToken { .. }

@@ -53,6 +53,9 @@ pub struct TurnTrace {
     pub sentences: Vec<String>,
     /// How far the turn has come: the last mark it reached.
     pub reached: Option<Mark>,
+    /// Sounds of the caller that it fell silent for and that were not meant for it: what each was, and its words.
+    #[serde(default)]
+    pub asides: Vec<Note>,
     /// How the caller cut it short.
     pub barge_in: Option<BargeInTrace>,
     /// Tools it ran.
@@ -244,7 +247,11 @@ impl CallTrace {
                 self.turn(*turn, at).tools.push(tool);
             }
             Event::ToolEnded { turn, name, ok, ms } => self.turn(*turn, at).end_tool(at, name, *ok, *ms),
-            Event::BargeIn { turn, state, reaction_ms, heard, unsaid } => {
+            Event::AgentResumed { turn, was, text, after_ms } => {
+                let text = format!("\"{text}\", silent for {after_ms} ms");
+                self.turn(*turn, at).asides.push(Note { at_us: at, about: was.clone(), text });
+            }
+            Event::BargeIn { turn, state, reaction_ms, heard, unsaid, .. } => {
                 let (state, heard, unsaid) = (state.clone(), heard.clone(), unsaid.clone());
                 let barge_in = BargeInTrace { at_us: at, state, reaction_ms: *reaction_ms, heard, unsaid };
                 self.turn(*turn, at).barge_in = Some(barge_in);
@@ -253,6 +260,14 @@ impl CallTrace {
             Event::Fallback { turn, stage, reason } => {
                 let note = Note { at_us: at, about: stage.clone(), text: reason.clone() };
                 self.turn(*turn, at).fallbacks.push(note);
+            }
+            Event::GuessUsed { turn, saved_ms } => {
+                let text = format!("right: asked {saved_ms} ms before the turn was over");
+                self.turn(*turn, at).asides.push(Note { at_us: at, about: "guess".into(), text });
+            }
+            Event::GuessWasted { turn, why, input_tokens, output_tokens, .. } => {
+                let spent = format!("{input_tokens} tokens in, {output_tokens} out");
+                self.note(at, "guess", format!("turn {turn} wasted, {why}: {spent}"));
             }
             Event::Transfer { destination, state, status } => {
                 let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
@@ -283,6 +298,10 @@ impl CallTrace {
             | Event::Heard { .. }
             | Event::Digit
             | Event::Hold { .. }
+            | Event::Ducked { .. }
+            | Event::ProviderTurn { .. }
+            | Event::Guessed { .. }
+            | Event::AgentPaused { .. }
             | Event::Expecting { .. }
             | Event::Quality { .. } => {}
         }

@@ -48,6 +48,9 @@ const OTHER: &str = "other";
 const MEDIA_FAULTS: [&str; 4] = ["not_hearing", "silent", "not_heard", "dead"];
 
 const STAGES: [&str; 5] = ["stt", "llm", "tts", "tool", OTHER];
+
+/// What a sound beside the agent's voice can have been.
+const ASIDES: [&str; 2] = ["backchannel", "noise"];
 const QUEUES: [&str; 12] = [
     "alerts",
     "store",
@@ -132,6 +135,9 @@ struct Figures {
     violations: Counters<1>,
     barge_in: Counter,
     barge_in_seconds: Histogram,
+    barge_in_resumed: Counters<1>,
+    guesses: Counters<1>,
+    wasted_tokens: Counter,
     sip: SipFigures,
     sip_messages: Counters<3>,
     sip_dropped: Counters<1>,
@@ -228,6 +234,10 @@ impl Metrics {
                 drop(all.sip_messages.get_or_create(&sip_labels(way, "", class)));
             }
         }
+        for outcome in ["used", "wasted"] {
+            drop(all.guesses.get_or_create(&[("outcome", outcome.into())]));
+        }
+        ASIDES.iter().for_each(|was| drop(all.barge_in_resumed.get_or_create(&[("was", (*was).into())])));
         all.queues.values().for_each(|queue| drop(all.queue_dropped.get_or_create(&[("queue", queue)])));
         all.drop_reasons
             .values()
@@ -268,6 +278,16 @@ impl Metrics {
             Event::BargeIn { reaction_ms, .. } => {
                 all.barge_in.inc();
                 all.barge_in_seconds.observe(f64::from(*reaction_ms) / 1_000.0);
+            }
+            Event::AgentResumed { was, .. } => {
+                all.barge_in_resumed.get_or_create(&[("was", listed(was, &ASIDES))]).inc();
+            }
+            Event::GuessUsed { .. } => {
+                all.guesses.get_or_create(&[("outcome", "used".into())]).inc();
+            }
+            Event::GuessWasted { input_tokens, output_tokens, .. } => {
+                all.guesses.get_or_create(&[("outcome", "wasted".into())]).inc();
+                all.wasted_tokens.inc_by(u64::from(*input_tokens) + u64::from(*output_tokens));
             }
             Event::LlmAttempt { target, role, .. } => {
                 let role = if role == "primary" { "primary" } else { "fallback" };
@@ -321,6 +341,10 @@ impl Metrics {
             | Event::Heard { .. }
             | Event::Digit
             | Event::Hold { .. }
+            | Event::Ducked { .. }
+            | Event::ProviderTurn { .. }
+            | Event::Guessed { .. }
+            | Event::AgentPaused { .. }
             | Event::KeysSent { .. }
             | Event::MediaFault { active: false, .. }
             | Event::TurnEnded { .. }
@@ -567,6 +591,14 @@ impl Figures {
             ),
             barge_in: add(of, "barge_in", "Callers who took the floor", Counter::default()),
             barge_in_seconds: seconds(of, "barge_in_reaction", "Speech to silence", Histogram::new(SECONDS)),
+            barge_in_resumed: add(
+                of,
+                "barge_in_resumed",
+                "Sounds that the agent fell silent for and that were not meant for it",
+                Family::default(),
+            ),
+            guesses: add(of, "guesses", "Answers begun before the turn was over", Family::default()),
+            wasted_tokens: add(of, "wasted_tokens", "Tokens of guesses that were wrong", Counter::default()),
             sip: SipFigures::register(of),
             sip_messages: add(
                 of,

@@ -184,6 +184,7 @@ pub fn events() -> Vec<Stamped> {
                 turn: two,
                 state: "speaking".into(),
                 reaction_ms: 180,
+                decided_ms: 350,
                 heard: "You are booked for Friday".into(),
                 unsaid: "at ten. Is there anything else?".into(),
             },

@@ -16,8 +16,8 @@ const USUAL: &str = r#"
     1.040 turn 0 done
     2.530 caller says "when are you open" (1200 ms)
     4.080 understood "when are you open"
-    4.210 turn 1 ended: "when are you open" (pause, waited 450 ms)
-    4.210 turn 1 asked
+    4.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
+    4.080 turn 1 asked
 "#;
 
 /// So many milliseconds.

@@ -328,7 +328,7 @@ impl Pools {
         self.held
             .insert(slot, Held { pool: place, kind: ask.kind, needs: ask.needs.to_vec(), missing: None });
         self.note_level(place);
-        let grant = Grant { slot, concurrency: grant.concurrency };
+        let grant = Grant { slot, concurrency: grant.concurrency, busy: grant.busy };
         Ok(Admitted { grant, pool: place, overflowed_from: None })
     }
 

@@ -18,6 +18,8 @@ pub struct CallConfig {
     pub budgets: Budgets,
     /// When to stop waiting for whom.
     pub patience: Patience,
+    /// Whether answers are begun before the caller's turn is surely over.
+    pub speculation: SpeculationConfig,
     /// How long to ring (180) before the answer; zero answers at once.
     pub ring_for: Duration,
     /// Whether every frame of both sides is told, for a recorder.
@@ -25,6 +27,33 @@ pub struct CallConfig {
     /// Level of the noise that fills the agent's pauses, in dB relative to full scale, so that the line does not sound
     /// dead; `None`: digital silence.
     pub comfort_noise_dbfs: Option<f32>,
+}
+
+/// What is begun on a guess.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speculate {
+    /// Nothing.
+    #[default]
+    Off,
+    /// The question to the language model.
+    Llm,
+    /// That, and the first sentence's speech.
+    Speech,
+}
+
+/// Answers that are begun early. No tool runs and nothing is heard before the turn is over.
+#[derive(Clone, Debug)]
+pub struct SpeculationConfig {
+    /// What is begun.
+    pub mode: Speculate,
+    /// Of all tokens of a call, in hundredths, so many may have been for nothing (30); beyond that it is left alone.
+    pub max_waste_percent: u8,
+}
+
+impl Default for SpeculationConfig {
+    fn default() -> Self {
+        Self { mode: Speculate::Off, max_waste_percent: 30 }
+    }
 }
 
 /// How long a call waits for others before it goes on without them.
@@ -73,6 +102,7 @@ impl Default for CallConfig {
             jitter: JitterConfig::default(),
             budgets: Budgets::default(),
             patience: Patience::default(),
+            speculation: SpeculationConfig::default(),
             ring_for: Duration::ZERO,
             record: false,
             comfort_noise_dbfs: Some(COMFORT_NOISE_DBFS),

@@ -62,6 +62,11 @@ pub enum Event {
         /// Whether they are settled.
         is_final: bool,
     },
+    /// What speech-to-text thinks of the caller's turn.
+    ProviderTurn {
+        /// `eager_end`, `resumed` or `end`.
+        says: String,
+    },
     /// The caller pressed a key. The digit itself is not told.
     Digit,
     /// The caller put us on hold or took us back: until then nothing is sent, heard or asked.
@@ -79,6 +84,31 @@ pub enum Event {
         reason: String,
         /// Silence waited for, in milliseconds.
         waited_ms: u32,
+    },
+    /// The language model was asked on a guess, before the turn was surely over. `GuessUsed` or `GuessWasted` follows.
+    Guessed {
+        /// The turn that would answer.
+        turn: TurnId,
+    },
+    /// The guess was right.
+    GuessUsed {
+        /// The turn that answers.
+        turn: TurnId,
+        /// How much earlier the model was asked, in milliseconds.
+        saved_ms: u32,
+    },
+    /// The guess was wrong, or too early.
+    GuessWasted {
+        /// The turn that will never be.
+        turn: TurnId,
+        /// Why.
+        why: String,
+        /// Tokens in: as billed, else about four letters each.
+        input_tokens: u32,
+        /// Tokens out, likewise.
+        output_tokens: u32,
+        /// Characters that text-to-speech had been given.
+        characters: u32,
     },
     /// The language model was asked.
     Asked {
@@ -179,14 +209,40 @@ pub enum Event {
         /// The hint.
         expectation: Expectation,
     },
+    /// The caller makes a sound while the agent speaks: it goes on, more quietly, or as before.
+    Ducked {
+        /// Whether it became quieter.
+        active: bool,
+    },
+    /// The sound may be meant for the agent, which fell silent for it. `AgentResumed` or `BargeIn` follows.
+    AgentPaused {
+        /// The turn that fell silent.
+        turn: TurnId,
+        /// From the first frame of the sound to the silence, in milliseconds.
+        reaction_ms: u32,
+    },
+    /// The sound was not meant for the agent, which goes on with the very next sample.
+    AgentResumed {
+        /// The turn that goes on.
+        turn: TurnId,
+        /// What it was instead: `backchannel` or `noise`.
+        was: String,
+        /// The caller's words, if any were understood.
+        text: String,
+        /// How long the agent was silent, in milliseconds.
+        after_ms: u32,
+    },
     /// The caller took the floor from the agent.
     BargeIn {
         /// The turn that was cut.
         turn: TurnId,
         /// What the agent was doing: `greeting`, `thinking`, `streaming`, `tool`, `speaking`.
         state: String,
-        /// From the caller's first frame of speech to the decision, in milliseconds.
+        /// From the caller's first frame of speech, or the key, to the agent's silence, in milliseconds.
         reaction_ms: u32,
+        /// From that silence until it was clear that it was no mere "mm-hm", in milliseconds.
+        #[serde(default)]
+        decided_ms: u32,
         /// What the caller heard of the reply.
         heard: String,
         /// What was never heard.

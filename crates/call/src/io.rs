@@ -4,7 +4,7 @@
 use crate::{Event, KeysBy};
 use conversation::{Expectation, LlmRequest, ToolCall, TurnId};
 use media::Frame;
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 /// What happened.
 #[derive(Debug)]
@@ -108,6 +108,20 @@ pub enum SttEvent {
         /// 0 to 1, where the provider says it.
         confidence: Option<f32>,
     },
+    /// The caller's turn is probably over, with these words. They may still change.
+    EagerEnd {
+        /// The words so far.
+        text: String,
+    },
+    /// After an eager end: the turn goes on.
+    Resumed,
+    /// The caller's turn is over, with these settled words.
+    End {
+        /// The words of this segment.
+        text: String,
+        /// 0 to 1, where the provider says it.
+        confidence: Option<f32>,
+    },
     /// The stream is lost and the provider could not get it back.
     Failed {
         /// For the operator.
@@ -145,6 +159,15 @@ pub enum LlmEvent {
     },
 }
 
+/// When a spoken word ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WordTime {
+    /// Characters of the sentence up to and including the word.
+    pub characters: u32,
+    /// When the word ends, after the sentence's first sample.
+    pub until: Duration,
+}
+
 /// What text-to-speech reports. `sentence` counts from 0 within its turn.
 #[derive(Debug)]
 pub enum TtsEvent {
@@ -154,6 +177,13 @@ pub enum TtsEvent {
         sentence: u32,
         /// The samples.
         samples: Vec<i16>,
+    },
+    /// When words of this sentence end, as far as is known. May come in pieces, before or after the audio.
+    Words {
+        /// Which sentence they belong to.
+        sentence: u32,
+        /// In order.
+        words: Vec<WordTime>,
     },
     /// No more audio for this sentence.
     SentenceDone {

@@ -20,6 +20,7 @@ mod protection;
 mod reply;
 mod rescue;
 mod signalling;
+mod speculation;
 mod speech;
 pub mod spent;
 mod tools;
@@ -27,10 +28,12 @@ mod transfer;
 mod turns;
 
 pub use codec::codec_of;
-pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience};
+pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience, Speculate, SpeculationConfig};
 pub use event::{Event, MosRange, Stamped};
 pub use id::CallId;
-pub use io::{HangUp, Input, LlmEvent, Output, Side, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
+pub use io::{
+    HangUp, Input, LlmEvent, Output, Side, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent, WordTime,
+};
 pub use machine::Call;
 pub use pressing::KeysBy;
 pub use protection::Protection;

@@ -8,10 +8,11 @@ use crate::{
     leg::{Leg, Listened, Wall},
     pressing::info_body,
     reply::{Reply, RunningTool},
+    speculation::Speculation,
     transfer::Passing,
 };
-use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
-use media::{Digit, FRAME, SampleRate};
+use conversation::{Context, Floor, FloorConfig, Holder, Sound, TurnId};
+use media::{Digit, EchoGuard, FRAME, Pitch, SampleRate};
 use sip::MediaSession;
 use std::{
     collections::BTreeMap,
@@ -60,6 +61,12 @@ pub struct Call {
     /// The number of the frame that is under way.
     frame: u64,
     pub(crate) hearing: Hearing,
+    pub(crate) speculation: Speculation,
+    pitch: Pitch,
+    echo: EchoGuard,
+    /// When the agent was last heard, and for what time it fell silent because of a sound.
+    audible_at: Option<Instant>,
+    pub(crate) paused_at: Option<Instant>,
     /// When the playout ran out of audio while a reply is under way.
     pub(crate) silent_since: Option<Instant>,
     /// Tools whose turn was cut: they go on, and how they ended is told.
@@ -90,7 +97,11 @@ impl Call {
     pub fn new(now: Instant, config: CallConfig, setup: CallSetup) -> Self {
         let wall = Wall { at: now, us: setup.started_at_us };
         Self {
-            floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
+            floor: Floor::new(FloorConfig {
+                phrases: Some(setup.agent.phrases()),
+                language: setup.agent.language().to_owned(),
+                ..config.floor.clone()
+            }),
             context: Context::new(setup.agent.system_prompt(&setup.context.variables))
                 .with_variables(setup.context.variables.clone()),
             rate: conversation_rate(setup.offer.as_deref(), &setup.local),
@@ -108,6 +119,11 @@ impl Call {
             next_frame: now + FRAME,
             frame: 0,
             hearing: Hearing::default(),
+            speculation: Speculation::default(),
+            pitch: Pitch::default(),
+            echo: EchoGuard::default(),
+            audible_at: None,
+            paused_at: None,
             silent_since: None,
             tools_left: BTreeMap::new(),
             farewell: None,
@@ -132,6 +148,9 @@ impl Call {
             Phase::Over => return None,
         }
         self.take(now, input, out);
+        if matches!(self.phase, Phase::Talking) {
+            self.speculate(now, out);
+        }
         if !matches!(self.phase, Phase::Over) {
             self.note_floor(out);
         }
@@ -250,7 +269,7 @@ impl Call {
         let talking = matches!(self.phase, Phase::Talking);
         let Some(leg) = &mut self.leg else { return };
         let on_hold = leg.on_hold();
-        let listened = leg.listen(now);
+        let mut listened = leg.listen(now);
         if self.config.record {
             let frame = listened.heard.frame.clone();
             out.push(Output::Record { side: Side::Caller, number, frame });
@@ -261,14 +280,21 @@ impl Call {
         if on_hold {
             // What comes now is music, if anything. A question asked before is answered all the same.
             self.floor.excuse(now);
-            let decision = self.floor.handle_frame(now, false);
+            let decision = self.floor.handle_frame(now, Sound::Silence);
             return self.decide(now, decision, out);
         }
+        self.pitch.push(&listened.heard.frame);
+        self.echo.received(&listened.heard.frame);
+        listened.speech &= !self.is_echo(now);
         if listened.speech != self.hearing.speech {
             out.push(Output::Event(Event::Speech { active: listened.speech }));
         }
-        let voiced = self.hearing.note(now, &listened);
-        let decision = self.floor.handle_frame(now, voiced);
+        let sound = match self.hearing.note(now, &listened) {
+            true if self.floor.holder() == Holder::Agent && !self.pitch.is_voiced() => Sound::Unvoiced,
+            true => Sound::Voiced,
+            false => Sound::Silence,
+        };
+        let decision = self.floor.handle_frame(now, sound);
         out.push(Output::Hear(listened.heard.frame));
         self.decide(now, decision, out);
         if let Some(digit) = listened.digit {
@@ -276,8 +302,15 @@ impl Call {
         }
     }
 
+    /// Whether what the caller's line gives is our own voice. Looked at only while there is one to come back.
+    fn is_echo(&mut self, now: Instant) -> bool {
+        let sounds = self.audible_at.is_some_and(|at| now.duration_since(at) <= ECHO);
+        sounds && self.floor.holder() == Holder::Agent && self.hearing.speech && self.echo.is_echo()
+    }
+
     /// Our 20 ms.
     fn speak(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.voice_agent(now);
         let Some(leg) = &mut self.leg else { return };
         if leg.on_hold()
             && let Some(reply) = self.reply.as_mut().filter(|reply| !reply.first_packet)
@@ -303,7 +336,9 @@ impl Call {
             None if leg.is_held_up() => None,
             None => self.silent_since.or(Some(now)),
         };
+        self.echo.sent(&played.frame);
         if played.voiced {
+            self.audible_at = Some(now);
             self.note_first_packet(now, played.segment, out);
         }
         self.finish_reply(now, out);
@@ -348,6 +383,9 @@ impl Call {
         }
     }
 }
+
+/// Our voice may come back for so long.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// The nearest wake-up between two frames.
 const SOON: Duration = Duration::from_millis(1);

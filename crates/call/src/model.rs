@@ -1,14 +1,26 @@
 //! The language model's part of a turn: what it is asked, and what becomes of its words.
 //! Knows text. How a sentence becomes sound is in `speech`, what happens when the model fails in `rescue`.
 
-use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply};
-use conversation::TurnId;
+use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply, speculation::Guess};
+use conversation::{Context, LlmRequest, TurnId};
 use std::time::{Duration, Instant};
 
 /// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
 const EARLY_AFTER: Duration = Duration::from_millis(40);
 
 impl Call {
+    /// What there is to be asked now.
+    fn question(&self) -> LlmRequest {
+        self.question_after(&self.context)
+    }
+
+    /// The same, of a conversation that went on a little.
+    pub(crate) fn question_after(&self, context: &Context) -> LlmRequest {
+        let mut request = context.request(&self.setup.agent, self.setup.today);
+        request.tools.extend(self.setup.context.tools.iter().map(|tool| tool.spec.clone()));
+        request
+    }
+
     pub(crate) fn ask(&mut self, now: Instant, out: &mut Vec<Output>) {
         let Some(reply) = &mut self.reply else { return };
         reply.rounds += 1;
@@ -17,13 +29,29 @@ impl Call {
         reply.results = false;
         reply.last_text = now;
         let turn = reply.turn;
-        let mut request = self.context.request(&self.setup.agent, self.setup.today);
-        request.tools.extend(self.setup.context.tools.iter().map(|tool| tool.spec.clone()));
+        let request = self.question();
+        self.note_tokens(&request);
         out.push(Output::Event(Event::Asked { turn }));
         out.push(Output::Ask { turn, request });
     }
 
+    /// The answer that was begun on a guess is the answer: what has come of it comes now, and the rest as it comes.
+    pub(crate) fn adopt(&mut self, now: Instant, guess: Guess, out: &mut Vec<Output>) {
+        let Some(reply) = &mut self.reply else { return };
+        let turn = guess.turn();
+        (reply.rounds, reply.asked, reply.last_text) = (1, true, now);
+        reply.prespoken = guess.spoken;
+        out.push(Output::Event(Event::Asked { turn }));
+        for event in guess.llm {
+            self.handle_llm(now, turn, event, out);
+        }
+        for event in guess.tts {
+            self.handle_tts(now, turn, event, out);
+        }
+    }
+
     pub(crate) fn handle_llm(&mut self, now: Instant, turn: TurnId, event: LlmEvent, out: &mut Vec<Output>) {
+        let Some(event) = self.keep_llm(turn, event, out) else { return };
         if self.current(turn).is_none_or(|reply| !reply.asked) {
             return;
         }

@@ -17,6 +17,8 @@ pub struct Grant {
     pub slot: PortSlot,
     /// Slots in use, this one included.
     pub concurrency: u32,
+    /// At least 85 % of them are in use: calls do nothing that may be for nothing.
+    pub busy: bool,
 }
 
 /// Why no slot was granted.
@@ -64,7 +66,8 @@ impl PortSlots {
         let (slot, _) = self.free.remove(position).ok_or(Full::Cooling)?;
         self.held.insert(slot, now);
         self.busiest = self.busiest.max(self.busy());
-        Ok(Grant { slot, concurrency: self.busy() })
+        let (concurrency, cap) = (self.busy(), self.cap);
+        Ok(Grant { slot, concurrency, busy: u64::from(concurrency) * 100 >= u64::from(cap) * 85 })
     }
 
     /// Gives a slot back. A slot that is not held is left alone: the answer is false.

@@ -1,7 +1,7 @@
 //! The agent's reply of one turn, from the question to its last packet: what came, what was said, what is awaited.
 //! Knows text, sentences and instants. Knows no audio and no provider.
 
-use crate::{cdr::Cause, config::Patience, latency::Marks};
+use crate::{WordTime, cdr::Cause, config::Patience, latency::Marks};
 use conversation::{SentenceChunker, SpokenForm, TurnId};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,6 +24,8 @@ pub(crate) struct Reply {
     pub(crate) sentences: Vec<Sentence>,
     /// Sentences not yet given to text-to-speech.
     pub(crate) waiting: VecDeque<usize>,
+    /// The first sentence as text-to-speech was given it on a guess.
+    pub(crate) prespoken: Option<String>,
     /// Nothing more will be added to `sentences`.
     pub(crate) text_done: bool,
     /// Text-to-speech was told so.
@@ -62,6 +64,8 @@ pub(crate) struct Sentence {
     /// As it is read aloud.
     pub(crate) spoken: SpokenForm,
     pub(crate) done: bool,
+    /// When its words end, as far as text-to-speech says.
+    pub(crate) words: Vec<WordTime>,
 }
 
 /// A tool this turn waits for.
@@ -92,6 +96,7 @@ impl Reply {
             chunker: SentenceChunker::new(language),
             sentences: Vec::new(),
             waiting: VecDeque::new(),
+            prespoken: None,
             text_done: false,
             finished: false,
             tools: BTreeMap::new(),
@@ -114,7 +119,7 @@ impl Reply {
 
     /// Adds a sentence and returns its number.
     pub(crate) fn add(&mut self, text: String, spoken: SpokenForm, done: bool) -> usize {
-        self.sentences.push(Sentence { text, spoken, done });
+        self.sentences.push(Sentence { text, spoken, done, words: Vec::new() });
         self.sentences.len() - 1
     }
 

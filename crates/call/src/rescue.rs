@@ -61,7 +61,10 @@ impl Call {
         // A turn of its own: whatever the failed providers still send carries the old number.
         self.turn = self.turn.next();
         let leaving = matches!(self.phase, Phase::Leaving);
-        self.begin_reply(now, if leaving { Interruptible::Never } else { Interruptible::Any });
+        self.begin_reply(
+            now,
+            if leaving { Interruptible::Never } else { self.setup.agent.interruptible().1 },
+        );
         if let Some(reply) = &mut self.reply {
             (reply.marks, reply.first_packet) = (failed.marks, failed.first_packet);
             (reply.saved, reply.then) = (true, then);

@@ -244,7 +244,7 @@ mod tests {
             id: CallId(1),
             agent: Arc::new(conversation::Agent::parse(AGENT, &BTreeMap::new()).expect("a valid agent")),
             clips: Arc::new(Clips::default()),
-            grant: Grant { slot: PortSlot(0), concurrency: 1 },
+            grant: Grant { slot: PortSlot(0), concurrency: 1, busy: false },
             offer: Some(sip::make_offer(&local(4_000))),
             local: local(2_000),
             seed: 1,

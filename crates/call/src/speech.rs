@@ -1,10 +1,10 @@
 //! A reply on its way to the caller's ear: sentences to text-to-speech, audio to the playout, and how much was heard.
 //! Knows sentences and segments. Knows nothing of models.
 
-use crate::{Event, Output, TtsEvent, config::Clip, leg::Leg, machine::Call, reply::Reply};
+use crate::{Event, Output, TtsEvent, WordTime, config::Clip, leg::Leg, machine::Call, reply::Reply};
 use conversation::{HeardSentence, TurnId};
 use media::SegmentId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Call {
     /// A sentence of the reply: to text-to-speech as soon as it is its turn.
@@ -28,7 +28,11 @@ impl Call {
         while let Some(index) = reply.next_to_speak() {
             let (sentence, said) = (index as u32, &reply.sentences[index]);
             out.push(Output::Event(Event::Sentence { turn, sentence, text: said.text.clone() }));
-            out.push(Output::Speak { turn, sentence, text: said.spoken.text().to_owned() });
+            let text = said.spoken.text().to_owned();
+            let spoken = index == 0 && reply.prespoken.take().is_some_and(|spoken| spoken == text);
+            if !spoken {
+                out.push(Output::Speak { turn, sentence, text });
+            }
         }
         if reply.text_done && reply.waiting.is_empty() && !std::mem::replace(&mut reply.finished, true) {
             out.push(Output::FinishSpeech { turn });
@@ -63,8 +67,15 @@ impl Call {
     }
 
     pub(crate) fn handle_tts(&mut self, now: Instant, turn: TurnId, event: TtsEvent, out: &mut Vec<Output>) {
+        let Some(event) = self.keep_tts(turn, event) else { return };
         let Some(reply) = self.current(turn) else { return };
         match event {
+            TtsEvent::Words { sentence, words } => {
+                let sentence = reply.sentences.get_mut(sentence as usize);
+                if let Some(sentence) = sentence.filter(|s| s.words.len() + words.len() <= MOST_WORDS) {
+                    sentence.words.extend(words);
+                }
+            }
             TtsEvent::Audio { sentence, samples } => {
                 if !reply.awaits(sentence) || samples.is_empty() {
                     return;
@@ -136,7 +147,8 @@ impl Call {
             out.push(Output::Event(Event::Fallback { turn, stage, reason: "no sound".into() }));
             return self.rescue(now, &reply, out);
         }
-        self.floor.agent_done(now);
+        let asked = reply.sentences.last().is_some_and(|last| last.text.trim_end().ends_with('?'));
+        self.floor.agent_done(now, asked);
         out.push(Output::Event(Event::AgentDone { turn: reply.turn }));
         if let Some(cause) = reply.then {
             self.end(cause, out);
@@ -178,13 +190,29 @@ pub(crate) const fn segment(turn: TurnId, sentence: u32) -> SegmentId {
     SegmentId(((turn.0 as u64) << 32) | sentence as u64)
 }
 
-/// How much of a sentence left the sender. One that text-to-speech had not finished is measured against the length it
-/// would have had.
+/// Words of a sentence whose times are kept.
+const MOST_WORDS: usize = 1_000;
+
+/// How much of a sentence left the sender: by the ends of its words where text-to-speech tells them, else by its length.
+/// One that text-to-speech had not finished is measured against the length it would have had.
 fn heard_sentence(reply: &Reply, index: usize, leg: &Leg) -> HeardSentence {
-    let done = reply.sentences[index].done;
+    let said = &reply.sentences[index];
+    let (done, words) = (said.done, &said.words);
+    let rate = u64::from(leg.rate().hz());
     let fraction = match leg.playout.progress(segment(reply.turn, index as u32)) {
+        Some(progress) if !words.is_empty() => {
+            let played = Duration::from_micros(progress.played as u64 * 1_000_000 / rate);
+            // A provider that loses count at the end of a sentence does not take its last words away.
+            let all = done && progress.played >= progress.known;
+            let last = words.iter().take_while(|word| word.until <= played).last();
+            let letters = said.text.chars().count().max(1) as f32;
+            let written = |word: &WordTime| said.spoken.written_at(word.characters as usize) as f32;
+            // Half a letter more: what is to the left of a word's end is in, whatever the division makes of it.
+            let fraction = if all { 1.0 } else { last.map_or(0.0, |word| (written(word) + 0.5) / letters) };
+            return HeardSentence { index: index as u32, fraction };
+        }
         Some(progress) => {
-            let expected = (reply.expected(index).as_millis() * u128::from(leg.rate().hz()) / 1_000) as usize;
+            let expected = (reply.expected(index).as_millis() * u128::from(rate) / 1_000) as usize;
             let whole = if done { progress.known } else { progress.known.max(expected) };
             progress.played as f32 / whole.max(1) as f32
         }

@@ -7,8 +7,9 @@ use crate::{
     latency::Marks,
     machine::{Call, Phase},
     reply::Reply,
+    speculation::Guess,
 };
-use conversation::{Decision, Interruptible, Transcript, TurnId};
+use conversation::{AgentVoice, Decision, Interruptible, ProviderTurn, SideSound, Transcript, TurnId};
 use std::time::Instant;
 
 impl Call {
@@ -22,7 +23,7 @@ impl Call {
             return self.say_goodbye(now, cause, out);
         }
         let clip = self.greeting();
-        self.begin_reply(now, Interruptible::Any);
+        self.begin_reply(now, self.setup.agent.interruptible().0);
         self.say_clip(now, &clip, out);
         self.close_text(out);
     }
@@ -49,13 +50,18 @@ impl Call {
                 let marks = marks(now, last, ended + wait);
                 self.answer_caller(now, heard, marks, out);
             }
-            Some(Decision::BargeIn { onset }) => self.barge_in(now, onset, out),
+            Some(Decision::Duck) => out.push(Output::Event(Event::Ducked { active: true })),
+            Some(Decision::Unduck) => out.push(Output::Event(Event::Ducked { active: false })),
+            Some(Decision::Pause { onset }) => self.pause_agent(now, onset, out),
+            Some(Decision::Resume { was, text }) => self.resume_agent(now, was, text, out),
+            Some(Decision::BargeIn { onset, silent }) => self.barge_in(now, onset, silent, out),
             Some(Decision::NoInput { count }) => self.prompt_caller(now, count, out),
         }
     }
 
     fn answer_caller(&mut self, now: Instant, heard: Heard, marks: Marks, out: &mut Vec<Output>) {
-        self.turn = self.turn.next();
+        let guess = self.take_guess(now, &heard.text, out);
+        self.turn = guess.as_ref().map_or(self.turn.next(), Guess::turn);
         let turn = self.turn;
         out.push(Output::Event(Event::TurnEnded {
             turn,
@@ -67,12 +73,14 @@ impl Call {
         if understood {
             self.context.user(heard.text);
         }
-        self.begin_reply(now, Interruptible::Any);
+        self.begin_reply(now, self.setup.agent.interruptible().1);
         if let Some(reply) = &mut self.reply {
             reply.marks = Some(marks);
         }
-        if understood {
-            return self.ask(now, out);
+        match guess {
+            Some(guess) => return self.adopt(now, guess, out),
+            None if understood => return self.ask(now, out),
+            None => {}
         }
         let clip = self.setup.clips.not_heard.clone();
         self.say_clip(now, &clip, out);
@@ -86,7 +94,7 @@ impl Call {
         }
         self.turn = self.turn.next();
         let clip = self.setup.clips.still_there.clone();
-        self.begin_reply(now, Interruptible::Any);
+        self.begin_reply(now, self.setup.agent.interruptible().1);
         self.say_clip(now, &clip, out);
         self.close_text(out);
     }
@@ -129,14 +137,42 @@ impl Call {
         self.floor.agent_starts(now, interruptible);
     }
 
-    fn barge_in(&mut self, now: Instant, onset: Instant, out: &mut Vec<Output>) {
+    fn barge_in(&mut self, now: Instant, onset: Instant, silent: Instant, out: &mut Vec<Output>) {
+        self.paused_at = None;
         let Some(reply) = &self.reply else { return };
         let playing = self.leg.as_ref().is_some_and(|leg| !leg.playout.is_empty());
-        let (turn, state) = (reply.turn, reply.state(playing));
-        let reaction = now.saturating_duration_since(onset);
+        let (turn, state) = (reply.turn, reply.state(playing).to_owned());
+        let (reaction_ms, decided_ms) = (millis(silent, onset), millis(now, silent));
         let (heard, unsaid) = self.cut_reply(out);
-        let reaction_ms = reaction.as_millis() as u32;
-        out.push(Output::Event(Event::BargeIn { turn, state: state.to_owned(), reaction_ms, heard, unsaid }));
+        out.push(Output::Event(Event::BargeIn { turn, state, reaction_ms, decided_ms, heard, unsaid }));
+    }
+
+    fn pause_agent(&mut self, now: Instant, onset: Instant, out: &mut Vec<Output>) {
+        self.paused_at = Some(now);
+        let turn = self.reply.as_ref().map_or(self.turn, |reply| reply.turn);
+        out.push(Output::Event(Event::AgentPaused { turn, reaction_ms: millis(now, onset) }));
+    }
+
+    fn resume_agent(&mut self, now: Instant, was: SideSound, text: String, out: &mut Vec<Output>) {
+        let after_ms = self.paused_at.take().map_or(0, |since| millis(now, since));
+        let turn = self.reply.as_ref().map_or(self.turn, |reply| reply.turn);
+        let was = was.name().to_owned();
+        out.push(Output::Event(Event::AgentResumed { turn, was, text, after_ms }));
+    }
+
+    /// The playout follows the floor: quieter, silent, or as it is. Called before every frame that leaves.
+    pub(crate) fn voice_agent(&mut self, now: Instant) {
+        let Some(leg) = &mut self.leg else { return };
+        let voice =
+            if matches!(self.phase, Phase::Talking) { self.floor.agent_voice() } else { AgentVoice::Full };
+        leg.playout.duck(voice != AgentVoice::Full);
+        if voice == AgentVoice::Paused {
+            leg.playout.pause();
+            // What is not said now is nobody's fault.
+            self.silent_since = Some(now);
+        } else {
+            leg.playout.resume();
+        }
     }
 
     pub(crate) fn handle_stt(&mut self, now: Instant, event: SttEvent, out: &mut Vec<Output>) {
@@ -144,6 +180,15 @@ impl Call {
             SttEvent::Ready => {}
             SttEvent::Interim { text } => self.handle_transcript(now, text, false, None, out),
             SttEvent::Final { text, confidence } => self.handle_transcript(now, text, true, confidence, out),
+            SttEvent::EagerEnd { text } => {
+                self.handle_transcript(now, text, false, None, out);
+                self.handle_provider_turn(now, ProviderTurn::Eager, out);
+            }
+            SttEvent::Resumed => self.handle_provider_turn(now, ProviderTurn::Resumed, out),
+            SttEvent::End { text, confidence } => {
+                self.handle_transcript(now, text, true, confidence, out);
+                self.handle_provider_turn(now, ProviderTurn::Over, out);
+            }
             SttEvent::Failed { reason } => {
                 out.push(Output::Event(Event::ProviderFailed { stage: "stt".into(), reason }));
                 self.say_goodbye(now, Cause::SttFailed, out);
@@ -168,6 +213,14 @@ impl Call {
         self.decide(now, decision, out);
     }
 
+    fn handle_provider_turn(&mut self, now: Instant, turn: ProviderTurn, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Talking) {
+            out.push(Output::Event(Event::ProviderTurn { says: turn.name().to_owned() }));
+            let decision = self.floor.handle_provider(now, turn);
+            self.decide(now, decision, out);
+        }
+    }
+
     /// The reply of this turn, unless the event belongs to one that was cancelled or given up: the one comparison.
     pub(crate) fn current(&mut self, turn: TurnId) -> Option<&mut Reply> {
         self.reply.as_mut().filter(|reply| reply.turn == turn && !reply.mute)
@@ -180,6 +233,11 @@ struct Heard {
     digits: bool,
     reason: &'static str,
     waited_ms: u32,
+}
+
+/// From `since` to `now`.
+fn millis(now: Instant, since: Instant) -> u32 {
+    u32::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u32::MAX)
 }
 
 /// The marks of a turn that ends now.

@@ -36,7 +36,7 @@ fn press(codec: CodecSpec, keys: &str, by: KeysBy) -> Found {
         id: CallId(1),
         agent: Arc::new(conversation::Agent::parse(AGENT, &BTreeMap::new()).expect("a valid agent")),
         clips: Arc::new(Clips { greeting, ..Clips::default() }),
-        grant: Grant { slot: PortSlot(0), concurrency: 1 },
+        grant: Grant { slot: PortSlot(0), concurrency: 1, busy: false },
         offer: Some(sip::make_offer(&local(2))),
         local: local(1),
         seed: 1,

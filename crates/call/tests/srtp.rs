@@ -76,7 +76,7 @@ impl Line {
             id: CallId(1),
             agent: Arc::new(conversation::Agent::parse(AGENT, &BTreeMap::new()).unwrap()),
             clips: Arc::new(clips),
-            grant: Grant { slot: PortSlot(0), concurrency: 1 },
+            grant: Grant { slot: PortSlot(0), concurrency: 1, busy: false },
             offer: Some(change(&session.offer())),
             local: local(1, srtp, suite),
             seed: 1,

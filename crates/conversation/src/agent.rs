@@ -11,6 +11,7 @@ pub use tool::{HttpMethod, HttpTool, McpServer, McpTransport, Returns, Tool, Too
 
 use crate::{
     endpointing::Phrases,
+    floor::Interruptible,
     flow::Matcher,
     grammar::{Pattern, Piece, digit_words, scatter},
     spoken::Spoken,
@@ -187,6 +188,11 @@ impl Agent {
     /// The name of its voice.
     pub fn voice(&self) -> &str {
         &self.identity.voice
+    }
+
+    /// What may take the floor from it: while it greets, and later.
+    pub fn interruptible(&self) -> (Interruptible, Interruptible) {
+        (self.identity.greeting_interruptible, self.identity.interruptible)
     }
 
     /// What it says first, in a call with these variables.

@@ -2,6 +2,7 @@
 //! Knows words and expectations. Knows neither silence nor time: the floor waits.
 
 use crate::{
+    completeness::{SoFar, TurnClassifier, is_open},
     grammar::{parse_day, parse_time, spoken_digits, words, yes_no},
     turn::Expectation,
 };
@@ -16,8 +17,18 @@ pub enum EndOfTurnReason {
     DigitsSpoken,
     /// The words answer what was asked, or are a whole phrase of the agent that no longer phrase begins with.
     Phrase,
+    /// A whole e-mail address was expected and heard.
+    Email,
     /// The transcript ends like a sentence.
     Punctuation,
+    /// The words sound like a whole sentence.
+    Sentence,
+    /// Speech-to-text held the turn to be over.
+    Provider,
+    /// Speech-to-text held the turn to be probably over.
+    ProviderEager,
+    /// The words are whole and have not changed for long enough to do without the final transcript.
+    Stable,
     /// Nothing speaks for or against it: the usual silence passed.
     Pause,
     /// The words sounded unfinished, but the long silence passed.
@@ -41,7 +52,12 @@ impl EndOfTurnReason {
             Self::YesNo => "yes_no",
             Self::DigitsSpoken => "digits_spoken",
             Self::Phrase => "phrase",
+            Self::Email => "email",
             Self::Punctuation => "punctuation",
+            Self::Sentence => "sentence",
+            Self::Provider => "provider",
+            Self::ProviderEager => "provider_eager",
+            Self::Stable => "stable",
             Self::Pause => "pause",
             Self::LongPause => "long_pause",
             Self::NoFinal => "no_final",
@@ -86,33 +102,31 @@ pub(crate) enum Completeness {
     NumberShort,
 }
 
-/// A sentence that stops after one of these goes on.
-const OPEN_WORDS: &[&str] = &[
-    "a", "about", "and", "an", "at", "because", "but", "by", "for", "from", "have", "i", "i'd", "i'll",
-    "i'm", "if", "in", "is", "it's", "like", "my", "of", "on", "or", "our", "so", "than", "that", "that's",
-    "the", "their", "then", "to", "uh", "um", "umm", "er", "hmm", "want", "was", "we", "well", "with",
-    "would", "your",
-];
+/// What an utterance is judged by.
+pub(crate) struct Evidence<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) expectation: Expectation,
+    pub(crate) language: &'a str,
+    pub(crate) phrases: Option<&'a Phrases>,
+    pub(crate) classifier: &'a dyn TurnClassifier,
+}
 
-/// Judges the words heard so far.
-pub(crate) fn judge(text: &str, expectation: Expectation, phrases: Option<&Phrases>) -> Completeness {
-    use Completeness::{Complete, Incomplete, NumberShort, Unsure};
+/// From what a classifier says: over, or not over.
+const LIKELY: f32 = 0.75;
+const UNLIKELY: f32 = 0.25;
+
+/// Judges the words heard so far. What was asked for weighs most, then how the words end, then the agent's phrases, the
+/// punctuation, and last the classifier.
+pub(crate) fn judge(evidence: &Evidence<'_>) -> Completeness {
+    use Completeness::{Complete, Incomplete, Unsure};
+    let &Evidence { text, expectation, language, phrases, classifier } = evidence;
     let heard = words(text);
     let Some(last) = heard.last() else { return Unsure };
-    let digits = spoken_digits(&heard).len();
-    if let Expectation::Digits { count } = expectation {
-        match count {
-            Some(count) if digits >= usize::from(count) => return Complete(EndOfTurnReason::DigitsSpoken),
-            Some(_) if digits > 0 => return NumberShort,
-            None if digits > 0 => return Incomplete,
-            Some(_) | None => {}
-        }
-    }
-    if announces_number(&heard) {
-        return NumberShort;
+    if let Some(judged) = asked_for(&heard, expectation) {
+        return judged;
     }
     let question = text.trim_end().ends_with('?');
-    if OPEN_WORDS.contains(&last.as_str()) && !question {
+    if is_open(last, language) && !question {
         return Incomplete;
     }
     if answers(&heard, expectation) {
@@ -128,7 +142,62 @@ pub(crate) fn judge(text: &str, expectation: Expectation, phrases: Option<&Phras
     if text.trim_end().ends_with(['.', '!', '?']) {
         return Complete(EndOfTurnReason::Punctuation);
     }
-    Unsure
+    match classifier.likelihood(&SoFar { text, expectation, language }) {
+        Some(likely) if likely >= LIKELY => Complete(EndOfTurnReason::Sentence),
+        Some(likely) if likely <= UNLIKELY => Incomplete,
+        Some(_) | None => Unsure,
+    }
+}
+
+/// Whether a number, a spelt word or an address that was asked for is whole. `None`: the words decide.
+fn asked_for(heard: &[String], expectation: Expectation) -> Option<Completeness> {
+    use Completeness::{Complete, Incomplete, NumberShort};
+    let digits = spoken_digits(heard).len();
+    match expectation {
+        Expectation::Digits { count: Some(count) } if digits >= usize::from(count) => {
+            return Some(Complete(EndOfTurnReason::DigitsSpoken));
+        }
+        Expectation::Digits { count: Some(_) } if digits > 0 => return Some(NumberShort),
+        Expectation::Digits { count: None } if digits > 0 => return Some(Incomplete),
+        // Who spells looks for the next letter.
+        Expectation::Spelling if heard.last().is_some_and(|word| is_letter(word)) => {
+            return Some(NumberShort);
+        }
+        Expectation::Email if is_address(heard) => return Some(Complete(EndOfTurnReason::Email)),
+        Expectation::Email
+            if heard.iter().any(|word| word == "at" || word == "dot") || is_letter(heard.last()?) =>
+        {
+            return Some(NumberShort);
+        }
+        Expectation::Digits { .. }
+        | Expectation::Spelling
+        | Expectation::Email
+        | Expectation::Any
+        | Expectation::YesNo
+        | Expectation::Date
+        | Expectation::Time
+        | Expectation::Name => {}
+    }
+    announces_number(heard).then_some(NumberShort)
+}
+
+fn is_letter(word: &str) -> bool {
+    word.chars().count() == 1
+}
+
+/// "… at example dot com", spoken or as some recognisers write it.
+fn is_address(heard: &[String]) -> bool {
+    const ENDINGS: &[&str] = &[
+        "com", "org", "net", "edu", "gov", "io", "ai", "eu", "de", "at", "ch", "es", "fr", "it", "nl", "lv",
+        "uk", "us", "info", "biz", "app", "dev", "co",
+    ];
+    let at =
+        heard.iter().position(|word| matches!(word.as_str(), "at" | "arroba" | "arobase" | "klammeraffe"));
+    let ends = heard.last().is_some_and(|last| ENDINGS.contains(&last.as_str()) && last != "at");
+    // "example dot co" may be on its way to "uk".
+    at.is_some_and(|at| at > 0 && at + 2 < heard.len())
+        && ends
+        && heard.last().is_none_or(|last| last != "co")
 }
 
 /// "my account number is", and then the caller looks for it.
@@ -151,18 +220,27 @@ fn answers(heard: &[String], expectation: Expectation) -> bool {
         Expectation::YesNo => heard.len() <= 3 && yes_no(heard).is_some(),
         Expectation::Date => heard.len() <= 4 && parse_day(heard, today).is_some(),
         Expectation::Time => heard.len() <= 6 && parse_time(heard).is_some_and(|time| time.precise),
-        Expectation::Any | Expectation::Digits { .. } | Expectation::Name => false,
+        Expectation::Any
+        | Expectation::Digits { .. }
+        | Expectation::Name
+        | Expectation::Email
+        | Expectation::Spelling => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::completeness::SmallWords;
+
+    fn judge(text: &str, expectation: Expectation, phrases: Option<&Phrases>) -> Completeness {
+        super::judge(&Evidence { text, expectation, language: "en", phrases, classifier: &SmallWords })
+    }
 
     #[test]
     fn what_sounds_finished_is_told_from_what_goes_on() {
         use Completeness::{Complete, Incomplete, NumberShort, Unsure};
-        use EndOfTurnReason::{DigitsSpoken, Phrase, Punctuation, YesNo};
+        use EndOfTurnReason::{DigitsSpoken, Email, Phrase, Punctuation, Sentence, YesNo};
         let five = Expectation::Digits { count: Some(5) };
         let some = Expectation::Digits { count: None };
         for (text, expectation, wanted) in [
@@ -183,9 +261,15 @@ mod tests {
             ("four two", five, NumberShort),
             ("four two double one oh", five, Complete(DigitsSpoken)),
             ("four two", some, Incomplete),
-            ("i don't know", five, Unsure),
+            ("i don't know", five, Complete(Sentence)),
             ("my account number is", Expectation::Any, NumberShort),
             ("it's four two", Expectation::Any, Incomplete),
+            ("i would like to book an appointment", Expectation::Any, Complete(Sentence)),
+            ("b a u", Expectation::Spelling, NumberShort),
+            ("john at", Expectation::Email, NumberShort),
+            ("john at example dot com", Expectation::Email, Complete(Email)),
+            ("john dot smith", Expectation::Email, NumberShort),
+            ("I don't have one.", Expectation::Email, Complete(Punctuation)),
         ] {
             assert_eq!(judge(text, expectation, None), wanted, "{text:?}");
         }

@@ -2,19 +2,29 @@
 //! Knows speech yes/no per 20 ms frame, transcripts and time. Knows neither audio nor what the agent says.
 
 use crate::{
-    endpointing::{Completeness, EndOfTurnReason, Phrases, judge},
+    backchannel::{Backchannels, Heard, SideSound, Sound, Verdict},
+    completeness::{SmallWords, TurnClassifier},
+    endpointing::{Completeness, EndOfTurnReason, Evidence, Phrases, judge},
     grammar::words,
-    turn::{Expectation, Transcript},
+    turn::{Expectation, ProviderTurn, Transcript},
 };
+use serde::Deserialize;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+mod aside;
+
+use aside::Aside;
+pub use aside::{AgentVoice, BargeInConfig};
+
 /// One frame of voice activity.
 const FRAME: Duration = Duration::from_millis(20);
 /// Frames in which the onset's speech must lie: gaps of two frames are allowed.
 const ONSET_SLACK: u32 = 2;
+/// Words that have not changed for so long are worth a guess.
+const GUESS_AFTER: Duration = Duration::from_millis(300);
 /// Keys kept of one entry; more are ignored.
 const MAX_KEYS: usize = 64;
 /// Characters kept of one utterance; more are ignored.
@@ -25,22 +35,26 @@ const MAX_TEXT: usize = 4000;
 pub struct FloorConfig {
     /// Speech that takes the free floor (60 ms). Shorter sounds are clicks.
     pub onset_speech: Duration,
-    /// Speech that takes the floor from the agent (160 ms): longer than a cough's loud part.
-    pub barge_in_speech: Duration,
-    /// Where that speech must lie (240 ms, at most 1.28 s).
-    pub barge_in_window: Duration,
+    /// What becomes of a sound beside the agent's voice.
+    pub barge_in: BargeInConfig,
     /// Silence after which speech-to-text is asked for its last words (200 ms).
     pub pause: Duration,
     /// Silence that ends a turn which sounds finished (250 ms).
     pub complete: Duration,
-    /// Silence that ends a turn which may be finished (450 ms).
+    /// Silence that ends a turn after the yes or no that was asked for (150 ms).
+    pub yes_no: Duration,
+    /// Silence that ends a turn which speech-to-text holds to be probably over (450 ms).
+    pub eager: Duration,
+    /// Silence that ends a turn which may be finished (700 ms).
     pub unsure: Duration,
-    /// Silence that ends a turn which breaks off, after "and" or "my" (900 ms).
+    /// Silence that ends a turn which breaks off, after "and" or "my" (2 s).
     pub incomplete: Duration,
     /// Silence that ends a turn in which a number is not whole yet (2 s).
     pub number_short: Duration,
     /// How long to wait for the final transcript after the pause was noticed (1.5 s).
     pub final_patience: Duration,
+    /// Whole words that have not changed for so long are taken without their final (500 ms).
+    pub stable: Duration,
     /// Speech without any words that is worth a "sorry?" (400 ms). Less is noise.
     pub unintelligible: Duration,
     /// Speech this shortly before the agent fell silent still counts as an answer (1 s).
@@ -51,25 +65,33 @@ pub struct FloorConfig {
     pub key_pause: Duration,
     /// Sentences known to be whole, from [`crate::Agent::phrases`].
     pub phrases: Option<Arc<Phrases>>,
+    /// A BCP 47 tag: whose small words are known.
+    pub language: String,
+    /// Says whether words without punctuation sound whole.
+    pub classifier: Arc<dyn TurnClassifier>,
 }
 
 impl Default for FloorConfig {
     fn default() -> Self {
         Self {
             onset_speech: Duration::from_millis(60),
-            barge_in_speech: Duration::from_millis(160),
-            barge_in_window: Duration::from_millis(240),
+            barge_in: BargeInConfig::default(),
             pause: Duration::from_millis(200),
             complete: Duration::from_millis(250),
-            unsure: Duration::from_millis(450),
-            incomplete: Duration::from_millis(900),
+            yes_no: Duration::from_millis(150),
+            eager: Duration::from_millis(450),
+            unsure: Duration::from_millis(700),
+            incomplete: Duration::from_secs(2),
             number_short: Duration::from_secs(2),
             final_patience: Duration::from_millis(1500),
+            stable: Duration::from_millis(500),
             unintelligible: Duration::from_millis(400),
             early_answer: Duration::from_secs(1),
             no_input: Duration::from_secs(8),
             key_pause: Duration::from_secs(2),
             phrases: None,
+            language: "en".to_owned(),
+            classifier: Arc::new(SmallWords),
         }
     }
 }
@@ -97,15 +119,37 @@ impl Holder {
 }
 
 /// What may take the floor from the agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Interruptible {
     /// Nothing: an announcement that must be heard.
     Never,
+    /// A key, but no speech: for menus on noisy lines.
+    Dtmf,
     /// Speech, but no key.
     Speech,
     /// Speech or a key.
     #[default]
     Any,
+}
+
+impl Interruptible {
+    /// All, by name.
+    pub const ALL: [Self; 4] = [Self::Never, Self::Dtmf, Self::Speech, Self::Any];
+
+    /// As it is written in files and traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Dtmf => "dtmf",
+            Self::Speech => "speech",
+            Self::Any => "any",
+        }
+    }
+
+    const fn by_speech(self) -> bool {
+        matches!(self, Self::Speech | Self::Any)
+    }
 }
 
 /// What the call has to do now.
@@ -126,10 +170,28 @@ pub enum Decision {
         /// For the trace.
         reason: EndOfTurnReason,
     },
-    /// The caller took the floor while the agent had it.
+    /// The caller makes a sound while the agent has the floor: the agent goes on, more quietly.
+    Duck,
+    /// It was nothing: as before.
+    Unduck,
+    /// It may be meant for the agent, who falls silent at once and keeps what it was saying.
+    Pause {
+        /// The first frame of that speech.
+        onset: Instant,
+    },
+    /// It was not: the agent goes on where it fell silent.
+    Resume {
+        /// What it was instead.
+        was: SideSound,
+        /// The words of it, if any were understood.
+        text: String,
+    },
+    /// The caller took the floor while the agent had it. What the agent was saying is not wanted any more.
     BargeIn {
         /// The first frame of that speech, or the key.
         onset: Instant,
+        /// When the agent fell silent for it.
+        silent: Instant,
     },
     /// Nothing came from the caller for the no-input time.
     NoInput {
@@ -146,6 +208,10 @@ impl std::fmt::Debug for Decision {
             Self::EndOfTurn { text, digits, reason, .. } => {
                 write!(f, "EndOfTurn({} characters, digits: {digits}, {})", text.len(), reason.name())
             }
+            Self::Duck => f.write_str("Duck"),
+            Self::Unduck => f.write_str("Unduck"),
+            Self::Pause { .. } => f.write_str("Pause"),
+            Self::Resume { was, text } => write!(f, "Resume({}, {} characters)", was.name(), text.len()),
             Self::BargeIn { .. } => f.write_str("BargeIn"),
             Self::NoInput { count } => write!(f, "NoInput({count})"),
         }
@@ -161,6 +227,11 @@ pub struct Floor {
     expectation: Expectation,
     /// The latest frames, the newest in bit 0, a set bit is speech.
     recent: u64,
+    /// The same for speech with a pitch.
+    recent_voiced: u64,
+    aside: Aside,
+    /// Until then sounds beside the agent's first words do not count.
+    settled: Option<Instant>,
     utterance: Utterance,
     keys: Keys,
     /// The last key of an entry that was over because it had its length.
@@ -177,10 +248,15 @@ pub struct Floor {
 struct Utterance {
     /// The last frame of speech. None: nothing but perhaps clicks.
     last_speech: Option<Instant>,
-    /// Speech altogether.
+    /// Speech altogether, and the part of it with a pitch.
     speech: Duration,
+    voiced: Duration,
     finals: String,
     interim: String,
+    /// When the words changed for the last time.
+    changed_at: Option<Instant>,
+    /// What speech-to-text thinks of it.
+    provider: Option<ProviderTurn>,
     /// When the last final came, empty ones too.
     final_at: Option<Instant>,
     /// When the pause was announced; speech takes it back.
@@ -189,6 +265,8 @@ struct Utterance {
     sounds: Completeness,
     /// It took the floor from the agent, who owes an answer even if nothing was understood.
     cut_in: bool,
+    /// It was taken for a backchannel: an answer only if the agent then ends with a question.
+    noted: bool,
 }
 
 /// What the caller is keying in.
@@ -218,6 +296,9 @@ impl Floor {
             interruptible: Interruptible::Any,
             expectation: Expectation::Any,
             recent: 0,
+            recent_voiced: 0,
+            aside: Aside::None,
+            settled: None,
             utterance: Utterance::default(),
             keys: Keys::default(),
             counted_at: None,
@@ -239,20 +320,30 @@ impl Floor {
     }
 
     /// The agent takes the floor, to think or to speak. Call it again when `interruptible` changes.
-    pub fn agent_starts(&mut self, _now: Instant, interruptible: Interruptible) {
+    pub fn agent_starts(&mut self, now: Instant, interruptible: Interruptible) {
+        self.settled.get_or_insert(now + self.config.barge_in.settle);
         if self.holder != Holder::Agent {
             self.utterance = Utterance::default();
+            self.aside = Aside::None;
         }
         self.holder = Holder::Agent;
         self.interruptible = interruptible;
+        if !interruptible.by_speech() {
+            self.aside = Aside::None;
+        }
     }
 
-    /// The last frame of the agent's voice has left. What the caller began to say in the last moments is their turn.
-    pub fn agent_done(&mut self, now: Instant) {
+    /// The last frame of the agent's voice has left; `asked` says whether it ended with a question. What the caller began
+    /// to say in the last moments is their turn.
+    pub fn agent_done(&mut self, now: Instant, asked: bool) {
         if self.holder != Holder::Agent {
             return;
         }
         self.holder = Holder::Nobody;
+        self.aside = Aside::None;
+        if self.utterance.noted && !asked && self.expectation == Expectation::Any {
+            self.utterance = Utterance::default();
+        }
         self.quiet_since = Some(now);
         let began = self.utterance.speech >= self.config.onset_speech
             && self
@@ -272,23 +363,26 @@ impl Floor {
     }
 
     /// One 20 ms frame of the caller's voice activity; `now` is the frame's time.
-    pub fn handle_frame(&mut self, now: Instant, speech: bool) -> Option<Decision> {
+    pub fn handle_frame(&mut self, now: Instant, sound: Sound) -> Option<Decision> {
+        let speech = sound.is_speech();
         self.quiet_since.get_or_insert(now);
         self.recent = self.recent << 1 | u64::from(speech);
+        self.recent_voiced = self.recent_voiced << 1 | u64::from(sound == Sound::Voiced);
         // A single frame of speech with silence around it is a click and prolongs nothing.
         if speech && (self.recent & 0b111).count_ones() >= 2 {
             self.utterance.last_speech = Some(now);
             self.utterance.speech += FRAME;
+            self.utterance.voiced += if sound == Sound::Voiced { FRAME } else { Duration::ZERO };
             self.utterance.paused = None;
             self.answered.speech_since = true;
         }
         match self.holder {
-            Holder::Nobody if speech && self.onset() => {
+            Holder::Nobody if speech && self.lasts(self.config.onset_speech) => {
                 self.holder = Holder::Caller;
                 None
             }
-            Holder::Agent if speech && self.interruptible != Interruptible::Never => self.barge_in(now),
-            Holder::Nobody | Holder::Agent | Holder::Caller => self.handle_timeout(now),
+            Holder::Agent => self.beside_agent(now),
+            Holder::Nobody | Holder::Caller => self.handle_timeout(now),
         }
     }
 
@@ -298,6 +392,7 @@ impl Floor {
             return None;
         }
         let text = transcript.text.trim();
+        let before = self.utterance.text();
         if transcript.is_final {
             self.utterance.append(text);
             self.utterance.interim.clear();
@@ -305,12 +400,29 @@ impl Floor {
         } else {
             self.utterance.interim = cut(text, MAX_TEXT).to_owned();
         }
+        if self.utterance.text() != before {
+            self.utterance.changed_at = Some(now);
+            // More words take back what was thought of the fewer.
+            self.utterance.provider = None;
+        }
         self.judge();
         if self.holder == Holder::Nobody && transcript.is_final && !text.is_empty() {
             // Words without a detected onset: a soft speaker, or a final that came late.
             self.holder = Holder::Caller;
             self.utterance.last_speech.get_or_insert(now);
         }
+        if self.holder == Holder::Agent {
+            return self.words_beside_agent(now);
+        }
+        self.handle_timeout(now)
+    }
+
+    /// What speech-to-text thinks of the caller's turn; the words it goes with come first.
+    pub fn handle_provider(&mut self, now: Instant, turn: ProviderTurn) -> Option<Decision> {
+        if self.holder != Holder::Caller {
+            return None;
+        }
+        self.utterance.provider = (turn != ProviderTurn::Resumed).then_some(turn);
         self.handle_timeout(now)
     }
 
@@ -328,9 +440,10 @@ impl Floor {
         }
         self.keys.last = Some(now);
         match (self.holder, self.interruptible) {
-            (Holder::Agent, Interruptible::Any) => {
+            (Holder::Agent, Interruptible::Any | Interruptible::Dtmf) => {
                 self.holder = Holder::Caller;
-                Some(Decision::BargeIn { onset: now })
+                self.aside = Aside::None;
+                Some(Decision::BargeIn { onset: now, silent: now })
             }
             // Keys pressed ahead wait until the agent has finished.
             (Holder::Agent, Interruptible::Never | Interruptible::Speech) => None,
@@ -378,30 +491,14 @@ impl Floor {
     /// Judges the text anew; only while the caller pauses does it matter.
     fn judge(&mut self) {
         if self.utterance.paused.is_some() {
-            let phrases = self.config.phrases.as_deref();
-            self.utterance.sounds = judge(&self.utterance.text(), self.expectation, phrases);
+            self.utterance.sounds = judge(&Evidence {
+                text: &self.utterance.text(),
+                expectation: self.expectation,
+                language: &self.config.language,
+                phrases: self.config.phrases.as_deref(),
+                classifier: &*self.config.classifier,
+            });
         }
-    }
-
-    /// Whether the latest frames hold an onset.
-    fn onset(&self) -> bool {
-        let needed = frames(self.config.onset_speech).max(1);
-        (self.recent & mask(needed + ONSET_SLACK)).count_ones() >= needed
-    }
-
-    fn barge_in(&mut self, now: Instant) -> Option<Decision> {
-        let window = self.recent & mask(frames(self.config.barge_in_window));
-        if window.count_ones() < frames(self.config.barge_in_speech).max(1) {
-            return None;
-        }
-        let onset = now.checked_sub(FRAME * window.ilog2()).unwrap_or(now);
-        self.holder = Holder::Caller;
-        self.utterance.cut_in = true;
-        if self.utterance.final_at.is_some_and(|at| at + self.config.early_answer < onset) {
-            // A cough that was understood as a word long before this.
-            self.utterance.finals.clear();
-        }
-        Some(Decision::BargeIn { onset })
     }
 
     /// Whether a transcript belongs to the utterance that was answered already.
@@ -433,7 +530,9 @@ impl Floor {
             | Expectation::YesNo
             | Expectation::Date
             | Expectation::Time
-            | Expectation::Name => false,
+            | Expectation::Name
+            | Expectation::Email
+            | Expectation::Spelling => false,
         };
         match (self.keys.hash, reached) {
             (true, _) => (Duration::ZERO, EndOfTurnReason::KeyHash),
@@ -444,23 +543,67 @@ impl Floor {
 
     /// How long after the last speech something is due, and why the turn would be over then.
     fn silence_wait(&self) -> (Duration, EndOfTurnReason) {
-        let Some(paused) = self.utterance.paused else { return (self.config.pause, EndOfTurnReason::Pause) };
+        let Some(paused) = self.utterance.paused else { return (self.pause(), EndOfTurnReason::Pause) };
         let (wait, reason) = self.judged_wait();
         if self.utterance.is_settled() {
             return (wait, reason);
         }
-        let noticed = self.utterance.last_speech.map_or(Duration::ZERO, |last| paused.duration_since(last));
-        (wait.max(noticed + self.config.final_patience), EndOfTurnReason::NoFinal)
+        let since = |at: Instant| {
+            self.utterance.last_speech.map_or(Duration::ZERO, |last| at.saturating_duration_since(last))
+        };
+        let patience = wait.max(since(paused) + self.config.final_patience);
+        let complete = matches!(self.utterance.sounds, Completeness::Complete(_));
+        match self.utterance.changed_at.filter(|_| complete) {
+            Some(changed) => {
+                let stable =
+                    wait.max(since(paused) + self.config.stable).max(since(changed) + self.config.stable);
+                if stable < patience {
+                    (stable, EndOfTurnReason::Stable)
+                } else {
+                    (patience, EndOfTurnReason::NoFinal)
+                }
+            }
+            None => (patience, EndOfTurnReason::NoFinal),
+        }
     }
 
-    /// The silence that these words ask for.
-    fn judged_wait(&self) -> (Duration, EndOfTurnReason) {
-        match self.utterance.sounds {
-            Completeness::Complete(reason) => (self.config.complete, reason),
-            Completeness::Unsure => (self.config.unsure, EndOfTurnReason::Pause),
-            Completeness::Incomplete => (self.config.incomplete, EndOfTurnReason::LongPause),
-            Completeness::NumberShort => (self.config.number_short, EndOfTurnReason::LongPause),
+    /// Silence after which the words are asked for. Of a yes they are wanted sooner.
+    fn pause(&self) -> Duration {
+        if self.expectation == Expectation::YesNo {
+            self.config.pause.min(self.config.yes_no)
+        } else {
+            self.config.pause
         }
+    }
+
+    /// The silence that these words ask for, together with what speech-to-text thinks of them. It is trusted about
+    /// sentences, not about numbers, and a trailing "and" casts doubt on it.
+    fn judged_wait(&self) -> (Duration, EndOfTurnReason) {
+        use ProviderTurn::{Eager, Over};
+        let config = &self.config;
+        match (self.utterance.sounds, self.utterance.provider) {
+            (Completeness::Complete(EndOfTurnReason::YesNo), _) => (config.yes_no, EndOfTurnReason::YesNo),
+            (Completeness::Complete(reason), _) => (config.complete, reason),
+            (Completeness::Unsure, Some(Over)) => (config.complete, EndOfTurnReason::Provider),
+            (Completeness::Unsure, Some(Eager)) => (config.eager, EndOfTurnReason::ProviderEager),
+            (Completeness::Unsure, _) => (config.unsure, EndOfTurnReason::Pause),
+            (Completeness::Incomplete, Some(Over)) => (config.unsure, EndOfTurnReason::Provider),
+            (Completeness::Incomplete, _) => (config.incomplete, EndOfTurnReason::LongPause),
+            (Completeness::NumberShort, _) => (config.number_short, EndOfTurnReason::LongPause),
+        }
+    }
+
+    /// What the caller's turn would be if it were over now, while it may be: silence has begun, and the words sound whole
+    /// or undecided. For those who want to prepare an answer; only [`Decision::EndOfTurn`] says that it is wanted.
+    pub fn guess(&self, now: Instant) -> Option<String> {
+        let settled = self.utterance.is_settled()
+            || self.utterance.provider == Some(ProviderTurn::Eager)
+            || self.utterance.changed_at.is_some_and(|at| at + GUESS_AFTER <= now);
+
+        let may = matches!(self.utterance.sounds, Completeness::Complete(_) | Completeness::Unsure);
+        let pausing =
+            self.holder == Holder::Caller && self.utterance.paused.is_some() && self.keys.last.is_none();
+        Some(self.utterance.text()).filter(|text| settled && pausing && may && !text.is_empty())
     }
 
     /// How much of the wait was for silence: all of it, unless the words came later than that.
@@ -509,7 +652,8 @@ impl Floor {
         self.answered = Answered { text: answered, final_owed, speech_since: false };
         self.utterance = Utterance::default();
         self.keys = Keys::default();
-        self.recent = 0;
+        (self.recent, self.recent_voiced) = (0, 0);
+        self.aside = Aside::None;
         self.holder = Holder::Agent;
         self.interruptible = Interruptible::Any;
         self.no_inputs = 0;

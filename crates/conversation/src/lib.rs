@@ -2,7 +2,9 @@
 //! Knows speech yes/no, transcripts, text and time. Knows nothing of RTP, SIP or vendors.
 
 mod agent;
+mod backchannel;
 mod chunker;
+mod completeness;
 mod context;
 mod endpointing;
 mod floor;
@@ -17,12 +19,14 @@ pub use agent::{
     Agent, AgentError, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Returns, Stage,
     Tool, ToolClass, ToolKind, Transfer,
 };
+pub use backchannel::{SideSound, Sound};
 pub use chunker::SentenceChunker;
+pub use completeness::{SmallWords, SoFar, TurnClassifier};
 pub use context::{Context, HeardSentence};
 pub use endpointing::{EndOfTurnReason, Phrases};
-pub use floor::{Decision, Floor, FloorConfig, Holder, Interruptible};
+pub use floor::{AgentVoice, BargeInConfig, Decision, Floor, FloorConfig, Holder, Interruptible};
 pub use flow::{FlowReply, flow_reply};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
 pub use spoken::{Language, Spoken, SpokenForm};
-pub use turn::{Expectation, Transcript, TurnId};
+pub use turn::{Expectation, ProviderTurn, Transcript, TurnId};
 pub use variables::{GIVEN_VARIABLES, Template, Variables};

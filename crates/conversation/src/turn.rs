@@ -42,6 +42,32 @@ pub enum Expectation {
     Time,
     /// A person's name.
     Name,
+    /// An e-mail address.
+    Email,
+    /// A word letter by letter.
+    Spelling,
+}
+
+/// What speech-to-text thinks of the caller's turn, where it has an opinion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderTurn {
+    /// It is probably over.
+    Eager,
+    /// It goes on after all.
+    Resumed,
+    /// It is over.
+    Over,
+}
+
+impl ProviderTurn {
+    /// As it stands in traces; never changes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Eager => "eager_end",
+            Self::Resumed => "resumed",
+            Self::Over => "end",
+        }
+    }
 }
 
 /// What speech-to-text made of the caller's words.
@@ -55,9 +81,47 @@ pub struct Transcript {
     pub confidence: Option<f32>,
 }
 
+impl Expectation {
+    /// As it is written in agents, flows and tools: `any`, `yes_no`, `digits`, `digits:10`, `date`, `time`, `name`,
+    /// `email`, `spelling`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text.split_once(':') {
+            Some(("digits", count)) => Self::Digits {
+                count: Some(count.trim().parse().ok().filter(|count| (1..=40).contains(count))?),
+            },
+            Some(_) => return None,
+            None => match text {
+                "any" => Self::Any,
+                "yes_no" => Self::YesNo,
+                "digits" => Self::Digits { count: None },
+                "date" => Self::Date,
+                "time" => Self::Time,
+                "name" => Self::Name,
+                "email" => Self::Email,
+                "spelling" => Self::Spelling,
+                _ => return None,
+            },
+        })
+    }
+}
+
 impl std::fmt::Debug for Transcript {
     /// Leaves the words out: they are the caller's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Transcript({} characters, final: {})", self.text.len(), self.is_final)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expectation_is_read_as_it_is_written() {
+        assert_eq!(Expectation::parse("digits:10"), Some(Expectation::Digits { count: Some(10) }));
+        assert_eq!(Expectation::parse("email"), Some(Expectation::Email));
+        for wrong in ["digits:0", "digits:x", "digits:300", "yes_no:1", "number", ""] {
+            assert_eq!(Expectation::parse(wrong), None, "{wrong}");
+        }
     }
 }

@@ -187,9 +187,15 @@ fn reaction(agent: &Agent, text: &str) -> String {
         (Some(call), _) => call.name.clone(),
         (None, Expectation::Date) => "book".to_owned(),
         (None, Expectation::Digits { .. }) => "balance".to_owned(),
-        (None, Expectation::Any | Expectation::YesNo | Expectation::Time | Expectation::Name) => {
-            reply.pieces.concat().chars().take(24).collect()
-        }
+        (
+            None,
+            Expectation::Any
+            | Expectation::YesNo
+            | Expectation::Time
+            | Expectation::Name
+            | Expectation::Email
+            | Expectation::Spelling,
+        ) => reply.pieces.concat().chars().take(24).collect(),
     }
 }
 

@@ -292,6 +292,7 @@ impl Caller {
                 self.sound =
                     tone::speech(self.codec.rate().hz(), seed, SPEECH_DBFS, self.samples(length)).into();
             }
+            Act::Play(recording) => self.sound = recording.samples.iter().copied().collect(),
             Act::Noise(Noise::Cough, length) => {
                 self.sound = tone::noise(self.chance.bits(), COUGH_DBFS, self.samples(length)).into();
             }
@@ -341,12 +342,21 @@ impl Caller {
     fn next_sound(&mut self) -> Frame {
         let rate = self.codec.rate();
         let count = rate.frame_samples();
+        let noise = self.scenario.line_noise;
+        let mut line = || self.chance.below(2 * u64::from(noise)) as i16 - noise as i16;
+        let quiet = noise <= QUIET;
         let samples: Vec<i16> = (0..count)
-            .map(|_| self.sound.pop_front().unwrap_or_else(|| self.chance.below(16) as i16 - 8))
+            .map(|_| match self.sound.pop_front() {
+                Some(sample) if quiet => sample,
+                Some(sample) => sample.saturating_add(line()),
+                None => line(),
+            })
             .collect();
         Frame::from_samples(rate, &samples)
     }
 }
 
+/// The noise of a quiet line is not heard through speech.
+const QUIET: u16 = 8;
 const SPEECH_DBFS: f32 = -20.0;
 const COUGH_DBFS: f32 = -14.0;

@@ -10,5 +10,7 @@ mod timeline;
 mod world;
 
 pub use link::Link;
-pub use scenario::{Act, Dialling, Fault, Noise, Planned, Referral, Said, Scenario, Timings, ToolStep, say};
+pub use scenario::{
+    Act, Dialling, Fault, Noise, Planned, Recording, Referral, Said, Scenario, Timings, ToolStep, say,
+};
 pub use world::{Heard, Order, Sent, World};

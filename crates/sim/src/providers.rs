@@ -9,7 +9,10 @@ use crate::{
 use call::{LlmEvent, SttEvent, ToolResult, TtsEvent};
 use conversation::{ToolCall, TurnId};
 use media::{SampleRate, tone::Chance};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Something a provider will report.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub(crate) struct Providers {
 struct Utterance {
     from: Instant,
     until: Instant,
-    text: &'static str,
+    text: Arc<str>,
     /// Whether any of it reached us.
     heard: bool,
 }
@@ -66,10 +69,15 @@ impl Providers {
     pub(crate) fn caller_starts(&mut self, start: Instant) {
         self.answered_at = Some(start);
         let latency = self.scenario.link.latency;
-        let said = self.scenario.caller.iter().filter_map(|planned| match planned.act {
+        let said = self.scenario.caller.iter().filter_map(|planned| match &planned.act {
             Act::Say(text, length) => {
                 let from = start + planned.at + latency;
-                Some(Utterance { from, until: from + length, text, heard: false })
+                Some(Utterance { from, until: from + *length, text: (*text).into(), heard: false })
+            }
+            Act::Play(recording) => {
+                let from = start + planned.at + latency;
+                let text = Arc::clone(&recording.text);
+                Some(Utterance { from, until: from + recording.length(), text, heard: false })
             }
             Act::Noise(..)
             | Act::Press(_)
@@ -118,7 +126,7 @@ impl Providers {
         }
         let mut words = Vec::new();
         while let Some(utterance) = self.said.get(self.settled).filter(|u| u.until <= now) {
-            words.extend(Some(utterance.text).filter(|_| utterance.heard));
+            words.extend(Some(&*utterance.text).filter(|text| utterance.heard && !text.is_empty()));
             self.settled += 1;
         }
         let event = SttEvent::Final { text: words.join(" "), confidence: Some(0.9) };
@@ -208,7 +216,7 @@ impl Providers {
         let frames = (length.as_millis() / FRAME.as_millis()) as u32;
         let mut later: Later = (0..frames)
             .map(|frame| {
-                let samples = vec![voice(turn); rate.frame_samples()];
+                let samples = voice(turn, rate);
                 (first + FRAME * frame / 4, Report::Tts(turn, TtsEvent::Audio { sentence, samples }))
             })
             .collect();
@@ -223,9 +231,26 @@ impl Providers {
     }
 }
 
-/// The sample value that a turn's speech consists of: far enough apart to survive G.711.
-pub(crate) const fn voice(turn: TurnId) -> i16 {
-    2_000 + 1_000 * (turn.0 % 25) as i16
+/// How loud the voices are.
+const VOICE: i16 = 8_000;
+
+/// A frame of a turn's speech: a square wave of a frequency of its own, which survives G.711 and any volume.
+pub(crate) fn voice(turn: TurnId, rate: SampleRate) -> Vec<i16> {
+    let (halves, count) = (2 * (turn.0 as usize % 25) + 2, rate.frame_samples());
+    (0..count).map(|n| if n * halves / count % 2 == 0 { VOICE } else { -VOICE }).collect()
+}
+
+/// Whose voice a frame carries. What only fades out, or is padded, is nobody's.
+pub(crate) fn whose(samples: &[i16]) -> Option<TurnId> {
+    let loudest = samples.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);
+    let audible = |sample: &&i16| sample.unsigned_abs() > (loudest / 4).max(60);
+    let last = samples.len() / 8;
+    if samples.iter().rev().take(last).filter(audible).count() < last {
+        return None;
+    }
+    let signs: Vec<bool> = samples.iter().filter(audible).map(|sample| *sample > 0).collect();
+    let changes = signs.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    (changes % 2 == 1).then(|| TurnId((changes as u32 - 1) / 2))
 }
 
 /// The sample value of prepared sentences other than the greeting.

@@ -19,6 +19,8 @@ const UTTERANCES: &[&str] = &[
     "yes",
     "what was that again",
     "my number is",
+    "mm-hm",
+    "okay right",
     "",
 ];
 const REPLIES: &[&str] = &[
@@ -84,6 +86,7 @@ impl Scenario {
             faults: if faulty { vec![one_of(chance, FAULTS)] } else { Vec::new() },
             faulty: (ms(chance, 0, 8_000), ms(chance, 2_000, 30_000)),
             dialling: if chance.percent(15) { Dialling::LateOffer } else { Dialling::Usual },
+            line_noise: 8,
             stranger: chance.percent(30),
             clips: !chance.percent(10),
             caller,

@@ -5,7 +5,7 @@ use crate::Link;
 use call::CallContext;
 use conversation::Expectation;
 use sip::CodecSpec;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// A simulated call.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Scenario {
     pub dialling: Dialling,
     /// Somebody else sends speech to our port as well.
     pub stranger: bool,
+    /// The noise on the caller's line, as the largest sample. A quiet line has 8.
+    pub line_noise: u16,
     /// Port slots.
     pub cap: u32,
     /// Clips rendered at start; without them every sentence needs text-to-speech.
@@ -89,6 +91,8 @@ pub enum Dialling {
 pub enum Act {
     /// Speaks these words for so long.
     Say(&'static str, Duration),
+    /// Plays a recording.
+    Play(Recording),
     /// Makes a noise that is not speech, for so long.
     Noise(Noise, Duration),
     /// Presses a key.
@@ -109,6 +113,9 @@ impl std::fmt::Display for Act {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Say(text, length) => write!(f, "says {text:?} ({} ms)", length.as_millis()),
+            Self::Play(recording) => {
+                write!(f, "plays {:?} ({} ms)", recording.text, recording.length().as_millis())
+            }
             Self::Noise(Noise::Cough, length) => write!(f, "coughs ({} ms)", length.as_millis()),
             Self::Press(key) => write!(f, "presses {key}"),
             Self::HangUp => f.write_str("hangs up"),
@@ -118,6 +125,22 @@ impl std::fmt::Display for Act {
             Self::Codec(codec) => write!(f, "goes on with {}", codec.name),
             Self::FallSilent => f.write_str("sends no more packets"),
         }
+    }
+}
+
+/// Sound from elsewhere, with what a recogniser makes of it.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The words; empty if there are none.
+    pub text: Arc<str>,
+    /// At 8 kHz.
+    pub samples: Arc<[i16]>,
+}
+
+impl Recording {
+    /// How long it is.
+    pub fn length(&self) -> Duration {
+        Duration::from_micros(self.samples.len() as u64 * 125)
     }
 }
 
@@ -222,6 +245,7 @@ impl Scenario {
             faulty: (Duration::ZERO, Duration::MAX),
             dialling: Dialling::Usual,
             stranger: false,
+            line_noise: 8,
             cap: 2,
             clips: true,
             arguments: Vec::new(),

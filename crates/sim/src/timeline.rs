@@ -30,6 +30,12 @@ fn describe(event: &Event) -> Option<String> {
         Event::TurnEnded { turn, text, reason, waited_ms } => {
             format!("turn {turn} ended: {text:?} ({reason}, waited {waited_ms} ms)")
         }
+        Event::ProviderTurn { says } => format!("speech-to-text: {says}"),
+        Event::Guessed { turn } => format!("turn {turn} asked on a guess"),
+        Event::GuessUsed { turn, saved_ms } => format!("turn {turn} guessed right, {saved_ms} ms early"),
+        Event::GuessWasted { turn, why, input_tokens, output_tokens, .. } => {
+            format!("turn {turn} wasted, {why}: {input_tokens} tokens in, {output_tokens} out")
+        }
         Event::Asked { turn } => format!("turn {turn} asked"),
         Event::LlmAttempt { role, .. } if role == "primary" => return None,
         Event::LlmAttempt { turn, target, .. } => format!("turn {turn} asked {target} instead"),
@@ -48,9 +54,17 @@ fn describe(event: &Event) -> Option<String> {
         }
         Event::Noted { turn, text } => format!("turn {turn} noted {text:?}"),
         Event::Expecting { expectation } => format!("expects {expectation:?}"),
-        Event::BargeIn { turn, state, reaction_ms, heard, unsaid } => format!(
-            "turn {turn} barge-in ({state}, after {reaction_ms} ms): heard {heard:?}, unsaid {unsaid:?}"
-        ),
+        Event::Ducked { active: true } => "agent speaks more quietly".into(),
+        Event::Ducked { active: false } => "agent speaks as before".into(),
+        Event::AgentPaused { turn, reaction_ms } => {
+            format!("turn {turn} falls silent after {reaction_ms} ms")
+        }
+        Event::AgentResumed { turn, was, text, after_ms } => {
+            format!("turn {turn} goes on after {after_ms} ms: {was} {text:?}")
+        }
+        Event::BargeIn { turn, state, heard, unsaid, .. } => {
+            format!("turn {turn} barge-in ({state}): heard {heard:?}, unsaid {unsaid:?}")
+        }
         Event::AgentDone { turn } => format!("turn {turn} done"),
         Event::Latency { latency, .. } => waterfall(latency),
         Event::NoInput { count } => format!("no input {count}"),

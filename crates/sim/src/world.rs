@@ -5,7 +5,7 @@ use crate::{
     Scenario,
     caller::{Caller, Doing},
     link::Draw as _,
-    providers::{CLIP_VOICE, Providers, Report, voice},
+    providers::{CLIP_VOICE, Providers, Report, voice, whose},
     timeline,
 };
 use call::{
@@ -686,7 +686,11 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
     Clips {
         greeting: Clip {
             text: "Hello, how can I help?".into(),
-            samples: if rendered { vec![voice(TurnId::default()); 8_000] } else { Vec::new() },
+            samples: if rendered {
+                voice(TurnId::default(), SampleRate::Hz8000).repeat(50)
+            } else {
+                Vec::new()
+            },
             wide: Vec::new(),
         },
         trouble: clip(&fallbacks.trouble, CLIP_VOICE),
@@ -703,14 +707,14 @@ fn sent(at: Duration, datagram: &[u8], to_caller: bool) -> Option<Sent> {
     let mut samples = Vec::new();
     let codec = if packet.payload_type == 8 { media::Codec::Pcma } else { media::Codec::Pcmu };
     codec.decode(packet.payload, &mut samples);
-    let loudest = samples.iter().copied().max().unwrap_or(0);
-    let turn = (i32::from(loudest) - 1_500).div_euclid(1_000);
+    // A prepared sentence never swings; the other voices do.
+    let quietest = samples.iter().rev().take(40).min().copied().unwrap_or(0);
     Some(Sent {
         at,
         sequence: packet.sequence,
         timestamp: packet.timestamp,
-        voice: (turn >= 0).then_some(TurnId(turn as u32)),
-        clip: (400..1_500).contains(&loudest),
+        voice: whose(&samples),
+        clip: quietest > 60,
         to_caller,
     })
 }

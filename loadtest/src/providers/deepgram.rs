@@ -1,4 +1,4 @@
-//! Deepgram's live transcription (v1 listen), simulated: hears speech by its energy and takes the words from a script.
+//! Deepgram's live transcription (v1 listen, and Flux as v2), simulated: hears speech by its energy and takes the words from a script.
 //! Time in the transcript is time in the audio; only the delay of finals is real.
 
 use super::{FaultKind, Jitter, Provider, Shared, World, count, sleep_until};
@@ -32,10 +32,30 @@ pub(super) fn refusal(status: u16) -> Response {
 }
 
 pub(super) async fn listen(
+    shared: World,
+    headers: HeaderMap,
+    query: Query<Vec<(String, String)>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    serve(shared, headers, query, upgrade, false).await
+}
+
+/// v2: for the flux models only.
+pub(super) async fn listen_flux(
+    shared: World,
+    headers: HeaderMap,
+    query: Query<Vec<(String, String)>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    serve(shared, headers, query, upgrade, true).await
+}
+
+async fn serve(
     State(shared): World,
     headers: HeaderMap,
     Query(query): Query<Vec<(String, String)>>,
     upgrade: WebSocketUpgrade,
+    flux: bool,
 ) -> Response {
     if let Some(refusal) = shared.refuse(Provider::Deepgram).await {
         return refusal;
@@ -43,7 +63,7 @@ pub(super) async fn listen(
     if !shared.admits(key(&headers)) {
         return refusal(401);
     }
-    let Some(settings) = Settings::read(&query) else { return refusal(400) };
+    let Some(settings) = Settings::read(&query, flux) else { return refusal(400) };
     let ordinal = count(&shared.counters.stt_streams);
     upgrade.protocols(["token", "bearer"]).on_upgrade(move |socket| async move {
         let jitter = shared.jitter(ordinal);
@@ -71,6 +91,8 @@ struct Settings {
     /// In audio time.
     endpointing: Option<Duration>,
     utterance_end: Option<Duration>,
+    /// v2: silence in the audio after which a turn is probably over, and after which it is.
+    flux: Option<(Option<Duration>, Duration)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -80,10 +102,13 @@ enum Encoding {
 }
 
 impl Settings {
-    fn read(query: &[(String, String)]) -> Option<Self> {
+    fn read(query: &[(String, String)], flux: bool) -> Option<Self> {
         let value = |name| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let is_true = |name| value(name).is_some_and(|value: &str| value.eq_ignore_ascii_case("true"));
-        value("model")?;
+        if value("model")?.starts_with("flux-") != flux {
+            return None;
+        }
+        let eager = value("eager_eot_threshold").map(|_| EAGER_END);
         let encoding = match value("encoding")? {
             "mulaw" => Encoding::Law(Codec::Pcmu),
             "alaw" => Encoding::Law(Codec::Pcma),
@@ -102,8 +127,9 @@ impl Settings {
             rate: value("sample_rate")?.parse().ok().filter(|rate| (8_000..=48_000).contains(rate))?,
             interim_results: is_true("interim_results"),
             vad_events: is_true("vad_events"),
-            endpointing,
+            endpointing: endpointing.filter(|_| !flux),
             utterance_end,
+            flux: flux.then_some((eager, END_OF_TURN)),
         })
     }
 }
@@ -115,6 +141,9 @@ const FRAME: Duration = media::FRAME;
 const SPEECH_DBFS: f32 = -45.0;
 /// Frames of speech in a row that make an utterance.
 const ONSET: u32 = 3;
+/// Silence before v2's ends of turn.
+const EAGER_END: Duration = Duration::from_millis(260);
+const END_OF_TURN: Duration = Duration::from_millis(500);
 /// From one interim transcript to the next.
 const INTERIM_EVERY: Duration = Duration::from_millis(240);
 /// How long one word takes to say.
@@ -145,6 +174,8 @@ struct Utterance {
     start: Duration,
     last_speech: Duration,
     next_interim: Duration,
+    /// v2 has said that it is probably over.
+    eager: bool,
 }
 
 /// What to do after a message.
@@ -226,6 +257,12 @@ impl Listener {
     fn handle_text(&mut self, text: &str) -> Next {
         let kind = serde_json::from_str::<Value>(text).ok();
         match kind.as_ref().and_then(|value| value.get("type")?.as_str()) {
+            Some("ForceEndTurn") if self.settings.flux.is_some() => self.end_turn("manual"),
+            Some("KeepAlive" | "Finalize") if self.settings.flux.is_some() => {
+                let error =
+                    json!({"type": "Error", "code": "UNPARSABLE_CLIENT_MESSAGE", "description": text});
+                self.post(Duration::ZERO, &error);
+            }
             Some("KeepAlive") => {
                 count(&self.shared.counters.stt_keep_alives);
                 self.last_sign_of_life = Instant::now();
@@ -308,6 +345,10 @@ impl Listener {
         match &mut self.utterance {
             Some(utterance) if loud => {
                 utterance.last_speech = self.heard;
+                if std::mem::take(&mut utterance.eager) {
+                    self.tell_turn("TurnResumed", None);
+                }
+                let Some(utterance) = &mut self.utterance else { return };
                 if self.heard >= utterance.next_interim {
                     utterance.next_interim += INTERIM_EVERY;
                     self.tell_interim();
@@ -315,6 +356,16 @@ impl Listener {
             }
             Some(utterance) => {
                 let silence = self.heard - utterance.last_speech;
+                if let Some((eager, end)) = self.settings.flux {
+                    if silence >= end {
+                        self.end_turn("model");
+                    } else if eager.is_some_and(|eager| silence >= eager)
+                        && !std::mem::replace(&mut utterance.eager, true)
+                    {
+                        self.tell_turn("EagerEndOfTurn", None);
+                    }
+                    return;
+                }
                 if self.settings.endpointing.is_some_and(|limit| silence >= limit.max(FRAME)) {
                     let results = self.settle(true, false);
                     self.post(self.shared.config.stt_final, &results);
@@ -328,8 +379,11 @@ impl Listener {
     fn begin_utterance(&mut self) {
         let start = self.heard - FRAME * self.loud_frames;
         let next_interim = start + INTERIM_EVERY;
-        self.utterance = Some(Utterance { start, last_speech: self.heard, next_interim });
+        self.utterance = Some(Utterance { start, last_speech: self.heard, next_interim, eager: false });
         self.ended = None;
+        if self.settings.flux.is_some() {
+            self.tell_turn("StartOfTurn", None);
+        }
         if self.settings.vad_events {
             let started = json!({"type": "SpeechStarted", "channel": [0], "timestamp": start.as_secs_f64()});
             self.post(Duration::ZERO, &started);
@@ -337,6 +391,9 @@ impl Listener {
     }
 
     fn tell_interim(&mut self) {
+        if self.settings.flux.is_some() {
+            return self.tell_turn("Update", None);
+        }
         let Some(utterance) = self.utterance.as_ref().filter(|_| self.settings.interim_results) else {
             return;
         };
@@ -347,6 +404,36 @@ impl Listener {
         let start = utterance.start;
         let interim = self.results(&words, start, [false; 3]);
         self.post(Duration::ZERO, &interim);
+    }
+
+    /// v2: what there is of the turn. All of its words come with its ends.
+    fn tell_turn(&mut self, event: &str, trigger: Option<&str>) {
+        let Some(utterance) = &self.utterance else { return };
+        let words: Vec<&str> = self.phrase().split_whitespace().collect();
+        let spoken = (self.heard - utterance.start).div_duration_f32(WORD) as usize;
+        let known = match event {
+            "StartOfTurn" => 0,
+            "Update" => spoken.clamp(1, words.len().max(2) - 1).min(words.len()),
+            _ => words.len(),
+        };
+        let mut message = json!({"type": "TurnInfo", "request_id": "sim", "event": event, "turn_index": self.phrase,
+            "audio_window_start": utterance.start.as_secs_f64(), "audio_window_end": self.heard.as_secs_f64(),
+            "transcript": words[..known].join(" "), "words": [], "end_of_turn_confidence": 0.8});
+        if let Some(trigger) = trigger {
+            message["trigger"] = json!(trigger);
+        }
+        let delay = if known == words.len() { self.shared.config.stt_final } else { Duration::ZERO };
+        self.post(delay, &message);
+    }
+
+    /// v2: the turn is over.
+    fn end_turn(&mut self, trigger: &str) {
+        self.tell_turn("EndOfTurn", Some(trigger));
+        if self.utterance.take().is_some() {
+            count(&self.shared.counters.stt_utterances);
+            self.phrase += 1;
+            self.loud_frames = 0;
+        }
     }
 
     fn tell_utterance_end(&mut self) {

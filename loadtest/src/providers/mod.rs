@@ -272,6 +272,7 @@ impl Drop for Simulators {
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/listen", any(deepgram::listen))
+        .route("/v2/listen", any(deepgram::listen_flux))
         .route("/v1/chat/completions", post(openai::complete))
         .route("/v1/models", get(openai::models))
         .route("/v1/text-to-speech/{voice}/multi-stream-input", any(elevenlabs::multi))

@@ -129,11 +129,11 @@ impl Screen {
                 }
                 Event::Sentence { text, .. } => self.line(at, &format!("agent    {text}")),
                 Event::Floor { holder } => self.line(at, &format!("         floor: {holder}")),
+                Event::AgentResumed { was, text, .. } => {
+                    self.line(at, &format!("         goes on after a {was} {text}"))
+                }
                 Event::BargeIn { state, reaction_ms, .. } => {
-                    self.line(
-                        at,
-                        &format!("         barge-in while {state}, decided after {reaction_ms} ms"),
-                    );
+                    self.line(at, &format!("         barge-in while {state}, silent after {reaction_ms} ms"));
                 }
                 Event::ToolStarted { name, .. } => self.line(at, &format!("         tool {name}")),
                 Event::Fallback { stage, reason, .. } => {

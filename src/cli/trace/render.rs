@@ -159,6 +159,9 @@ fn draw_work(page: &mut Page, turn: &TurnTrace) {
         };
         page.words(Ink::Note, "tool", &format!("{}: {outcome}", safe(&tool.name)));
     }
+    for Note { about, text, .. } in &turn.asides {
+        page.words(Ink::Note, about, &safe(text));
+    }
     for Note { about, text, .. } in &turn.fallbacks {
         page.words(Ink::Bad, "fallback", &format!("{} failed: {}", safe(about), safe(text)));
     }

@@ -198,9 +198,12 @@ impl Listener {
                 self.expected = match expectation {
                     Expectation::Digits { .. } => Search::Digits,
                     Expectation::YesNo => Search::YesNo,
-                    Expectation::Any | Expectation::Date | Expectation::Time | Expectation::Name => {
-                        Search::Any
-                    }
+                    Expectation::Any
+                    | Expectation::Date
+                    | Expectation::Time
+                    | Expectation::Name
+                    | Expectation::Email
+                    | Expectation::Spelling => Search::Any,
                 };
                 None
             }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     endpointing::Phrases,
+    floor::Interruptible,
     flow::{Matcher, keywords},
     grammar::Pattern,
     spoken::Spoken,
@@ -63,6 +64,12 @@ struct RawIdentity {
     #[serde(default = "default_name")]
     voice: String,
     greeting: Spanned<String>,
+    /// What may take the floor from the agent: `never`, `dtmf`, `speech` or `any`.
+    #[serde(default)]
+    interruptible: Interruptible,
+    /// The same while it greets, if that differs.
+    #[serde(default)]
+    greeting_interruptible: Option<Interruptible>,
     #[serde(default)]
     persona: Option<Spanned<String>>,
 }
@@ -76,6 +83,8 @@ pub(crate) struct Identity {
     pub(crate) voice: String,
     pub(crate) greeting: Template,
     pub(crate) persona: Template,
+    pub(crate) interruptible: Interruptible,
+    pub(crate) greeting_interruptible: Interruptible,
 }
 
 #[derive(Default, Deserialize)]
@@ -250,6 +259,8 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
             language: language.clone(),
             voice: raw.agent.voice,
             greeting: Template::new(raw.agent.greeting.get_ref()),
+            interruptible: raw.agent.interruptible,
+            greeting_interruptible: raw.agent.greeting_interruptible.unwrap_or(raw.agent.interruptible),
             persona: Template::new(raw.agent.persona.as_ref().map_or("", |persona| persona.get_ref())),
         },
         variables,

@@ -1,0 +1,123 @@
+//! Whether what comes in is our own voice coming back from the far end: a loudspeaker, a cheap hybrid, a conference.
+//! Does not remove it. Does not know who holds the floor.
+
+use crate::Frame;
+
+/// Both directions are compared with so many samples a second. Below 1 kHz is where the strength of a voice lies.
+const HZ: usize = 2_000;
+const FRAME_SAMPLES: usize = HZ / 50;
+/// An echo comes back within half a second, our jitter buffer included.
+const LONGEST: usize = HZ / 2;
+/// Compared at a time: 100 ms. Shorter stretches of two voices resemble each other by chance.
+const STRETCH: usize = 5 * FRAME_SAMPLES;
+/// How alike they must be. Two voices reach 0.45 by chance over all delays, an echo through G.711 0.8.
+const ALIKE: f32 = 0.65;
+/// And by how much the delay may differ from frame to frame: 1 ms.
+const STEADY: usize = 2;
+/// An echo this much louder than what we sent is none, in amplitude.
+const LOUDEST: f32 = 2.0;
+
+/// Compares the two directions of one call.
+#[derive(Clone, Debug)]
+pub struct EchoGuard {
+    ours: Vec<f32>,
+    theirs: Vec<f32>,
+    /// The delay at which both were most alike in the frame before.
+    delay: Option<usize>,
+}
+
+impl Default for EchoGuard {
+    fn default() -> Self {
+        Self { ours: vec![0.0; LONGEST + STRETCH], theirs: vec![0.0; STRETCH], delay: None }
+    }
+}
+
+impl EchoGuard {
+    /// The frame that was sent this time.
+    pub fn sent(&mut self, frame: &Frame) {
+        shift(&mut self.ours, frame);
+    }
+
+    /// The frame that came in this time.
+    pub fn received(&mut self, frame: &Frame) {
+        shift(&mut self.theirs, frame);
+    }
+
+    /// How much the last 100 ms from the far end are like something that we sent within the half second before, 0 to 1,
+    /// and how long ago that was, in half milliseconds. Costs 400,000 multiplications.
+    fn likeness(&self) -> (f32, usize) {
+        let theirs = energy(&self.theirs);
+        if theirs < STRETCH as f32 {
+            return (0.0, 0);
+        }
+        let at = |delay: usize| {
+            let ours = &self.ours[LONGEST - delay..][..STRETCH];
+            let sent = energy(ours);
+            let plausible = sent > STRETCH as f32 && theirs < sent * LOUDEST * LOUDEST;
+            if plausible { product(ours, &self.theirs).abs() / (sent * theirs).sqrt() } else { 0.0 }
+        };
+        let all = (0..=LONGEST).map(|delay| (at(delay), delay));
+        all.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default()
+    }
+
+    /// Whether the last frame from the far end was our own voice: like what we sent, and as late as the frame before.
+    /// Two voices are alike by chance now and then, but not with the same delay. Ask only while both sides sound.
+    pub fn is_echo(&mut self) -> bool {
+        let (likeness, delay) = self.likeness();
+        let before = std::mem::replace(&mut self.delay, (likeness >= ALIKE).then_some(delay));
+        likeness >= ALIKE && before.is_some_and(|before| before.abs_diff(delay) <= STEADY)
+    }
+}
+
+fn shift(samples: &mut [f32], frame: &Frame) {
+    samples.copy_within(FRAME_SAMPLES.., 0);
+    let each = frame.samples().len() / FRAME_SAMPLES;
+    let start = samples.len() - FRAME_SAMPLES;
+    for (slot, piece) in samples[start..].iter_mut().zip(frame.samples().chunks_exact(each)) {
+        *slot = piece.iter().map(|sample| f32::from(*sample)).sum::<f32>() / each as f32;
+    }
+}
+
+fn product(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn energy(samples: &[f32]) -> f32 {
+    product(samples, samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SampleRate, tone};
+
+    const RATE: SampleRate = SampleRate::Hz8000;
+
+    /// How many frames of a second are taken for an echo, when we send `ours` and get `theirs`.
+    fn echoes(ours: &[i16], theirs: &[i16]) -> usize {
+        let mut guard = EchoGuard::default();
+        let frames = ours.chunks(160).zip(theirs.chunks(160));
+        let judged = frames.map(|(ours, theirs)| {
+            guard.sent(&Frame::from_samples(RATE, ours));
+            guard.received(&Frame::from_samples(RATE, theirs));
+            guard.is_echo()
+        });
+        judged.filter(|echo| *echo).count()
+    }
+
+    #[test]
+    fn our_own_voice_is_known_again_and_a_caller_is_not_taken_for_it() {
+        let ours = tone::speech(8_000, 1, -18.0, 8_000);
+        for delay in [0, 250, 1_100, 3_200] {
+            // 15 dB lower, with a little noise of the line.
+            let echo = ours.iter().zip(tone::noise(9, -50.0, 8_000)).map(|(s, n)| s / 6 + n);
+            let echo: Vec<i16> = std::iter::repeat_n(0, delay).chain(echo).take(8_000).collect();
+            let (known, silent) = (echoes(&ours, &echo), delay / 160);
+            assert!(known + silent + 14 >= 50, "{known} of 50 frames at {delay}");
+        }
+        for seed in 2..12 {
+            let taken = echoes(&ours, &tone::speech(8_000, seed, -22.0, 8_000));
+            assert!(taken <= 2, "{taken} frames of caller {seed} were taken for an echo");
+        }
+    }
+}
