@@ -489,7 +489,11 @@ impl CallActor {
         let at = now.saturating_duration_since(self.parts.invited);
         let stamped = Stamped { at_us: u64::try_from(at.as_micros()).unwrap_or(u64::MAX), event };
         self.parts.cdr.observe(&stamped);
+        let cost = self.parts.cdr.cost_of_turn(&stamped).map(|event| Stamped { at_us: stamped.at_us, event });
         self.parts.trace.record(self.parts.info.call, stamped);
+        if let Some(cost) = cost {
+            self.parts.trace.record(self.parts.info.call, cost);
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! `ai_gateway` runs the routes' decisions; `call_actor` carries out what a call decides; `caller` is the built-in SIP
 //! caller; `cli` the commands; `config` the file as written and as checked; `http` the API; `media_threads` where calls
 //! live; `providers` the three traits and one file per vendor; `rtp_socket` a leg's sockets; `secret` what must never be
-//! printed; `server` joins all of it; `services` prepares what it works with; `sip_transport` the SIP sockets; `store` the database; `telemetry` traces, metrics
-//! and logs; `tools` what agents can do; `trunks` registrations, reachability and outgoing calls.
+//! printed; `report` what a period's calls amount to; `server` joins all of it; `services` prepares what it works with; `sip_transport` the SIP sockets; `store` the database; `telemetry` traces, metrics
+//! and logs; `tools` what agents can do; `trunks` registrations, reachability and outgoing calls; `webhooks` tells other systems of calls.
 
 pub mod ai_gateway;
 pub mod call_actor;
@@ -15,6 +15,7 @@ pub mod http;
 pub mod media_threads;
 pub mod providers;
 pub mod recorder;
+pub mod report;
 pub mod rtp_socket;
 pub mod secret;
 pub mod server;
@@ -24,3 +25,4 @@ pub mod store;
 pub mod telemetry;
 pub mod tools;
 pub mod trunks;
+pub mod webhooks;

@@ -401,6 +401,7 @@ fn the_template_holds_every_key_there_is() {
         "rtp",
         "http",
         "media",
+        "store",
         "conversation",
         "timeouts_ms",
         "budgets_ms",
@@ -417,6 +418,8 @@ fn the_template_holds_every_key_there_is() {
     assert_eq!(inner(&["server", "external"]), known_keys("[[server.external]]"));
     assert_eq!(inner(&["pool"]), known_keys("[[pool]]"));
     assert_eq!(inner(&["trunk"]), known_keys("[[trunk]]"));
+    assert_eq!(inner(&["webhook"]), known_keys("[[webhook]]"));
+    assert_eq!(inner(&["prices"]), known_keys("[prices]"));
     for (path, header) in [
         (&["llm", "gpt"][..], "[llm.x]"),
         (&["tts", "elevenlabs"], "[tts.x]"),

@@ -4,13 +4,17 @@
 mod audio;
 pub mod call;
 pub mod check;
+pub mod export;
 pub mod init;
+mod period;
+pub mod report;
 pub mod route_test;
 pub mod say;
 pub mod serve;
 pub mod serve_args;
 pub mod trace;
 pub mod trunks;
+pub mod webhooks;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -30,6 +34,9 @@ enum Command {
     Say(say::Args),
     Trace(trace::Args),
     Trunks(trunks::Args),
+    Report(report::Args),
+    Export(export::Args),
+    Webhooks(webhooks::Args),
     RouteTest(route_test::Args),
     Init(init::Args),
     Check(check::Args),
@@ -74,6 +81,9 @@ pub fn main() -> ExitCode {
         Command::Say(args) => say::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Trunks(args) => trunks::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Webhooks(args) => webhooks::run(&args),
         Command::RouteTest(args) => route_test::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args, crate::services::missing_engines),

@@ -20,6 +20,7 @@ use crate::{
         traces::TraceSink,
     },
     trunks::{TrunkMetrics, TrunkStates, Trunks, rules},
+    webhooks::Webhooks,
 };
 use ::call::cdr::Cause;
 use sip::EndpointConfig;
@@ -91,6 +92,7 @@ struct Running {
     exporter: Option<Arc<Exporter>>,
     live: LiveEvents,
     listener: TcpListener,
+    webhooks: Webhooks,
     server: Arc<Server>,
     recorder: Option<Arc<Recorder>>,
     vocabulary: Vec<Vocabulary>,
@@ -106,6 +108,8 @@ impl Running {
             .map_err(|error| fail(Exit::Address, &bind_error("RTP", "rtp.address or --rtp", rtp, &error)))?;
         let data_dir = |error: StoreError| fail(Exit::DataDir, &error.to_string());
         let store = Store::open(store_config(config), metrics.clone()).map_err(data_dir)?;
+        let webhooks = Webhooks::start(&config.webhooks, &config.server.data_dir, &store, metrics)
+            .map_err(|error| fail(Exit::DataDir, &error.to_string()))?;
         let calls = services::prepare(Arc::clone(config), metrics)
             .await
             .map_err(|error| fail(exit_of(&error), &error.to_string()))?;
@@ -135,7 +139,19 @@ impl Running {
         end_orphans(&store, &server);
         let reader = store.reader().map_err(data_dir)?;
         let server = Arc::new(server);
-        Ok(Self { signals, store, reader, traces, exporter, live, listener, server, recorder, vocabulary })
+        Ok(Self {
+            signals,
+            store,
+            reader,
+            traces,
+            exporter,
+            live,
+            listener,
+            server,
+            webhooks,
+            recorder,
+            vocabulary,
+        })
     }
 
     /// Serves until a signal comes, then lets the calls end and writes everything down.
@@ -189,6 +205,7 @@ impl Running {
             recorder.stop();
         }
         self.traces.flush();
+        self.webhooks.stop();
         if let Some(exporter) = &self.exporter {
             exporter.flush(LAST_SPANS).await;
         }

@@ -103,6 +103,7 @@ impl Checker<'_> {
         self.agent_routes(&agents, &routes);
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
+        let time_zone = self.time_zone(&raw.agent.time_zone);
         let mut server = self.server(&raw.server);
         if pools.is_empty() {
             pools.push(Pool::only(server.ports));
@@ -121,9 +122,11 @@ impl Checker<'_> {
             http: self.http(&raw.http),
             media: self.media(&raw.media),
             store: self.records(&raw.store),
+            webhooks: self.webhooks(&raw.webhook),
+            prices: self.prices(&raw.prices, &time_zone),
             call: CallConfig { record: recording.is_some(), ..call },
             recording,
-            time_zone: self.time_zone(&raw.agent.time_zone),
+            time_zone,
             stt,
             llm,
             tts,

@@ -8,6 +8,7 @@ mod defaults;
 pub mod machine;
 mod otlp;
 pub mod pool;
+mod prices;
 mod problem;
 pub mod profile;
 mod raw;
@@ -19,8 +20,10 @@ pub mod target;
 mod tools;
 pub mod trunk;
 mod value;
+mod webhook;
 
 pub use checker::Secrets;
+pub use prices::{Prices, Served};
 pub use problem::{ConfigError, Problem, Severity};
 pub use records::Records;
 pub use tools::Tools;
@@ -69,6 +72,10 @@ pub struct Config {
     pub media: Media,
     /// Where call records go.
     pub store: Records,
+    /// Who is told of calls.
+    pub webhooks: Vec<crate::webhooks::Webhook>,
+    /// What targets, trunks and ports cost.
+    pub prices: Prices,
     /// Where what is said is written to, if it is.
     pub recording: Option<PathBuf>,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.

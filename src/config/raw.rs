@@ -22,6 +22,8 @@ pub(super) struct RawConfig {
     pub(super) http: RawHttp,
     pub(super) media: RawMedia,
     pub(super) store: RawStore,
+    pub(super) webhook: Vec<Spanned<RawWebhook>>,
+    pub(super) prices: RawPrices,
     pub(super) recording: RawRecording,
     pub(super) conversation: RawConversation,
     pub(super) timeouts_ms: RawTimeouts,
@@ -118,6 +120,42 @@ pub(super) struct RawStore {
     pub(super) database: Key<String>,
     pub(super) answer_wait_ms: Key<i64>,
     pub(super) journal_limit_mb: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [[webhook]] on a line of its own")]
+pub(super) struct RawWebhook {
+    pub(super) name: Key<String>,
+    pub(super) url: Key<String>,
+    pub(super) secret: Key<String>,
+    pub(super) events: Key<Vec<Spanned<String>>>,
+    pub(super) numbers: Key<bool>,
+    pub(super) give_up_hours: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [prices] on a line of its own")]
+pub(super) struct RawPrices {
+    pub(super) currency: Key<String>,
+    pub(super) stt: Vec<Spanned<RawPrice>>,
+    pub(super) llm: Vec<Spanned<RawPrice>>,
+    pub(super) tts: Vec<Spanned<RawPrice>>,
+    pub(super) call: Vec<Spanned<RawPrice>>,
+    pub(super) port: Vec<Spanned<RawPrice>>,
+}
+
+/// One price; which keys it needs depends on the list it stands in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [[prices.stt]] on a line of its own")]
+pub(super) struct RawPrice {
+    pub(super) target: Key<String>,
+    pub(super) trunk: Key<String>,
+    pub(super) from: Key<String>,
+    pub(super) minute: Key<f64>,
+    pub(super) input_million: Key<f64>,
+    pub(super) output_million: Key<f64>,
+    pub(super) thousand_characters: Key<f64>,
+    pub(super) month: Key<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

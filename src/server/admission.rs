@@ -61,6 +61,11 @@ pub trait CallBuilder: Send + Sync {
         Ok(None)
     }
 
+    /// The prices that hold for a call of this trunk and place, if there are any.
+    fn rates(&self, _invite: &IncomingInvite, _overflow: bool) -> Option<Arc<ai_gateway::Rates>> {
+        None
+    }
+
     /// The machine of a new call and whom it works with.
     ///
     /// # Errors
@@ -527,6 +532,7 @@ impl Admission {
         let begun = Cdr {
             port_slot: Some(grant.slot.0),
             concurrency: Some(grant.concurrency),
+            rates: builder.rates(invite, place == Place::Overflow),
             capacity: Some(self.pools.load(admitted.pool).0),
             pool: Some(self.pools.name(admitted.pool).to_owned()),
             load: Some(self.pools.load(admitted.pool)),

@@ -6,8 +6,9 @@ use crate::{
     ai_gateway::AiGateway,
     call_actor::{Models, Providers, Tools},
     config::{
-        Config,
+        Config, Served,
         profile::{Dtmf, Profile, Srtp},
+        target::{LlmTarget, SttTarget, TtsTarget},
         trunk::Trunk,
     },
     providers::{CallInfo, Events, Request},
@@ -21,13 +22,19 @@ use call::{CallContext, CallId, cdr::Cause};
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId, Variables};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use sip::{IncomingInvite, SrtpMode, SrtpSuite, caller_id::incoming_caller};
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 use tokio::runtime::Handle;
 
 /// The trunks of a config and the agents they lead to.
 pub struct TrunkCalls {
     config: Arc<Config>,
     agents: BTreeMap<String, AgentServices>,
+    /// Targets that run on this machine.
+    own: BTreeSet<String>,
 }
 
 /// What an embedded recogniser can understand.
@@ -49,7 +56,17 @@ pub(super) struct AgentServices {
 
 impl TrunkCalls {
     pub(super) fn new(config: Arc<Config>, agents: BTreeMap<String, AgentServices>) -> Self {
-        Self { config, agents }
+        let own = |name: &&String, own: bool| own.then(|| (*name).clone());
+        let stt = config
+            .stt
+            .iter()
+            .filter_map(|(name, target)| own(&name, matches!(target, SttTarget::Embedded { .. })));
+        let llm =
+            config.llm.iter().filter_map(|(name, target)| own(&name, matches!(target, LlmTarget::Flow)));
+        let tts =
+            config.tts.iter().filter_map(|(name, target)| own(&name, matches!(target, TtsTarget::Embedded)));
+        let own = stt.chain(llm).chain(tts).collect();
+        Self { config, agents, own }
     }
 
     /// The agents that can only understand the words of their file.
@@ -88,6 +105,23 @@ impl CallBuilder for TrunkCalls {
             priority,
             needs: self.needs(trunk, pool),
         }))
+    }
+
+    fn rates(&self, invite: &IncomingInvite, overflow: bool) -> Option<Arc<ai_gateway::Rates>> {
+        let trunk = self.trunk_of(invite).ok()?;
+        let key = trunk.overflow_agent.as_ref().filter(|_| overflow).unwrap_or(&trunk.agent);
+        let agent = &self.agents.get(key)?.calls.agent;
+        let config = &self.config;
+        let first = |routes: &BTreeMap<String, crate::config::target::Route>, stage| {
+            routes
+                .get(agent.route(stage))
+                .and_then(|route| route.targets.first())
+                .cloned()
+                .unwrap_or_default()
+        };
+        let (stt, tts) = (first(&config.routes.stt, Stage::Stt), first(&config.routes.tts, Stage::Tts));
+        let served = Served { stt: &stt, tts: &tts, trunk: &trunk.name, own: &self.own };
+        config.prices.rates(Timestamp::now().as_microsecond(), served).map(Arc::new)
     }
 
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {

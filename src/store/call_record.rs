@@ -155,6 +155,33 @@ pub struct CallRecord {
     /// What all of them took together, in microseconds.
     #[serde(default)]
     pub tool_us: u64,
+    /// Tokens in, as far as providers have said.
+    #[serde(default)]
+    pub input_tokens: u64,
+    /// Tokens out, as far as providers have said.
+    #[serde(default)]
+    pub output_tokens: u64,
+    /// Characters given to text-to-speech.
+    #[serde(default)]
+    pub tts_characters: u64,
+    /// The currency of the costs; absent when no prices are configured.
+    #[serde(default)]
+    pub cost_currency: Option<String>,
+    /// What speech-to-text cost; absent when it is not known, as are the others.
+    #[serde(default)]
+    pub cost_stt: Option<f64>,
+    /// What language models cost.
+    #[serde(default)]
+    pub cost_llm: Option<f64>,
+    /// What text-to-speech cost.
+    #[serde(default)]
+    pub cost_tts: Option<f64>,
+    /// What the trunk costs.
+    #[serde(default)]
+    pub cost_telephony: Option<f64>,
+    /// All together, when all are known.
+    #[serde(default)]
+    pub cost_total: Option<f64>,
 }
 
 /// One column of a call record, wherever it is written: database, CSV, Parquet.
@@ -239,6 +266,15 @@ columns! {
     "gap_p50_us": gap_p50_us,
     "gap_p95_us": gap_p95_us,
     "gap_max_us": gap_max_us,
+    "input_tokens": input_tokens,
+    "output_tokens": output_tokens,
+    "tts_characters": tts_characters,
+    "cost_currency": cost_currency,
+    "cost_stt": cost_stt,
+    "cost_llm": cost_llm,
+    "cost_tts": cost_tts,
+    "cost_telephony": cost_telephony,
+    "cost_total": cost_total,
 }
 
 impl CallRecord {
@@ -275,6 +311,15 @@ impl CallRecord {
             tools: 0,
             tools_failed: 0,
             tool_us: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            tts_characters: 0,
+            cost_currency: None,
+            cost_stt: None,
+            cost_llm: None,
+            cost_tts: None,
+            cost_telephony: None,
+            cost_total: None,
         }
     }
 
@@ -293,6 +338,7 @@ impl From<&Cdr> for CallRecord {
         let invite_us = i64::try_from(arrival.invited_at_us).unwrap_or(i64::MAX);
         let after = |us: u64| invite_us.saturating_add_unsigned(us);
         let cause = cdr.cause.as_deref().and_then(Cause::named);
+        let cost = cdr.cost();
         Self {
             trunk: Some(arrival.trunk.clone()),
             agent: cdr.agent.clone(),
@@ -319,6 +365,15 @@ impl From<&Cdr> for CallRecord {
             tools: cdr.tools,
             tools_failed: cdr.tools_failed,
             tool_us: cdr.tool_us,
+            input_tokens: cdr.spent.input_tokens,
+            output_tokens: cdr.spent.output_tokens,
+            tts_characters: cdr.spent.characters,
+            cost_currency: cost.map(|(currency, _)| currency.to_owned()),
+            cost_stt: cost.and_then(|(_, parts)| parts.stt),
+            cost_llm: cost.and_then(|(_, parts)| parts.llm),
+            cost_tts: cost.and_then(|(_, parts)| parts.tts),
+            cost_telephony: cost.and_then(|(_, parts)| parts.telephony),
+            cost_total: cost.and_then(|(_, parts)| parts.total()),
             ..Self::new(arrival.call, Direction::Inbound, arrival.sip_call_id.clone(), invite_us)
         }
     }

@@ -5,6 +5,7 @@ mod call_record;
 mod database;
 mod error;
 mod farewell;
+mod feed;
 mod journal;
 mod postgres;
 mod postgres_tls;
@@ -19,6 +20,7 @@ pub use call_record::{COLUMNS, CRASHED, CallRecord, Column, Direction, Quality, 
 pub use database::{DatabaseUrl, PostgresUrl};
 pub use error::StoreError;
 pub use farewell::Farewell;
+pub use feed::{CallEvent, Feed, Mark};
 pub use journal::JOURNAL_FOLDER;
 pub use reader::{CallFilter, Events, MOST_CALLS, MOST_EVENTS, Reader};
 pub use recorder::Confirm;
@@ -26,7 +28,7 @@ pub use value::{Field, Kind, Value};
 
 use crate::telemetry::Metrics;
 use call::{CallId, Stamped};
-use journal::{Journal, Limits};
+use journal::{Journal, Limits, Position, Tail};
 use recorder::{Progress, Recorder, Wish};
 use sip::SavedDialog;
 use std::{
@@ -220,6 +222,15 @@ impl Store {
     /// The peer of a call whose server died has been told.
     pub fn told(&self, call: CallId) {
         self.wish(Wish::Told(call));
+    }
+
+    /// The journal for one more reader, from a mark on; without one, from now on. Nothing is deleted before it has been
+    /// read.
+    pub fn feed(&self, name: &str, from: Option<Mark>) -> Feed {
+        let Inner { config, progress, .. } = &*self.0;
+        let position =
+            from.map_or(progress.end(), |mark| Position { segment: mark.segment, byte: mark.byte });
+        Feed::new(name.to_owned(), Tail::new(&config.directory, position), Arc::clone(progress))
     }
 
     /// Waits until everything handed over so far has been written or given up. Not for the call's path.

@@ -5,6 +5,7 @@ use super::{
     COLUMNS, CallRecord, DatabaseUrl, Direction, Field, StoreError, TurnRecord, Value,
     database::{self, Database, Row},
 };
+use crate::report::Gap;
 use crate::telemetry::{CallTrace, NumberedEvent};
 use call::{CallId, Stamped};
 use std::{
@@ -221,6 +222,34 @@ impl Reader {
                 .push(format!("{unreadable} events were written by another version and are left out"));
         }
         Ok(trace)
+    }
+
+    /// The response gaps of the turns of calls that began in a period, with how full the server was when each began.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn gaps(
+        &self,
+        since_us: i64,
+        until_us: i64,
+        trunk: Option<&str>,
+        agent: Option<&str>,
+    ) -> Result<Vec<Gap>, StoreError> {
+        let (mut wheres, mut values) = (Vec::new(), Vec::new());
+        restrict(&mut wheres, &mut values, "calls.invite_us >=", &Some(since_us));
+        restrict(&mut wheres, &mut values, "calls.invite_us <", &Some(until_us));
+        restrict(&mut wheres, &mut values, "calls.trunk =", &trunk.map(str::to_owned));
+        restrict(&mut wheres, &mut values, "calls.agent =", &agent.map(str::to_owned));
+        let sql = format!(
+            "SELECT turns.total_us, calls.concurrency, calls.capacity FROM turns JOIN calls ON calls.id = turns.call
+            WHERE {} AND turns.total_us IS NOT NULL AND calls.concurrency IS NOT NULL AND calls.capacity IS NOT NULL",
+            wheres.join(" AND ")
+        );
+        self.query(&sql, &values, |row| {
+            let [us, concurrency, capacity] = row.as_slice() else { return None };
+            let (us, concurrency) = (u64::from_value(us)?, u32::from_value(concurrency)?);
+            Some(Gap { us, concurrency, capacity: u32::from_value(capacity)? })
+        })
     }
 
     fn query<T>(

@@ -29,6 +29,9 @@ const HANGS_AFTER: Duration = Duration::from_millis(200);
 /// Is told that what it waited for is on the disk.
 pub type Confirm = Box<dyn FnOnce() + Send>;
 
+/// For so long after the start nothing is deleted.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// What the thread is asked for.
 pub(super) enum Wish {
     Begin {
@@ -59,7 +62,8 @@ impl Progress {
         Self {
             begun: Instant::now(),
             end: Mutex::new(end),
-            applied: Mutex::default(),
+            // The database is a reader from the start, also one that has never answered yet.
+            applied: Mutex::new(BTreeMap::from([(super::writer::READER.to_owned(), Position::default())])),
             writing_since: AtomicU64::new(0),
         }
     }
@@ -213,7 +217,10 @@ impl Recorder {
             let alive = self.journal.has_open().then(|| Entry::Alive { at_us: unix_us() });
             self.append(alive.as_slice());
         }
-        self.journal.forget(self.progress.all_applied());
+        // Whoever else reads the journal has had time to say so by then.
+        if self.progress.begun.elapsed() > GRACE {
+            self.journal.forget(self.progress.all_applied());
+        }
         *self.progress.end.lock().unwrap_or_else(PoisonError::into_inner) = self.journal.end();
     }
 

@@ -92,6 +92,17 @@ ALTER TABLE calls ADD COLUMN mos_in_min REAL;
 ALTER TABLE calls ADD COLUMN mos_out REAL;
 ALTER TABLE calls ADD COLUMN mos_out_min REAL;
 ",
+    "
+ALTER TABLE calls ADD COLUMN input_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN output_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN tts_characters INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN cost_currency TEXT;
+ALTER TABLE calls ADD COLUMN cost_stt REAL;
+ALTER TABLE calls ADD COLUMN cost_llm REAL;
+ALTER TABLE calls ADD COLUMN cost_tts REAL;
+ALTER TABLE calls ADD COLUMN cost_telephony REAL;
+ALTER TABLE calls ADD COLUMN cost_total REAL;
+",
 ];
 
 /// The version this program writes.

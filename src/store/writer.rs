@@ -327,6 +327,7 @@ fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
         }
         Event::Acked
         | Event::Unrecorded
+        | Event::Cost { .. }
         | Event::Speech { .. }
         | Event::Floor { .. }
         | Event::Heard { .. }

@@ -27,7 +27,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -73,6 +73,7 @@ const CALL_SECONDS: [f64; 10] = [5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600
 
 type Labels<const N: usize> = [(&'static str, String); N];
 pub(super) type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Counters64<const N: usize> = Family<Labels<N>, Counter<f64, AtomicU64>>;
 /// By load band, with the trace of a turn in each bucket.
 type TurnHistograms =
     Family<Labels<1>, HistogramWithExemplars<Labels<1>>, fn() -> HistogramWithExemplars<Labels<1>>>;
@@ -152,6 +153,11 @@ struct Figures {
     cdr_unrecorded: Counter,
     cdr_damaged: Counter,
     journal_sync: Histogram,
+    webhooks: Counters<2>,
+    webhook_seconds: Histogram,
+    call_cost: Counters64<2>,
+    cost_unknown: Counter,
+    hooks: Known,
     cdr_lost: Counter,
     media_lag: Histogram,
     causes: Known,
@@ -300,6 +306,8 @@ impl Metrics {
                 all.srtp_replayed.inc_by(*srtp_replayed);
             }
             Event::Unrecorded => self.call_unrecorded(),
+            // Whole calls are counted, when they end.
+            Event::Cost { .. } => {}
             Event::MediaFault { fault, active: true } => {
                 all.media_faults.get_or_create(&[("fault", listed(fault, &MEDIA_FAULTS))]).inc();
             }
@@ -362,6 +370,7 @@ impl Metrics {
         let cause = self.figures.causes.or_other(record.end_cause.as_deref().unwrap_or(OTHER));
         let labels = [("direction", record.direction.name().to_owned()), ("end_cause", cause)];
         self.figures.calls.get_or_create(&labels).inc();
+        self.call_cost(record);
     }
 
     /// A call whose server died under it has got its end.
@@ -444,6 +453,37 @@ impl Metrics {
     /// A call was not made to wait for the disk, because it hangs.
     pub fn call_unrecorded(&self) {
         self.figures.cdr_unrecorded.inc();
+    }
+
+    /// What became of events for a webhook: `delivered`, `waiting` (it failed and is tried again), `dead` or `dropped`.
+    pub fn webhook(&self, hook: &str, result: &str, count: u64) {
+        let labels = [("hook", self.figures.hooks.learn(hook)), ("result", result.to_owned())];
+        self.figures.webhooks.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Events were posted, and that took so long.
+    pub fn webhook_seconds(&self, took: Duration) {
+        self.figures.webhook_seconds.observe(took.as_secs_f64());
+    }
+
+    /// What an ended call has cost, part by part; what is not known of it is counted.
+    fn call_cost(&self, record: &CallRecord) {
+        let Some(currency) = &record.cost_currency else { return };
+        let parts = [
+            ("stt", record.cost_stt),
+            ("llm", record.cost_llm),
+            ("tts", record.cost_tts),
+            ("telephony", record.cost_telephony),
+        ];
+        for (part, cost) in parts {
+            if let Some(cost) = cost.filter(|cost| *cost >= 0.0) {
+                let labels = [("part", part.to_owned()), ("currency", currency.clone())];
+                self.figures.call_cost.get_or_create(&labels).inc_by(cost);
+            }
+        }
+        if record.cost_total.is_none() {
+            self.figures.cost_unknown.inc();
+        }
     }
 
     /// Lines of the journal could not be read.
@@ -572,6 +612,16 @@ impl Figures {
                 Counter::default(),
             ),
             cdr_damaged: add(of, "cdr_damaged", "Journal lines that could not be read", Counter::default()),
+            webhooks: add(
+                of,
+                "webhook_events",
+                "Events for webhooks, by what became of them",
+                Family::default(),
+            ),
+            webhook_seconds: seconds(of, "webhook", "What endpoints take to answer", Histogram::new(SECONDS)),
+            call_cost: add(of, "call_cost", "What calls have cost, by part", Family::default()),
+            cost_unknown: add(of, "cost_unknown", "Calls of which a part has no price", Counter::default()),
+            hooks: Known::new(&[OTHER]),
             journal_sync: seconds(
                 of,
                 "journal_sync",

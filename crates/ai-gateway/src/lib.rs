@@ -2,9 +2,11 @@
 //! Knows requests, targets and outcomes. Knows no call, audio, vendor, socket or clock.
 
 mod attempt;
+mod cost;
 mod failure;
 mod route;
 
 pub use attempt::{Attempt, AttemptId, Input, Output, TargetEvent};
+pub use cost::{LlmRate, Rates};
 pub use failure::{Failure, FailureClass};
 pub use route::{Role, Route, TargetId};

@@ -1,7 +1,9 @@
 //! The record of one call, gathered from its events, and the closed list of reasons for its end.
 //! Knows no database: the shell writes the record down.
 
-use crate::{CallId, Event, Stamped, port_slots::LoadBand};
+use crate::{CallId, Event, Stamped, port_slots::LoadBand, spent::Spent};
+use ai_gateway::Rates;
+use std::sync::Arc;
 
 /// Lines of an agent that are kept.
 const MOST_NOTES: usize = 20;
@@ -222,6 +224,10 @@ pub struct Cdr {
     pub tool_us: u64,
     /// Lines that the agent wrote for it; the first twenty.
     pub notes: Vec<String>,
+    /// Prices that hold for this call; `None`: nobody has named any.
+    pub rates: Option<Arc<Rates>>,
+    /// What it has used and cost so far.
+    pub spent: Spent,
     /// Response gaps in microseconds, in order.
     pub gaps_us: Vec<u64>,
     /// The media figures of the caller's leg.
@@ -252,6 +258,8 @@ impl Cdr {
             tools_failed: 0,
             tool_us: 0,
             notes: Vec::new(),
+            rates: None,
+            spent: Spent::default(),
             gaps_us: Vec::new(),
             quality: None,
         }
@@ -270,6 +278,7 @@ impl Cdr {
     /// Takes note of an event of the call.
     #[expect(clippy::wildcard_enum_match_arm, reason = "a record keeps a few of many events")]
     pub fn observe(&mut self, stamped: &Stamped) {
+        self.spent.observe(&stamped.event, self.rates.as_deref());
         match &stamped.event {
             Event::Started { agent, port_slot, concurrency, codec } => {
                 self.agent = Some(agent.clone());
@@ -299,6 +308,25 @@ impl Cdr {
             }
             _ => {}
         }
+    }
+
+    /// What a turn has cost when its reply is complete, and the call with it: to be told at once.
+    pub fn cost_of_turn(&self, stamped: &Stamped) -> Option<Event> {
+        let Event::ReplyDone { turn, .. } = &stamped.event else { return None };
+        let rates = self.rates.as_deref()?;
+        let (llm, tts) = self.spent.of_turn(*turn, rates);
+        let answered = self.answered_after_us.map_or(0, |at| stamped.at_us.saturating_sub(at));
+        let total = self.spent.parts(rates, stamped.at_us, answered).total();
+        Some(Event::Cost { turn: *turn, currency: rates.currency.clone(), llm, tts, call: total })
+    }
+
+    /// What the call has cost, when it is over: nothing is charged for hearing a call that was never answered.
+    pub fn cost(&self) -> Option<(&str, crate::spent::Parts)> {
+        let rates = self.rates.as_deref()?;
+        let end = self.ended_after_us.unwrap_or_default();
+        let answered = self.answered_after_us.map_or(0, |at| end.saturating_sub(at));
+        let heard = if self.answered_after_us.is_some() { end } else { 0 };
+        Some((&rates.currency, self.spent.parts(rates, heard, answered)))
     }
 
     /// The response gap that `share` (0 to 1) of the turns stayed within, in microseconds.

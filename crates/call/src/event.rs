@@ -127,6 +127,19 @@ pub enum Event {
         /// Tokens out, where known.
         output_tokens: Option<u32>,
     },
+    /// What a turn has cost: told when its reply is complete. `None`: a price or a count is not known.
+    Cost {
+        /// Which turn.
+        turn: TurnId,
+        /// The currency.
+        currency: String,
+        /// The language model's part.
+        llm: Option<f64>,
+        /// What is spoken of it.
+        tts: Option<f64>,
+        /// The whole call so far.
+        call: Option<f64>,
+    },
     /// A tool was started.
     ToolStarted {
         /// By which turn.

@@ -21,6 +21,7 @@ mod reply;
 mod rescue;
 mod signalling;
 mod speech;
+pub mod spent;
 mod tools;
 mod transfer;
 mod turns;
