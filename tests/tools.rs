@@ -355,7 +355,10 @@ async fn a_name_that_resolves_inside_is_not_connected_to() {
     let tool = agent(&format!(
         "[[tool]]\nname = \"ask\"\ndescription = \"d\"\nkind = \"http\"\nurl = \"http://{named}/x\"\n"
     ));
-    let error = bench(&tool, reach(&[named.clone()], &[])).run("ask", "").await.expect_err("it is inside");
+    let error = bench(&tool, reach(std::slice::from_ref(&named), &[]))
+        .run("ask", "")
+        .await
+        .expect_err("it is inside");
     assert!(error.contains("may not reach"), "{error}");
     assert!(log.lock().expect("nobody panics here").is_empty());
     assert!(bench(&tool, reach(&[named], &["127.0.0.0/8", "::1"])).run("ask", "").await.is_ok());

@@ -181,12 +181,12 @@ impl Call {
 
     /// Keys reach the model as the caller's next words; whoever expects them knows when there are enough.
     fn await_digits(&mut self, turn: TurnId, call: ToolCall, out: &mut Vec<Output>) {
-        let count = match &arguments(&call)["count"] {
-            Value::Null => Ok(None),
-            count => match count.as_u64().and_then(|count| u8::try_from(count).ok()) {
-                Some(count @ 1..=32) => Ok(Some(count)),
-                Some(_) | None => Err("\"count\" must be a number from 1 to 32".to_owned()),
-            },
+        let arguments = arguments(&call);
+        let count = Some(&arguments["count"]).filter(|count| !count.is_null());
+        let count = match count.map(|count| count.as_u64().and_then(|count| u8::try_from(count).ok())) {
+            None => Ok(None),
+            Some(Some(count @ 1..=32)) => Ok(Some(count)),
+            Some(_) => Err("\"count\" must be a number from 1 to 32".to_owned()),
         };
         if let Ok(count) = count {
             let expectation = Expectation::Digits { count };
