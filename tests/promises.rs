@@ -75,6 +75,7 @@ fn all_promises(seed: u64, scenario: &Scenario, world: &World) {
     speech_to_text_hears_without_gaps(seed, world);
     stages_add_up(seed, world);
     an_answer_is_never_owed_for_long(seed, scenario, world);
+    the_wire_is_never_silent_for_long_while_an_answer_is_owed(seed, scenario, world);
     keys_are_never_told(seed, world);
     everything_comes_back(seed, world, 1);
 }
@@ -402,6 +403,35 @@ fn an_answer_is_never_owed_for_long(seed: u64, scenario: &Scenario, world: &Worl
         }
         let waited = answered.map(|later| later.at_us - stamped.at_us);
         assert!(waited.is_some_and(|waited| waited < most), "seed {seed}: {waited:?} µs without an answer");
+    }
+}
+
+/// While the agent has the floor, no more than two seconds pass without a sound from it: a caller who hears nothing
+/// believes that nobody is there.
+fn the_wire_is_never_silent_for_long_while_an_answer_is_owed(seed: u64, scenario: &Scenario, world: &World) {
+    // Prepared sounds are what the promise is made of, and nobody listens on hold.
+    if !scenario.clips || !world.holds().is_empty() {
+        return;
+    }
+    let most = Duration::from_secs(2) + scenario.wake_late + FRAME;
+    let floor: Vec<(Duration, bool)> = world
+        .trace()
+        .iter()
+        .filter_map(|stamped| match &stamped.event {
+            Event::Floor { holder } => Some((Duration::from_micros(stamped.at_us), holder == "agent")),
+            Event::Ended { .. } => Some((Duration::from_micros(stamped.at_us), false)),
+            _ => None,
+        })
+        .collect();
+    for pair in floor.windows(2).filter(|pair| pair[0].1) {
+        let (from, until) = (pair[0].0, pair[1].0);
+        let heard = world.sent().iter().filter(|sent| sent.voice.is_some() || sent.clip).map(|sent| sent.at);
+        let heard = heard.filter(|at| *at >= from && *at <= until);
+        let mut last = from;
+        for at in heard.chain([until]) {
+            assert!(at - last <= most, "seed {seed}: {:?} of silence at {last:?}", at - last);
+            last = at;
+        }
     }
 }
 

@@ -71,6 +71,8 @@ fn a_model_that_stops_is_heard_so_far_and_excused() {
         4.737 turn 1 first audio
         4.740 turn 1 is heard
         4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        7.500 filler "One moment, please."
+        10.460 filler "I am still on it."
         12.620 turn 1 fallback: llm, nothing for 8006 ms
         12.620 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         16.400 turn 2 done
@@ -94,6 +96,7 @@ fn a_voice_that_hangs_costs_a_fallback_sentence() {
         4.587 turn 1 sentence 0: "We open at nine."
         4.718 turn 1 text complete
         4.718 turn 1 sentence 1: "We close at five."
+        5.000 filler "All right."
         6.100 turn 1 fallback: tts, no audio for a sentence
         6.100 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         6.120 turn 2 is heard
@@ -203,6 +206,7 @@ fn without_a_final_transcript_the_interim_one_counts() {
         2.530         caller says "when are you open" (1200 ms)
         5.460 turn 1 ended: "when are you open" (no_final, waited 1700 ms)
         5.460 turn 1 asked
+        5.460 filler "All right."
         5.760 turn 1 first token
         5.839 turn 1 sentence 0: "We open at nine."
         5.973 turn 1 text complete
@@ -293,15 +297,18 @@ fn a_tool_that_hangs_is_given_up_and_told_to_the_model() {
         4.737 turn 1 first audio
         4.740 turn 1 is heard
         4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 3
+        7.200 filler "One moment, please."
+        10.160 filler "I am still on it."
         12.600 turn 1 tool look_up failed after 8012 ms
         12.600 turn 1 asked
+        13.000 filler "Thank you for waiting, just a little longer."
         13.057 turn 1 text complete
         13.057 turn 1 sentence 1: "I cannot look that up now."
         14.760 turn 1 done
         20.030         caller hangs up
         20.060 packets: 999 received, 0 lost, 0 foreign, 1002 sent
         20.060 ended: caller_hung_up
-        "#,
+    "#,
     );
 }
 
@@ -488,6 +495,7 @@ fn a_model_that_calls_tools_for_ever_is_stopped() {
         4.610 turn 1 asked
         4.910 turn 1 tool look_up
         4.910 turn 1 text complete
+        4.940 filler "One moment, please."
         5.010 turn 1 tool look_up answered after 100 ms
         5.010 turn 1 asked
         5.310 turn 1 tool look_up
@@ -510,7 +518,7 @@ fn a_model_that_calls_tools_for_ever_is_stopped() {
         6.620 turn 2 is heard
         6.620 gap 2880 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + tool 2100 + pacing 10
         10.380 turn 2 done
-        18.030 caller hangs up
+        18.030         caller hangs up
         18.060 packets: 899 received, 0 lost, 0 foreign, 902 sent
         18.060 ended: caller_hung_up
     "#,

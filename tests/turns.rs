@@ -159,6 +159,7 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         6.710 turn 2 first token
         6.763 turn 2 text complete
         6.763 turn 2 sentence 0: "All right."
+        7.180 filler "All right."
         8.063 turn 2 first audio
         8.080 turn 2 is heard
         8.080 gap 2140 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 53 + tts_first_audio 1300 + pacing 17
@@ -166,7 +167,7 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         12.030         caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
-        "#,
+    "#,
     );
 }
 
@@ -181,8 +182,9 @@ fn a_caller_may_cut_in_while_a_tool_runs_and_its_result_is_kept() {
         4.510 turn 1 first token
         4.510 turn 1 tool look_up
         4.510 turn 1 text complete
+        4.940 filler "One moment, please."
         5.230         caller says "are you there" (900 ms)
-        5.440 turn 1 barge-in (tool, after 140 ms): heard "", unsaid ""
+        5.440 turn 1 barge-in (thinking, after 140 ms): heard "", unsaid ""
         6.480 understood "are you there"
         6.610 turn 2 ended: "are you there" (pause, waited 450 ms)
         6.610 turn 2 asked
@@ -197,7 +199,7 @@ fn a_caller_may_cut_in_while_a_tool_runs_and_its_result_is_kept() {
         11.030         caller hangs up
         11.060 packets: 549 received, 0 lost, 0 foreign, 552 sent
         11.060 ended: caller_hung_up
-        "#,
+    "#,
     );
 }
 

@@ -15,9 +15,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Renders the sentences of an agent. The text is what is said, whoever says it.
 pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result<Clips, StartError> {
     let fallback = agent.fallback();
-    let texts =
-        [agent.greeting(), &fallback.trouble, &fallback.not_heard, &fallback.still_there, &fallback.goodbye];
-    let said = texts.map(|text| agent.spoken().say(text).text().to_owned());
+    let menu = agent.menu();
+    let menu_options = menu.map_or(&[][..], |menu| &menu.options);
+    let mut texts = vec![
+        agent.greeting(),
+        &fallback.trouble,
+        &fallback.not_heard,
+        &fallback.still_there,
+        &fallback.goodbye,
+        &fallback.ending_soon,
+        menu.map_or("", |menu| &menu.prompt),
+    ];
+    let lists = [fallback.acknowledge.len(), fallback.one_moment.len(), menu_options.len()];
+    texts.extend(fallback.acknowledge.iter().chain(&fallback.one_moment).map(String::as_str));
+    texts.extend(menu_options.iter().map(|option| option.say.as_str()));
+    let said: Vec<String> = texts.iter().map(|text| agent.spoken().say(text).text().to_owned()).collect();
     let rendered = match render_all(&**tts, agent.language(), &said).await {
         Ok(rendered) => rendered,
         Err(reason) => {
@@ -27,14 +39,34 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
                 "the agent's voice does not answer: its prepared sentences are spoken by the embedded one"
             );
             let voice = stages::embedded_tts()?;
-            let speak = |text: &String| voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine);
+            let speak = |text: &String| match text.trim().is_empty() {
+                true => Ok(Vec::new()),
+                false => voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine),
+            };
             said.iter().map(speak).collect::<Result<_, _>>()?
         }
     };
     let mut clips =
         texts.iter().zip(rendered).map(|(text, samples)| Clip { text: (*text).to_owned(), samples });
     let mut next = || clips.next().unwrap_or_default();
-    Ok(Clips { greeting: next(), trouble: next(), not_heard: next(), still_there: next(), goodbye: next() })
+    let mut out = Clips {
+        greeting: next(),
+        trouble: next(),
+        not_heard: next(),
+        still_there: next(),
+        goodbye: next(),
+        ending_soon: next(),
+        menu: next(),
+        ..Clips::default()
+    };
+    let [acknowledge, one_moment, options] = lists;
+    out.acknowledge = (0..acknowledge).map(|_| next()).collect();
+    out.one_moment = (0..one_moment).map(|_| next()).collect();
+    out.menu_options = (0..options).map(|_| next()).collect();
+    for clip in out.all().filter(|clip| !clip.text.is_empty() && clip.samples.is_empty()) {
+        tracing::warn!(agent = agent.name(), text = clip.text, "a prepared sentence has no sound");
+    }
+    Ok(out)
 }
 
 /// All of them in one voice, or none: a provider that is down is waited for once.
@@ -45,7 +77,8 @@ async fn render_all(
 ) -> Result<Vec<Vec<i16>>, String> {
     let mut rendered = Vec::with_capacity(texts.len());
     for text in texts {
-        rendered.push(speak(tts, language, text).await?);
+        let silent = text.trim().is_empty();
+        rendered.push(if silent { Vec::new() } else { speak(tts, language, text).await? });
     }
     Ok(rendered)
 }

@@ -356,6 +356,8 @@ fn put_event(
         | Event::ToolEnded { .. }
         | Event::Expecting { .. }
         | Event::AgentDone { .. }
+        | Event::Filler { .. }
+        | Event::Loop { .. }
         | Event::NoInput { .. }
         | Event::Fallback { .. }
         | Event::ProviderFailed { .. }

@@ -251,6 +251,9 @@ impl CallTrace {
                 let note = Note { at_us: at, about: stage.clone(), text: reason.clone() };
                 self.turn(*turn, at).fallbacks.push(note);
             }
+            Event::Filler { rung, text, .. } => self.note(at, "filler", format!("{rung}: {text}")),
+            Event::Loop { who, count: 0 } => self.note(at, "loop", who.clone()),
+            Event::Loop { who, count } => self.note(at, "loop", format!("{who} ({count} in a row)")),
             Event::NoInput { count } => {
                 self.note(at, "no_input", format!("the caller said nothing ({count})"))
             }

@@ -255,6 +255,8 @@ impl Metrics {
             | Event::ToolEnded { .. }
             | Event::Expecting { .. }
             | Event::AgentDone { .. }
+            | Event::Filler { .. }
+            | Event::Loop { .. }
             | Event::NoInput { .. }
             | Event::Ended { .. } => {}
         }

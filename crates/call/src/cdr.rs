@@ -16,6 +16,14 @@ pub enum Cause {
     NoInput,
     /// The longest allowed duration was reached.
     MaxDuration,
+    /// Neither side made a sound for too long.
+    MaxSilence,
+    /// The agent said the same again and again.
+    RepeatLoop,
+    /// A machine was at the other end.
+    BotLoop,
+    /// No language model answered, several turns in a row.
+    LlmFailed,
     /// The server was stopping.
     ServerStopping,
     /// The operator ended it.
@@ -44,12 +52,16 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
         Self::NoInput,
         Self::MaxDuration,
+        Self::MaxSilence,
+        Self::RepeatLoop,
+        Self::BotLoop,
+        Self::LlmFailed,
         Self::ServerStopping,
         Self::Admin,
         Self::MediaTimeout,
@@ -72,6 +84,10 @@ impl Cause {
             Self::AgentEnded => "agent_ended",
             Self::NoInput => "no_input",
             Self::MaxDuration => "max_duration",
+            Self::MaxSilence => "max_silence",
+            Self::RepeatLoop => "repeat_loop",
+            Self::BotLoop => "bot_loop",
+            Self::LlmFailed => "llm_failed",
             Self::ServerStopping => "server_stopping",
             Self::Admin => "admin",
             Self::MediaTimeout => "media_timeout",

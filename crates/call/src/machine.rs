@@ -5,9 +5,11 @@ use crate::{
     CallConfig, CallSetup, Event, HangUp, Input, Output, SipInput,
     cdr::Cause,
     leg::{Leg, Listened, Wall},
+    menu::MenuState,
     reply::{Reply, RunningTool},
+    silence::{Ladder, is_filler},
 };
-use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
+use conversation::{Context, Floor, FloorConfig, Holder, LoopWatch, TurnId};
 use media::{Digit, FRAME};
 use sip::MediaSession;
 use std::{
@@ -57,6 +59,9 @@ pub struct Call {
     pub(crate) tools_left: BTreeMap<String, RunningTool>,
     /// The call is to end as soon as there is somebody to say goodbye to.
     pub(crate) farewell: Option<Cause>,
+    pub(crate) ladder: Ladder,
+    pub(crate) menu: MenuState,
+    pub(crate) loops: LoopWatch,
     holder: Holder,
 }
 
@@ -91,6 +96,9 @@ impl Call {
             silent_since: None,
             tools_left: BTreeMap::new(),
             farewell: None,
+            ladder: Ladder::default(),
+            menu: MenuState::default(),
+            loops: LoopWatch::default(),
             holder: Holder::Nobody,
         }
     }
@@ -220,6 +228,9 @@ impl Call {
             out.push(Output::Event(Event::Speech { active: listened.speech }));
         }
         let voiced = self.hearing.note(now, &listened);
+        if voiced {
+            self.ladder.note_heard(now);
+        }
         let decision = self.floor.handle_frame(now, voiced);
         out.push(Output::Hear(listened.heard.frame));
         self.decide(now, decision, out);
@@ -242,7 +253,8 @@ impl Call {
             out.push(Output::SendRtp { to: leg.address(), datagram });
         }
         out.extend(leg.report(now));
-        self.silent_since = match played.segment {
+        self.ladder.note_played(now, &played);
+        self.silent_since = match played.segment.filter(|segment| !is_filler(*segment)) {
             Some(_) => None,
             None => self.silent_since.or(Some(now)),
         };
@@ -256,6 +268,7 @@ impl Call {
     fn watch(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.watch_floor(now, out);
         self.watch_reply(now, out);
+        self.watch_silence(now, out);
         if matches!(self.phase, Phase::Leaving) && self.leg.as_ref().is_some_and(|leg| !leg.may_send()) {
             let cause = self.reply.as_ref().and_then(|reply| reply.then);
             return self.end(cause.unwrap_or(Cause::InternalError), out);
@@ -276,7 +289,7 @@ impl Call {
         }
     }
 
-    fn is_on_hold(&self) -> bool {
+    pub(crate) fn is_on_hold(&self) -> bool {
         self.leg.as_ref().is_some_and(Leg::on_hold)
     }
 

@@ -47,6 +47,10 @@ pub(crate) struct Reply {
     pub(crate) mute: bool,
     /// A prepared sentence has already saved this turn.
     pub(crate) saved: bool,
+    /// No model answered it.
+    pub(crate) unanswered: bool,
+    /// It follows a menu: no model is asked, whatever its tools answer.
+    pub(crate) scripted: bool,
     /// Hang up once it has been said.
     pub(crate) then: Option<Cause>,
 }
@@ -100,6 +104,8 @@ impl Reply {
             failed: false,
             mute: false,
             saved: false,
+            unanswered: false,
+            scripted: false,
             then: None,
         }
     }

@@ -57,13 +57,22 @@ impl Call {
         }));
         let understood = !heard.text.trim().is_empty();
         if understood {
-            self.context.user(heard.text);
+            self.context.user(heard.text.clone());
         }
+        let (said, digits) = (heard.text, heard.digits);
         self.begin_reply(now, Interruptible::Any);
         if let Some(reply) = &mut self.reply {
             reply.marks = Some(marks);
         }
         if understood {
+            if self.menu.wanted && self.tell_menu(now, out) || self.choose(now, &said, digits, out) {
+                return;
+            }
+            if let Some(found) = self.loops.caller_said(&said).filter(|_| !digits)
+                && self.break_loop(now, found, out)
+            {
+                return;
+            }
             return self.ask(now, out);
         }
         let clip = self.setup.clips.not_heard.clone();

@@ -2,9 +2,12 @@
 //! Knows its text. Knows nothing of vendors, files or databases; what it names is looked up elsewhere.
 
 mod error;
+mod menu;
+mod prepared;
 mod raw;
 
 pub use error::AgentError;
+pub use menu::{Menu, MenuOption};
 
 use crate::{
     endpointing::Phrases,
@@ -45,6 +48,12 @@ pub struct Fallbacks {
     pub goodbye: String,
     /// Nothing was understood twice: what can be asked for.
     pub examples: String,
+    /// Sounds of attention while an answer is on its way, said in turn.
+    pub acknowledge: Vec<String>,
+    /// Said when it takes longer, one after the other.
+    pub one_moment: Vec<String>,
+    /// The longest call is nearly over.
+    pub ending_soon: String,
 }
 
 /// Something that the agent can do.
@@ -113,6 +122,7 @@ pub struct Agent {
     pub(crate) knowledge: Vec<Passage>,
     pronunciations: BTreeMap<String, String>,
     spoken: Arc<Spoken>,
+    menu: Option<Menu>,
     hints: Vec<String>,
     phrases: Arc<Phrases>,
     pub(crate) matcher: Matcher,
@@ -260,6 +270,11 @@ impl Agent {
     /// How its writing is read aloud.
     pub fn spoken(&self) -> &Arc<Spoken> {
         &self.spoken
+    }
+
+    /// What it offers when no language model answers.
+    pub fn menu(&self) -> Option<&Menu> {
+        self.menu.as_ref()
     }
 
     /// Words and names worth telling any recogniser.

@@ -2,8 +2,12 @@
 //! Knows the file's keys. What the rest of the crate needs comes out as [`Agent`].
 
 use super::{
-    Action, Agent, AgentError, Fallbacks, Intent, Passage, Returns, Slot, SlotKind, Stage, Task, Tool,
-    ToolClass, ToolKind, error::did_you_mean, examples,
+    Action, Agent, AgentError, Intent, Passage, Returns, Slot, SlotKind, Stage, Task, Tool, ToolClass,
+    ToolKind,
+    error::did_you_mean,
+    examples,
+    menu::{RawMenu, menu},
+    prepared::fallbacks,
 };
 use crate::{
     endpointing::Phrases,
@@ -44,6 +48,8 @@ struct Raw {
     knowledge: Vec<RawKnowledge>,
     #[serde(default)]
     speech: RawSpeech,
+    #[serde(default)]
+    menu: Option<RawMenu>,
 }
 
 #[derive(Deserialize)]
@@ -82,12 +88,15 @@ struct RawRoutes {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawFallbacks {
-    not_heard: Option<String>,
-    trouble: Option<String>,
-    still_there: Option<String>,
-    goodbye: Option<String>,
-    examples: Option<String>,
+pub(super) struct RawFallbacks {
+    pub(super) not_heard: Option<String>,
+    pub(super) trouble: Option<String>,
+    pub(super) still_there: Option<String>,
+    pub(super) goodbye: Option<String>,
+    pub(super) examples: Option<String>,
+    pub(super) acknowledge: Option<Vec<String>>,
+    pub(super) one_moment: Option<Vec<String>>,
+    pub(super) ending_soon: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -275,7 +284,8 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
             persona: raw.agent.persona,
         },
         routes: routes.into_iter().filter_map(|(stage, route)| Some((stage, route?))).collect(),
-        fallbacks: fallbacks(raw.fallbacks),
+        fallbacks: fallbacks(raw.fallbacks, &language),
+        menu: raw.menu.map(|raw| menu(raw, &tool_names, &check)).transpose()?,
         slots,
         tools,
         intents,
@@ -288,28 +298,17 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     })
 }
 
-fn fallbacks(raw: RawFallbacks) -> Fallbacks {
-    let or = |text: Option<String>, default: &str| text.unwrap_or_else(|| default.to_owned());
-    Fallbacks {
-        not_heard: or(raw.not_heard, "Sorry, could you say that again?"),
-        trouble: or(raw.trouble, "Sorry, I am having some trouble here. Could you say that again?"),
-        still_there: or(raw.still_there, "Are you still there?"),
-        goodbye: or(raw.goodbye, "Thank you for calling. Goodbye."),
-        examples: or(raw.examples, "Sorry, I still do not understand. Please ask me in other words."),
-    }
-}
-
 /// The checks, with the text that faults are located in.
-struct Check<'a> {
+pub(super) struct Check<'a> {
     text: &'a str,
 }
 
 impl Check<'_> {
-    fn error<T>(&self, at: &Spanned<T>, message: String, help: impl Into<String>) -> AgentError {
+    pub(super) fn error<T>(&self, at: &Spanned<T>, message: String, help: impl Into<String>) -> AgentError {
         AgentError::at(self.text, at.span().start, message, help)
     }
 
-    fn filled(&self, what: &str, value: &Spanned<String>) -> Result<(), AgentError> {
+    pub(super) fn filled(&self, what: &str, value: &Spanned<String>) -> Result<(), AgentError> {
         if value.get_ref().trim().is_empty() {
             return Err(self.error(value, format!("`{what}` is empty"), "write some text"));
         }
@@ -334,7 +333,7 @@ impl Check<'_> {
     }
 
     /// A name that must be known.
-    fn known<'n>(
+    pub(super) fn known<'n>(
         &self,
         what: &str,
         name: &Spanned<String>,
