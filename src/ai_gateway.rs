@@ -328,7 +328,13 @@ mod tests {
         let (events, mut inbox) = Events::channel(Arc::new(|| {}));
         let call = CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "en-US".into() };
         let today = jiff::civil::date(2026, 11, 20);
-        let question = LlmRequest { system: String::new(), messages: vec![], tools: vec![], today };
+        let question = LlmRequest {
+            system: String::new(),
+            messages: vec![],
+            tools: vec![],
+            today,
+            variables: Default::default(),
+        };
         let _request = gateway.ask("default", &call, TurnId(3), question, events);
         let mut told = Vec::new();
         while let Some(event) = inbox.recv().await {

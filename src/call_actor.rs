@@ -7,6 +7,7 @@ use crate::{
         CallInfo, Events, ProviderEvent, Request, SpeechToText, SttCommand, SttStream, TTS_COMMANDS,
         TextToSpeech, TtsCommand, TtsStream,
     },
+    recorder::Tap,
     rtp_socket::{RtpSockets, is_full},
 };
 use call::{
@@ -15,6 +16,7 @@ use call::{
     port_slots::PortSlot,
 };
 use conversation::{LlmRequest, ToolCall, TurnId};
+use media::Frame;
 use sip::DialogKey;
 use std::{
     collections::VecDeque,
@@ -117,6 +119,8 @@ pub struct CallParts {
     pub counters: Arc<ActorCounters>,
     /// What provider events wake its thread with.
     pub knocker: Knocker,
+    /// Where what is said goes, if it is recorded.
+    pub recording: Option<Tap>,
 }
 
 /// What a call tells the signalling side. None of it may be lost.
@@ -164,10 +168,14 @@ pub struct CallActor {
     /// What the shell itself has to report back to the machine.
     refused: VecDeque<(TurnId, TtsEvent)>,
     frames_dropped: u64,
+    /// Frames for speech-to-text that are passed on together: waking it for each would double what it costs.
+    unheard: Vec<Frame>,
     /// Speech-to-text had no room for the wish for a final; it goes before the next frame.
     finalize_waits: bool,
     /// Where RTP was last sent to.
     peer: Option<SocketAddr>,
+    /// The RTCP socket is a new one, of which no poller knows yet.
+    rtcp_opened: bool,
     /// The INVITE has its final response.
     responded: bool,
     /// The dialog is over or about to be: there is no BYE to send any more.
@@ -193,8 +201,10 @@ impl CallActor {
             tts_backlog: VecDeque::new(),
             refused: VecDeque::new(),
             frames_dropped: 0,
+            unheard: Vec::new(),
             finalize_waits: false,
             peer: None,
+            rtcp_opened: false,
             responded: false,
             dialog_over: false,
         }
@@ -208,6 +218,11 @@ impl CallActor {
     /// The leg's sockets.
     pub const fn sockets(&self) -> &RtpSockets {
         &self.parts.sockets
+    }
+
+    /// Whether its RTCP socket is a new one, told once.
+    pub fn take_rtcp_opened(&mut self) -> bool {
+        std::mem::take(&mut self.rtcp_opened)
     }
 
     /// Where it sends its RTP, once it does.
@@ -303,10 +318,40 @@ impl CallActor {
                 self.peer = Some(to);
                 self.send(self.parts.sockets.rtp(), to, &datagram);
             }
-            Output::SendRtcp { to, datagram } => self.send(self.parts.sockets.rtcp(), to, &datagram),
-            Output::Sip(output) => notes.push_back(self.tell_dialog(output)),
-            Output::Hear(frame) => self.hear(now, SttCommand::Audio(frame)),
-            Output::FinalizeStt => self.hear(now, SttCommand::Finalize),
+            Output::SendRtcp { to, datagram } => match self.parts.sockets.rtcp() {
+                Some(socket) => self.send(socket, to, &datagram),
+                None => _ = self.parts.counters.datagrams_failed.fetch_add(1, Ordering::Relaxed),
+            },
+            Output::RtcpMux(true) => self.parts.sockets.close_rtcp(),
+            Output::RtcpMux(false) => match self.parts.sockets.open_rtcp() {
+                Ok(opened) => self.rtcp_opened |= opened,
+                Err(error) => {
+                    tracing::warn!(call = %self.parts.info.call, %error, "no port for RTCP any more")
+                }
+            },
+            Output::Sip(output) => {
+                if matches!(output, SipOutput::Ring) {
+                    let after = now.saturating_duration_since(self.parts.invited).as_micros();
+                    self.parts.cdr.rang_after_us = Some(u64::try_from(after).unwrap_or(u64::MAX));
+                }
+                notes.push_back(self.tell_dialog(output));
+            }
+            Output::Hear(frame) => {
+                self.unheard.push(frame);
+                if self.unheard.len() >= self.stt.chunk() {
+                    self.pass_frames_on(now);
+                }
+            }
+            Output::Record { side, number, frame } => {
+                let lost = self.parts.recording.as_mut().map_or(0, |tap| tap.push(side, number, &frame));
+                if lost > 0 {
+                    self.record(now, Event::Dropped { queue: "recording".to_owned(), count: lost });
+                }
+            }
+            Output::FinalizeStt => {
+                self.pass_frames_on(now);
+                self.hear(now, SttCommand::Finalize);
+            }
             Output::Expect(expectation) => self.hear(now, SttCommand::Expect(expectation)),
             Output::Ask { turn, request } => self.ask(turn, request),
             Output::Speak { turn, sentence, text } => self.speak(turn, sentence, text),
@@ -345,11 +390,25 @@ impl CallActor {
                 self.responded = true;
                 respond(dialog, status, Some(reason), None)
             }
+            SipOutput::Refer { refer_to, headers } => {
+                Note::Sip(Box::new(sip::Command::Refer { dialog, refer_to, referred_by: None, headers }))
+            }
+            SipOutput::Info { content_type, body } => {
+                Note::Sip(Box::new(sip::Command::Info { dialog, content_type, body }))
+            }
             SipOutput::Bye { reason } => {
                 self.dialog_over = true;
                 bye(dialog, reason)
             }
         }
+    }
+
+    fn pass_frames_on(&mut self, now: Instant) {
+        let mut frames = std::mem::take(&mut self.unheard);
+        for frame in frames.drain(..) {
+            self.hear(now, SttCommand::Audio(frame));
+        }
+        self.unheard = frames; // Keeps its capacity.
     }
 
     fn hear(&mut self, now: Instant, command: SttCommand) {
@@ -456,6 +515,8 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         sip::Event::Bye { dialog, reason } => (dialog, SipInput::Bye { reason }),
         sip::Event::Reinvite { dialog, offer } => (dialog, SipInput::Reoffer { sdp: offer }),
         sip::Event::Info { dialog, content_type, body } => (dialog, SipInput::Info { content_type, body }),
+        sip::Event::Referred { dialog, status } => (dialog, SipInput::Referred { status }),
+        sip::Event::Notify { dialog, body, .. } => (dialog, SipInput::Notify { body }),
         // The dialog is gone without a goodbye that a call would have noticed; one that has ended is not there to ask.
         sip::Event::Ended { dialog } => (dialog, SipInput::Bye { reason: None }),
         sip::Event::Invite(_)
@@ -463,8 +524,6 @@ pub fn sip_input(event: sip::Event) -> Option<(DialogKey, SipInput)> {
         | sip::Event::Registered { .. }
         | sip::Event::Unregistered { .. }
         | sip::Event::Refer { .. }
-        | sip::Event::Referred { .. }
-        | sip::Event::Notify { .. }
         | sip::Event::Trying { .. }
         | sip::Event::Progress { .. }
         | sip::Event::Answered { .. }

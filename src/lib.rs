@@ -14,6 +14,7 @@ pub mod config;
 pub mod http;
 pub mod media_threads;
 pub mod providers;
+pub mod recorder;
 pub mod rtp_socket;
 pub mod secret;
 pub mod server;

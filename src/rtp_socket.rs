@@ -19,14 +19,18 @@ const TRAFFIC_CLASS: u32 = 46 << 2;
 /// Datagrams thrown away from one cooling socket in one visit. A stream that sends more is far from quiet anyway.
 const DRAIN_AT_ONCE: usize = 256;
 
+/// Ports that are tried beyond the first when other processes hold them. More would keep everybody's SIP waiting.
+const ALTERNATES: usize = 5;
+
 /// Tries to find an even port whose neighbour is free too, where the kernel chooses.
 const ANY_PORT_TRIES: usize = 64;
 
-/// The bound sockets of one leg: RTP on an even port and RTCP on the next (RFC 3550 section 11).
+/// The bound sockets of one leg: RTP on an even port and RTCP on the next (RFC 3550 section 11), or both on the even one
+/// (RFC 5761).
 #[derive(Debug)]
 pub struct RtpSockets {
     rtp: UdpSocket,
-    rtcp: UdpSocket,
+    rtcp: Option<UdpSocket>,
     address: SocketAddr,
 }
 
@@ -53,7 +57,7 @@ impl RtpSockets {
     fn bind_pair(address: IpAddr, port: u16) -> io::Result<Self> {
         let next = port.checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
         let rtp = bind(SocketAddr::new(address, port))?;
-        let rtcp = bind(SocketAddr::new(address, next))?;
+        let rtcp = Some(bind(SocketAddr::new(address, next))?);
         Ok(Self { rtp, rtcp, address: SocketAddr::new(address, port) })
     }
 
@@ -72,16 +76,34 @@ impl RtpSockets {
         &self.rtp
     }
 
-    /// The RTCP socket, for a poller.
-    pub const fn rtcp(&self) -> &UdpSocket {
-        &self.rtcp
+    /// The RTCP socket, for a poller; `None` while reports share the RTP port.
+    pub const fn rtcp(&self) -> Option<&UdpSocket> {
+        self.rtcp.as_ref()
+    }
+
+    /// Closes the RTCP socket, because reports share the RTP port from now on. The pair stays ours as a whole: no other
+    /// call of this server gets half of it.
+    pub fn close_rtcp(&mut self) {
+        self.rtcp = None;
+    }
+
+    /// Binds the RTCP socket again, if it is closed; true if it has just been bound.
+    ///
+    /// # Errors
+    /// What the kernel says; `AddrInUse` if another process has taken the port meanwhile.
+    pub fn open_rtcp(&mut self) -> io::Result<bool> {
+        if self.rtcp.is_some() {
+            return Ok(false);
+        }
+        self.rtcp = Some(bind(SocketAddr::new(self.address.ip(), self.address.port() + 1))?);
+        Ok(true)
     }
 
     /// Throws away what has arrived and says whether there was anything.
     fn drain(&self) -> bool {
         let mut scrap = [0; 16];
         let mut heard = false;
-        for socket in [&self.rtp, &self.rtcp] {
+        for socket in std::iter::once(&self.rtp).chain(&self.rtcp) {
             for _ in 0..DRAIN_AT_ONCE {
                 match receive(socket, &mut scrap) {
                     Received::Datagram { .. } => heard = true,
@@ -221,7 +243,8 @@ impl RtpPorts {
         (self.config.low != 0).then(|| even_ports(self.config.low, self.config.high).count())
     }
 
-    /// Binds the pair that has been idle longest; one that another process holds goes to the end of the line.
+    /// Binds the pair that has been idle longest, or one of a few alternates; one that another process holds goes to the
+    /// end of the line.
     ///
     /// # Errors
     /// [`PortsError`] when no pair can be bound.
@@ -232,7 +255,7 @@ impl RtpPorts {
             return Ok(sockets);
         }
         let mut taken = 0;
-        for _ in 0..self.idle.len() {
+        for _ in 0..self.idle.len().min(1 + ALTERNATES) {
             let Some(port) = self.idle.pop_front() else { break };
             match RtpSockets::bind(self.config.address, port) {
                 Ok(sockets) => {
@@ -339,7 +362,22 @@ mod tests {
         assert_eq!(even_ports(65_535, 65_535).count(), 0);
         let pair = RtpSockets::bind(LOOPBACK, 0).expect("loopback has ports");
         assert_eq!(pair.port() % 2, 0);
-        assert_eq!(pair.rtcp().local_addr().expect("bound").port(), pair.port() + 1);
+        let rtcp = pair.rtcp().and_then(|rtcp| rtcp.local_addr().ok());
+        assert_eq!(rtcp.map(|address| address.port()), Some(pair.port() + 1));
+    }
+
+    #[test]
+    fn a_shared_port_frees_the_other_one_until_it_is_needed_again() {
+        let mut pair = RtpSockets::bind(LOOPBACK, 0).expect("loopback has ports");
+        let next = SocketAddr::new(LOOPBACK, pair.port() + 1);
+        assert!(!pair.open_rtcp().expect("it is open"));
+        pair.close_rtcp();
+        assert!(pair.rtcp().is_none());
+        let other = UdpSocket::bind(next).expect("nobody holds it any more");
+        assert_eq!(pair.open_rtcp().map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
+        drop(other);
+        assert!(pair.open_rtcp().expect("it is free again"));
+        assert_eq!(pair.rtcp().and_then(|rtcp| rtcp.local_addr().ok()), Some(next));
     }
 
     #[test]
@@ -364,6 +402,45 @@ mod tests {
         let _other = UdpSocket::bind((LOOPBACK, low + 1)).expect("was free a moment ago");
         assert_eq!(ports.acquire().expect("the second pair").port(), low + 2);
         assert_eq!(ports.statistics().taken_by_others, 1);
+    }
+
+    #[test]
+    fn ports_that_others_hold_are_tried_a_few_at_a_time() {
+        let mut ports = pool(8);
+        let low = ports.config.low;
+        let _others: Vec<_> = (0..7)
+            .map(|pair| UdpSocket::bind((LOOPBACK, low + 2 * pair)).expect("was free a moment ago"))
+            .collect();
+        assert!(matches!(ports.acquire(), Err(PortsError::Exhausted { taken: 6, .. })));
+        // The next call goes on where this one gave up.
+        assert_eq!(ports.acquire().expect("the last pair").port(), low + 14);
+    }
+
+    #[test]
+    fn what_was_sent_to_the_call_before_is_not_heard_by_the_next_one() {
+        let mut ports = pool(1);
+        let start = Instant::now();
+        let pair = ports.acquire().expect("free");
+        let address = pair.address();
+        let late = UdpSocket::bind((LOOPBACK, 0)).expect("loopback has ports");
+        let send = |byte| late.send_to(&[byte; 172], address).expect("loopback");
+        // Some are in the socket when the call ends, some come while it cools, some until the very end.
+        (0..20).for_each(|_| _ = send(1));
+        ports.release(start, pair);
+        (0..20).for_each(|_| _ = send(2));
+        ports.cool(start + Duration::from_secs(1));
+        (0..20).for_each(|_| _ = send(3));
+        ports.cool(start + Duration::from_secs(601));
+        let again = ports.acquire().expect("it has cooled for long enough");
+        assert_eq!(again.address(), address);
+        send(4);
+        let mut buffer = [0; 200];
+        let mut heard = Vec::new();
+        while let Received::Datagram { .. } = receive(again.rtp(), &mut buffer) {
+            heard.push(buffer[0]);
+        }
+        // What comes from now on is the call's to judge: it is not from its peer.
+        assert_eq!(heard, [4]);
     }
 
     #[test]

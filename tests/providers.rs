@@ -300,6 +300,7 @@ fn request(said: &str) -> LlmRequest {
         messages: vec![Message::User { text: said.into() }],
         tools: vec![tool],
         today: jiff::civil::date(2026, 11, 20),
+        variables: Default::default(),
     }
 }
 

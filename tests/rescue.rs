@@ -303,7 +303,7 @@ fn a_tool_that_hangs_is_given_up_and_told_to_the_model() {
         12.600 turn 1 asked
         13.000 filler "Thank you for waiting, just a little longer."
         13.057 turn 1 text complete
-        13.057 turn 1 sentence 1: "I cannot look that up now."
+        13.057 turn 1 sentence 2: "I cannot look that up now."
         14.760 turn 1 done
         20.030         caller hangs up
         20.060 packets: 999 received, 0 lost, 0 foreign, 1002 sent
@@ -366,9 +366,12 @@ fn a_caller_who_sends_nothing_any_more_is_let_go() {
         4.736 turn 1 first audio
         4.740 turn 1 is heard
         4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 76 + tts_first_audio 150 + pacing 4
+        5.620 media: silent
         6.700 turn 1 done
-        8.940 packets: 194 received, 0 lost, 0 foreign, 447 sent
-        8.940 ended: media_timeout
+        9.020 media: no longer silent
+        9.020 media: dead
+        9.020 packets: 194 received, 0 lost, 0 foreign, 451 sent
+        9.020 ended: media_timeout
         "#,
     );
 }
@@ -511,14 +514,18 @@ fn a_model_that_calls_tools_for_ever_is_stopped() {
         6.210 turn 1 tool look_up answered after 100 ms
         6.210 turn 1 asked
         6.510 turn 1 tool look_up
+        6.510 turn 1 tool look_up failed after 0 ms
         6.510 turn 1 text complete
-        6.610 turn 1 tool look_up answered after 100 ms
-        6.610 turn 1 fallback: llm, still calling tools after 6 rounds
-        6.610 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        6.620 turn 2 is heard
-        6.620 gap 2880 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + tool 2100 + pacing 10
-        10.380 turn 2 done
-        18.030         caller hangs up
+        6.510 turn 1 asked
+        6.810 turn 1 tool look_up
+        6.810 turn 1 tool look_up failed after 0 ms
+        6.810 turn 1 text complete
+        6.810 turn 1 fallback: llm, still calling tools after 5 steps
+        6.810 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        6.820 turn 2 is heard
+        6.820 gap 3080 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + tool 2300 + pacing 10
+        10.580 turn 2 done
+        18.030 caller hangs up
         18.060 packets: 899 received, 0 lost, 0 foreign, 902 sent
         18.060 ended: caller_hung_up
     "#,

@@ -88,6 +88,7 @@ fn ten_thousand_re_invites_with_new_keys_hold_no_more_memory_than_a_few() {
         local: local(1, [9; 32]),
         seed: 1,
         started_at_us: 0,
+        context: call::CallContext::default(),
         today: jiff::civil::date(2026, 11, 20),
     };
     let mut call = Call::new(now, CallConfig::default(), setup);

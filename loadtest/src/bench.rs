@@ -8,9 +8,11 @@ use crate::{
 };
 use sip::Transport;
 use std::{
-    cell::Cell,
     path::PathBuf,
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 use tandem::{caller::script::Script, store::Reader, telemetry::CallTrace};
@@ -22,8 +24,8 @@ const WRITTEN: Duration = Duration::from_secs(5);
 pub(crate) struct Bench {
     program: PathBuf,
     pub(crate) addresses: Addresses,
-    folder: PathBuf,
-    started: Cell<u32>,
+    pub(crate) folder: PathBuf,
+    started: AtomicU32,
     pub(crate) speech: Speech,
 }
 
@@ -62,13 +64,24 @@ impl Bench {
         let folder = std::env::temp_dir().join(format!("tandem-figures-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let speech = voice::speak(words.iter().copied())?;
-        Ok(Self { program, addresses, folder, started: Cell::new(0), speech })
+        Ok(Self { program, addresses, folder, started: AtomicU32::new(0), speech })
     }
 
     /// A fresh server. Simulated providers hear every caller say `phrase`, whatever is said, and take no time except
     /// for what `further` arguments say.
     pub(crate) fn start(&self, engines: Engines, phrase: &str, further: &[&str]) -> Result<World, String> {
-        let number = self.started.replace(self.started.get() + 1);
+        self.start_configured(engines, phrase, further, "")
+    }
+
+    /// The same with this text at the end of the server's config.
+    pub(crate) fn start_configured(
+        &self,
+        engines: Engines,
+        phrase: &str,
+        further: &[&str],
+        config: &str,
+    ) -> Result<World, String> {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.join(number.to_string());
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let simulators = match engines {
@@ -86,7 +99,7 @@ impl Bench {
                 Some(Simulators::start(self.addresses.simulators, &arguments)?)
             }
         };
-        let server = Server::start(&self.program, &self.addresses, engines, &folder)?;
+        let server = Server::start(&self.program, &self.addresses, engines, &folder, config)?;
         Ok(World { server, simulators })
     }
 

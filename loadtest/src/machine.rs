@@ -5,6 +5,7 @@ use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{SysconfVar, sysconf},
 };
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::{fs, io, time::Duration};
 
 /// What figures depend on.
@@ -41,6 +42,8 @@ pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     /// Memory it holds, in bytes.
     pub(crate) resident: u64,
+    /// How many threads it has.
+    pub(crate) threads: u64,
 }
 
 impl Usage {
@@ -48,9 +51,18 @@ impl Usage {
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).map_or(0.0, first_number);
-        Ok(Self { cpu: tick() * cpu_ticks(&stat) as u32, resident: kilobytes as u64 * 1024 })
+        let number = |name| status.lines().find_map(|line| line.strip_prefix(name)).map_or(0.0, first_number);
+        Ok(Self {
+            cpu: tick() * cpu_ticks(&stat) as u32,
+            resident: number("VmRSS:") as u64 * 1024,
+            threads: number("Threads:") as u64,
+        })
     }
+}
+
+/// Descriptors that a process has open.
+pub(crate) fn descriptors(pid: u32) -> io::Result<u64> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64)
 }
 
 /// `utime` and `stime` of a line of /proc/PID/stat; the name before them may hold anything, even brackets.
@@ -64,7 +76,7 @@ fn tick() -> Duration {
     Duration::from_secs(1) / u32::try_from(hz).unwrap_or(100).max(1)
 }
 
-/// What all cores did since the machine's start.
+/// What all cores, or one, did since the machine's start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cores {
     total: u64,
@@ -73,11 +85,17 @@ pub(crate) struct Cores {
 
 impl Cores {
     pub(crate) fn read() -> Self {
-        Self::parse(&fs::read_to_string("/proc/stat").unwrap_or_default())
+        Self::parse(&fs::read_to_string("/proc/stat").unwrap_or_default(), "cpu")
     }
 
-    fn parse(stat: &str) -> Self {
-        let line = stat.lines().next().unwrap_or_default();
+    /// Of one core alone.
+    pub(crate) fn read_one(core: usize) -> Self {
+        Self::parse(&fs::read_to_string("/proc/stat").unwrap_or_default(), &format!("cpu{core}"))
+    }
+
+    fn parse(stat: &str, name: &str) -> Self {
+        let of_it = |line: &&str| line.split_whitespace().next() == Some(name);
+        let line = stat.lines().find(of_it).unwrap_or_default();
         let ticks: Vec<u64> =
             line.split_whitespace().skip(1).take(8).filter_map(|t| t.parse().ok()).collect();
         Self { total: ticks.iter().sum(), idle: ticks.iter().skip(3).take(2).sum() }
@@ -88,6 +106,52 @@ impl Cores {
         let total = self.total.saturating_sub(before.total).max(1);
         1.0 - self.idle.saturating_sub(before.idle) as f64 / total as f64
     }
+}
+
+/// One core for the server, the others for everybody else.
+pub(crate) struct Places {
+    pub(crate) server: CpuSet,
+    pub(crate) others: CpuSet,
+    /// The server's core, by its number.
+    pub(crate) core: usize,
+    /// The first of the others.
+    pub(crate) other: usize,
+}
+
+impl Places {
+    /// Of the cores that this process may use.
+    pub(crate) fn split() -> Result<Self, String> {
+        let all = sched_getaffinity(None).map_err(|error| format!("affinity: {error}"))?;
+        let mut cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
+        let last = cores.pop().ok_or("no core")?;
+        let first = cores.first().copied();
+        let other = first.ok_or("two cores are needed: one for the server, one for the callers")?;
+        let set = |cores: &[usize]| {
+            let mut set = CpuSet::new();
+            cores.iter().for_each(|core| set.set(*core));
+            set
+        };
+        Ok(Self { server: set(&[last]), others: set(&cores), core: last, other })
+    }
+
+    /// Starts something that inherits the server's core; afterwards this thread is on the others.
+    pub(crate) fn on_the_servers<T>(&self, start: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+        let pin = |set| sched_setaffinity(None, set).map_err(|error| format!("affinity: {error}"));
+        pin(&self.server)?;
+        let started = start();
+        pin(&self.others)?;
+        started
+    }
+}
+
+/// Gives all threads that a process has another place.
+pub(crate) fn move_all_threads(pid: u32, to: &CpuSet) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("/proc/{pid}/task: {error}");
+    for task in fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| failed(&error))?.flatten() {
+        let thread = task.file_name().to_string_lossy().parse().ok().and_then(rustix::thread::Pid::from_raw);
+        sched_setaffinity(thread, to).map_err(|error| failed(&error))?;
+    }
+    Ok(())
 }
 
 /// Some hundreds of calls need more files than the usual soft limit; children inherit it.
@@ -110,8 +174,8 @@ mod tests {
 
     #[test]
     fn waiting_for_a_disk_is_not_being_busy() {
-        let before = Cores::parse("cpu  100 0 100 700 100 0 0 0 5 5\ncpu0 1 2 3");
-        let after = Cores::parse("cpu  150 0 150 770 130 0 0 0 5 5\ncpu0 1 2 3");
+        let before = Cores::parse("cpu0 1 2 3\ncpu  100 0 100 700 100 0 0 0 5 5", "cpu");
+        let after = Cores::parse("cpu  150 0 150 770 130 0 0 0 5 5\ncpu0 1 2 3", "cpu");
         assert!((after.busy_since(before) - 0.5).abs() < 1e-9);
     }
 }

@@ -82,18 +82,17 @@ impl Simulators {
     }
 }
 
-/// The SIP stack alone, answering calls.
-pub(crate) struct Answerer(Process);
+/// Another of this program's commands that serves, without a config: the SIP stack alone, a floor, an echo.
+pub(crate) struct Bare(Process);
 
-impl Answerer {
+impl Bare {
     /// Starts this program's own.
-    pub(crate) fn start(listen: SocketAddr) -> Result<Self, String> {
+    pub(crate) fn start(arguments: &[&str]) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
-        command.args(["sip-answerer", "--listen", &listen.to_string()]);
-        let (process, _) =
-            start(command.stderr(Stdio::inherit()), Output::Standard, "listening on", Duration::ZERO)
-                .map_err(|error| format!("the answering stack: {error}"))?;
+        command.args(arguments).stderr(Stdio::inherit());
+        let (process, _) = start(&mut command, Output::Standard, "listening on", Duration::ZERO)
+            .map_err(|error| format!("{}: {error}", arguments.join(" ")))?;
         Ok(Self(process))
     }
 
@@ -112,12 +111,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server in a new folder.
+    /// Starts a server in a new folder, with this further text in its config.
     pub(crate) fn start(
         program: &Path,
         addresses: &Addresses,
         engines: Engines,
         folder: &Path,
+        further: &str,
     ) -> Result<Self, String> {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
         let data = folder.join("data");
@@ -125,7 +125,8 @@ impl Server {
         let agent = folder.join("agent.toml");
         write(&agent, AGENT).map_err(|error| failed(&error))?;
         let config = folder.join("tandem.toml");
-        write(&config, &config_text(addresses, engines, &data, &agent)).map_err(|error| failed(&error))?;
+        let text = config_text(addresses, engines, &data, &agent) + further;
+        write(&config, &text).map_err(|error| failed(&error))?;
         let log = File::create(folder.join("log")).map_err(|error| failed(&error))?;
         let mut command = Command::new(program);
         command.arg("serve").arg("--config").arg(&config).env(KEY, "any").stdout(log);
@@ -192,7 +193,7 @@ fn config_text(addresses: &Addresses, engines: Engines, data: &Path, agent: &Pat
         r#"
 [server]
 data_dir = "{data}"
-ports = 400
+ports = 1100
 drain_seconds = 0
 [sip]
 listen = ["udp:{sip}"]

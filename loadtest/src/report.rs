@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 #[derive(Default)]
 pub(crate) struct Report {
     rows: Vec<Row>,
+    notes: Vec<String>,
 }
 
 struct Row {
@@ -54,6 +55,11 @@ impl Report {
         self.rows.push(Row { group, name: name.into(), unit, values: values.to_vec(), aim });
     }
 
+    /// Something that no number says; it stands below the table.
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
     /// The table.
     pub(crate) fn table(&self, facts: &Facts) -> String {
         let Facts { cores, cpu, kernel, load } = facts;
@@ -71,6 +77,10 @@ impl Report {
             let _writing_to_a_string_works =
                 writeln!(text, "  {:width$}  {:6} {}{aim}", row.name, row.unit, values.join("  "));
         }
+        for (number, note) in self.notes.iter().enumerate() {
+            let before = if number == 0 { "\n" } else { "" };
+            let _writing_to_a_string_works = writeln!(text, "{before}{note}");
+        }
         text
     }
 
@@ -84,6 +94,7 @@ impl Report {
         json!({
             "machine": { "cores": facts.cores, "cpu": facts.cpu, "kernel": facts.kernel, "load_before": facts.load },
             "figures": rows.collect::<Vec<_>>(),
+            "notes": self.notes,
         })
     }
 }

@@ -14,7 +14,7 @@ use std::{
     ops::Range,
     os::fd::AsRawFd as _,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Room for packets while a caller's thread is not running.
@@ -26,6 +26,17 @@ const AUDIO: [u8; 2] = [0, 8];
 pub(crate) fn stamp(socket: &UdpSocket) -> io::Result<()> {
     setsockopt(socket, ReceiveTimestampns, &true)?;
     Ok(setsockopt(socket, RcvBuf, &RECEIVE_BUFFER)?)
+}
+
+/// Reads one datagram, with the time at which the kernel took it from the network on this process's clock.
+pub(crate) fn receive_at(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Instant)> {
+    let mut control = nix::cmsg_space!(TimeSpec);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+    let (length, stamp) = (message.bytes, message.cmsgs()?.find_map(kernel_time));
+    let (now, today) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    let ago = stamp.map_or(Duration::ZERO, |stamp| today.saturating_sub(stamp));
+    Ok((length, now.checked_sub(ago).unwrap_or(now)))
 }
 
 /// What came on one line.
@@ -41,8 +52,8 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Takes a datagram. Only gaps that end in the measured time count.
-    fn note(&mut self, at: Duration, datagram: &[u8], measured: bool) {
+    /// Takes a datagram that came at this time since 1970. Only gaps that end in the measured time count.
+    pub(crate) fn note(&mut self, at: Duration, datagram: &[u8], measured: bool) {
         let &[first, second, high, low, ..] = datagram else { return };
         if first >> 6 != 2 || !AUDIO.contains(&(second & 0x7f)) {
             return;
@@ -110,8 +121,9 @@ impl<'a> Tap<'a> {
     }
 }
 
+/// The time since 1970 at which the kernel took a datagram from the network, where this says so.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only one kind was asked for")]
-fn kernel_time(message: ControlMessageOwned) -> Option<Duration> {
+pub(crate) fn kernel_time(message: ControlMessageOwned) -> Option<Duration> {
     match message {
         ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
         _ => None,

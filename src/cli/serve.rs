@@ -5,6 +5,7 @@ use super::{Exit, serve_args::ServeArgs};
 use crate::{
     config::Config,
     http::{self, HttpState},
+    recorder::Recorder,
     rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
     services::{self, Records, StartError, Traces, TrunkCalls, Vocabulary},
@@ -22,6 +23,7 @@ use ::call::cdr::Cause;
 use sip::EndpointConfig;
 use std::{
     io::{self, ErrorKind},
+    path::Path,
     sync::Arc,
 };
 use tokio::{net::TcpListener, sync::oneshot};
@@ -84,6 +86,7 @@ struct Running {
     live: LiveEvents,
     listener: TcpListener,
     server: Arc<Server>,
+    recorder: Option<Arc<Recorder>>,
     vocabulary: Vec<Vocabulary>,
 }
 
@@ -96,8 +99,7 @@ impl Running {
         RtpSockets::bind(rtp, 0)
             .map_err(|error| fail(Exit::Address, &bind_error("RTP", "rtp.address or --rtp", rtp, &error)))?;
         let data_dir = |error: StoreError| fail(Exit::DataDir, &error.to_string());
-        let store =
-            Store::open(StoreConfig::new(&config.server.data_dir), metrics.clone()).map_err(data_dir)?;
+        let store = Store::open(store_config(config), metrics.clone()).map_err(data_dir)?;
         let calls = services::prepare(Arc::clone(config), metrics)
             .await
             .map_err(|error| fail(exit_of(&error), &error.to_string()))?;
@@ -113,10 +115,18 @@ impl Running {
             let remedy = "name files that this user can read under [sip.tls]";
             fail(Exit::Usage, &format!("TLS: {error}; {remedy}"))
         })?;
-        let server = start(config, calls, &store, (&traces, metrics), &tls)
+        let recorder = config.recording.as_deref().map(Recorder::start).transpose().map_err(|error| {
+            let folder = config.recording.as_deref().unwrap_or(Path::new("")).display();
+            let remedy = "give it to this user, or name another with recording.directory";
+            fail(Exit::DataDir, &format!("recordings cannot be written to {folder}: {error}; {remedy}"))
+        })?;
+        let recorder = recorder.map(Arc::new);
+        let server = start(config, calls, &store, (&traces, metrics), (&tls, recorder.as_ref()))
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
+        end_orphans(&store, &server);
         let reader = store.reader().map_err(data_dir)?;
-        Ok(Self { signals, store, reader, traces, live, listener, server: Arc::new(server), vocabulary })
+        let server = Arc::new(server);
+        Ok(Self { signals, store, reader, traces, live, listener, server, recorder, vocabulary })
     }
 
     /// Serves until a signal comes, then lets the calls end and writes everything down.
@@ -160,11 +170,38 @@ impl Running {
         if let Ok(server) = Arc::try_unwrap(self.server).map_err(|_| ()) {
             server.stop().await;
         }
+        // The server is gone, and its calls with it: this is the last that holds it.
+        if let Some(recorder) = self.recorder.and_then(Arc::into_inner) {
+            recorder.stop();
+        }
         self.traces.flush();
         self.store.close();
         // A log line, not a message of our own: standard error may be a pipe that nobody reads any more.
         tracing::info!(calls = drained.calls, broken_off = drained.broken_off, "stopped");
         Exit::Done
+    }
+}
+
+fn store_config(config: &Config) -> StoreConfig {
+    StoreConfig {
+        database: config.store.database.clone(),
+        journal_limit: config.store.journal_limit,
+        ..StoreConfig::new(&config.server.data_dir)
+    }
+}
+
+/// The peers of calls that a dead server left behind still think that they are connected: each gets a BYE.
+fn end_orphans(store: &Store, server: &Server) {
+    let link = server.sip_link();
+    for (call, saved) in store.orphans() {
+        let told = link.flow(saved.transport, saved.remote, None).is_ok_and(|flow| {
+            let reason = Some(format!("SIP;cause=500;text=\"{CRASHED}\""));
+            link.command(sip::Command::Farewell { saved: Box::new(saved), flow, reason })
+        });
+        tracing::info!(%call, told, "the last server died in this call; its peer gets a BYE");
+        if told {
+            store.told(call);
+        }
     }
 }
 
@@ -214,7 +251,7 @@ fn start(
     calls: TrunkCalls,
     store: &Store,
     (traces, metrics): (&TraceSink, &Metrics),
-    tls: &Arc<Tls>,
+    (tls, recorder): (&Arc<Tls>, Option<&Arc<Recorder>>),
 ) -> io::Result<Server> {
     let transport = |listen: &crate::config::Listen| (listen.transport, listen.address);
     let defaults = ServerConfig::default();
@@ -226,7 +263,7 @@ fn start(
             low: config.rtp.ports.first,
             high: config.rtp.ports.last,
             quiet: config.rtp.cooling,
-            longest_cooling: defaults.rtp.longest_cooling,
+            longest_cooling: config.rtp.cooling_limit,
         },
         tls: Arc::clone(tls),
         transport: config.sip.transport.clone(),
@@ -235,6 +272,7 @@ fn start(
         trunk: "none".to_owned(),
         media_threads: config.media.threads,
         media_priority: config.media.priority,
+        recorder: recorder.cloned(),
         seed: config.server.seed,
         ..defaults
     };

@@ -20,7 +20,12 @@ use conversation::FloorConfig;
 use jiff::tz::TimeZone;
 use media::JitterConfig;
 use sip::digest::DigestAlgorithm;
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use toml::Spanned;
 
 /// Makes a config of a text whose relative paths start at `folder`.
@@ -86,19 +91,23 @@ impl Checker<'_> {
             routes.llm.values().any(|route| route.targets.iter().any(|target| target.0 == *name))
         });
         self.unused("tts", &raw.tts, |name| routes.tts.values().any(|route| route.targets.contains(name)));
+        let recording = self.recording(&raw.recording, &raw.server);
         let mut agents = BTreeMap::new();
         let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
         let trunks = self.trunks(&raw, &default_agent, &mut agents);
         self.agent_routes(&agents, &routes);
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
+        let tools = self.tools(&raw.tools, &agents);
         Config {
             server: self.server(&raw.server),
             sip: self.sip(&raw.sip),
             rtp: self.rtp(&raw.rtp),
             http: self.http(&raw.http),
             media: self.media(&raw.media),
-            call,
+            store: self.records(&raw.store),
+            call: CallConfig { record: recording.is_some(), ..call },
+            recording,
             time_zone: self.time_zone(&raw.agent.time_zone),
             stt,
             llm,
@@ -106,6 +115,7 @@ impl Checker<'_> {
             routes,
             agents,
             schemas,
+            tools,
             trunks,
             trunk_groups,
             log: self.log(&raw.log),
@@ -158,7 +168,22 @@ impl Checker<'_> {
             address,
             ports,
             cooling: self.seconds(&raw.cooling_seconds, RtpPortsConfig::default().quiet, 0..=600),
+            cooling_limit: self.seconds(
+                &raw.cooling_limit_seconds,
+                RtpPortsConfig::default().longest_cooling,
+                0..=86_400,
+            ),
         }
+    }
+
+    /// The folder, where recording is switched on. One that is not absolute is beside the data.
+    fn recording(&self, raw: &RawRecording, server: &RawServer) -> Option<PathBuf> {
+        let enabled = raw.enabled.as_ref().is_some_and(|key| *key.get_ref());
+        let data = self.folder.join(server.data_dir.as_ref().map_or(DATA_DIR, |key| key.get_ref()));
+        enabled.then(|| match &raw.directory {
+            Some(key) => self.folder.join(key.get_ref()),
+            None => data.join(RECORDINGS),
+        })
     }
 
     fn http(&mut self, raw: &RawHttp) -> Http {
@@ -199,10 +224,24 @@ impl Checker<'_> {
         CallConfig {
             jitter: self.jitter(&raw.media),
             budgets: self.budgets(&raw.budgets_ms, &floor),
-            patience: self.patience(&raw.timeouts_ms, &raw.conversation),
+            patience: Patience {
+                record: self.answer_wait(&raw.store.answer_wait_ms),
+                ..self.patience(&raw.timeouts_ms, &raw.conversation)
+            },
             ring_for: self.milliseconds(&raw.sip.ring_ms, default.ring_for, 0..=60_000),
+            record: default.record,
+            comfort_noise_dbfs: self.comfort_noise(&raw.media, default.comfort_noise_dbfs),
             floor,
         }
+    }
+
+    fn comfort_noise(&mut self, raw: &RawMedia, default: Option<f32>) -> Option<f32> {
+        let Some(key) = &raw.comfort_noise_dbfs else { return default };
+        let level = self.number(&raw.comfort_noise_dbfs, 0_i16, -100..=0);
+        if (-39..0).contains(&level) {
+            self.error(key, "that is no comfort but noise", "write -40 or less, or 0 for none");
+        }
+        (level < 0).then_some(f32::from(level))
     }
 
     fn jitter(&mut self, raw: &RawMedia) -> JitterConfig {
@@ -256,6 +295,7 @@ impl Checker<'_> {
             speech: self.milliseconds(&raw.tts_first_audio, default.speech, 100..=30_000),
             tool: self.milliseconds(&raw.tool, default.tool, 100..=120_000),
             media: self.milliseconds(&raw.media, default.media, 1000..=600_000),
+            record: default.record,
             call: Duration::from_secs(
                 60 * self.number(&conversation.max_duration_minutes, minutes.unsigned_abs(), 1..=1440),
             ),

@@ -10,14 +10,18 @@ mod problem;
 pub mod profile;
 mod raw;
 mod read;
+mod records;
 mod sections;
 mod signalling;
 pub mod target;
+mod tools;
 pub mod trunk;
 mod value;
 
 pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
+pub use records::Records;
+pub use tools::Tools;
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
 use crate::{
@@ -58,6 +62,10 @@ pub struct Config {
     pub http: Http,
     /// How media is handled.
     pub media: Media,
+    /// Where call records go.
+    pub store: Records,
+    /// Where what is said is written to, if it is.
+    pub recording: Option<PathBuf>,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.
     pub call: CallConfig,
     /// Where "tomorrow" is reckoned.
@@ -74,6 +82,8 @@ pub struct Config {
     pub agents: BTreeMap<String, Arc<Agent>>,
     /// The script that sets up an agent's database, by the same key: the `.sql` file beside the agent's file.
     pub schemas: BTreeMap<String, String>,
+    /// What agents' tools are allowed.
+    pub tools: Tools,
     /// Where calls come from and go to; the first that matches takes the call. Never empty.
     pub trunks: Vec<Trunk>,
     /// Trunks that outgoing calls may take in turn, by the group's name.
@@ -117,6 +127,13 @@ impl Config {
     /// Slots beyond the cap, of all trunks together.
     pub fn overflow_slots(&self) -> u32 {
         self.trunks.iter().map(|trunk| trunk.profile.at_cap.overflow_slots).sum()
+    }
+
+    /// Whether any trunk may bring a call that is wide band.
+    pub fn has_wide_band(&self) -> bool {
+        self.trunks.iter().flat_map(|trunk| &trunk.profile.media.codecs).any(|codec| {
+            media::Codec::from_name(codec).is_some_and(|codec| codec.rate() == media::SampleRate::Hz16000)
+        })
     }
 
     /// The trunk of that name.
@@ -196,6 +213,8 @@ pub struct Rtp {
     pub ports: PortRange,
     /// How long a port must have been quiet after a call before it serves another.
     pub cooling: Duration,
+    /// When it serves another even though somebody still sends to it.
+    pub cooling_limit: Duration,
 }
 
 /// Health, traces, metrics: `[http]`.

@@ -21,6 +21,8 @@ pub(super) struct RawConfig {
     pub(super) rtp: RawRtp,
     pub(super) http: RawHttp,
     pub(super) media: RawMedia,
+    pub(super) store: RawStore,
+    pub(super) recording: RawRecording,
     pub(super) conversation: RawConversation,
     pub(super) timeouts_ms: RawTimeouts,
     pub(super) budgets_ms: RawBudgets,
@@ -29,6 +31,7 @@ pub(super) struct RawConfig {
     pub(super) tts: Named<RawTts>,
     pub(super) routes: RawRoutes,
     pub(super) agent: RawAgent,
+    pub(super) tools: RawTools,
     pub(super) trunk: Vec<Spanned<RawTrunk>>,
     pub(super) trunk_groups: Named<Vec<Spanned<String>>>,
     pub(super) log: RawLog,
@@ -88,6 +91,7 @@ pub(super) struct RawRtp {
     pub(super) address: Key<String>,
     pub(super) ports: Key<String>,
     pub(super) cooling_seconds: Key<i64>,
+    pub(super) cooling_limit_seconds: Key<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -97,12 +101,29 @@ pub(super) struct RawHttp {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [store] on a line of its own")]
+pub(super) struct RawStore {
+    pub(super) database: Key<String>,
+    pub(super) answer_wait_ms: Key<i64>,
+    pub(super) journal_limit_mb: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table: write [media] on a line of its own")]
 pub(super) struct RawMedia {
     pub(super) threads: Key<i64>,
     pub(super) priority: Key<String>,
+    pub(super) codecs: Key<Vec<Spanned<String>>>,
+    pub(super) comfort_noise_dbfs: Key<i64>,
     pub(super) jitter_min_ms: Key<i64>,
     pub(super) jitter_max_ms: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [recording] on a line of its own")]
+pub(super) struct RawRecording {
+    pub(super) enabled: Key<bool>,
+    pub(super) directory: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -262,6 +283,14 @@ impl RawTrunk {
             quirks: &self.quirks,
         }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [tools] on a line of its own")]
+pub(super) struct RawTools {
+    pub(super) allowed_hosts: Key<Vec<Spanned<String>>>,
+    pub(super) allowed_networks: Key<Vec<Spanned<String>>>,
+    pub(super) allow_stdio: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -142,6 +142,7 @@ impl Bench {
             trace: Arc::clone(idle) as _,
             counters: Arc::default(),
             knocker: self.thread().knocker(dialog),
+            recording: None,
         };
         let _runtime = self.runtime.enter();
         self.tell(Command::Start(Box::new(CallActor::new(parts))));
@@ -188,6 +189,8 @@ fn echo() -> Script {
             | Input::Llm(..)
             | Input::Tts(..)
             | Input::Tool(..)
+            | Input::Recorded
+            | Input::Press { .. }
             | Input::HangUp(_)
             | Input::Timeout => {}
         }
@@ -324,6 +327,8 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                 | Input::Llm(..)
                 | Input::Tts(..)
                 | Input::Tool(..)
+                | Input::Recorded
+                | Input::Press { .. }
                 | Input::HangUp(_) => panic!("not expected: {input:?}"),
             }
             (refused != [4, 5]).then_some(now + PATIENCE)
@@ -347,6 +352,76 @@ fn a_flood_is_thrown_away_and_counted() {
         flooded.send(&[0; 172]).expect("loopback");
     }
     hears(&healthy, b"served all the same");
+}
+
+#[test]
+fn a_runtime_that_does_nothing_else_any_more_stops_no_packet() {
+    let bench = Bench::new();
+    let callers: Vec<_> = (0..6).map(|number| bench.start(number, paced())).collect();
+    let (hold, held) = mpsc::channel::<()>();
+    let (began, beginning) = mpsc::channel();
+    // The runtime's only worker, as a TLS handshake or a megabyte of JSON would have it, but for good.
+    bench.runtime.spawn(async move {
+        began.send(()).expect("the test waits for it");
+        let _ = held.recv();
+    });
+    beginning.recv_timeout(PATIENCE).expect("the worker is ours");
+    let waiting = bench.runtime.spawn(async {});
+    for caller in &callers {
+        caller.send(&[0; 172]).expect("loopback");
+    }
+    let mut buffer = [0; 256];
+    for _ in 0..50 {
+        for caller in &callers {
+            assert_eq!(caller.recv(&mut buffer).expect("a packet every 20 ms"), 172);
+        }
+    }
+    assert!(!waiting.is_finished(), "the runtime was held all the while");
+    drop(hold);
+}
+
+#[test]
+fn reports_move_to_the_shared_port_and_back() {
+    let bench = Bench::new();
+    let caller = bench.start(
+        1,
+        Box::new(|now, input, out| {
+            match input {
+                // The caller says which way it is to be.
+                Input::Rtp { datagram, .. } => out.push(Output::RtcpMux(datagram[0] == b'm')),
+                Input::Rtcp { from, datagram } => {
+                    out.push(Output::SendRtcp { to: from, datagram: datagram.to_vec() });
+                }
+                Input::Sip(_)
+                | Input::Recorded
+                | Input::Press { .. }
+                | Input::Stt(_)
+                | Input::Llm(..)
+                | Input::Tts(..)
+                | Input::Tool(..)
+                | Input::HangUp(_)
+                | Input::Timeout => {}
+            }
+            Some(now + PATIENCE)
+        }),
+    );
+    let rtp = caller.peer_addr().expect("connected");
+    let rtcp = UdpSocket::bind((LOOPBACK, 0)).expect("loopback has ports");
+    rtcp.connect((LOOPBACK, rtp.port() + 1)).expect("loopback");
+    rtcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    hears(&rtcp, b"report");
+    caller.send(b"mux").expect("loopback");
+    // Bound again by us as soon as the call has let it go.
+    let until = Instant::now() + PATIENCE;
+    while UdpSocket::bind((LOOPBACK, rtp.port() + 1)).is_err() {
+        assert!(Instant::now() < until, "the port is still held");
+        std::thread::yield_now();
+    }
+    caller.send(b"apart").expect("loopback");
+    while rtcp.send(b"report").is_err() || rtcp.recv(&mut [0; 64]).is_err() {
+        assert!(Instant::now() < until, "nobody is at the port again");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -22,14 +22,22 @@ use std::{
     num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering, mpsc},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// With more calls than this the thread wakes every [`TICK`] for all of them together; with fewer, for each event.
 const HANDFUL: usize = 4;
 
 /// Datagrams read from one socket before timers and commands get their turn.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 64;
+
+/// Ticks from one such thorough reading to the next. Between them every socket is read once: a stream has a packet in
+/// 20 ms, and asking again whether there is a second one costs as much as a part of reading it.
+const THOROUGH_EVERY: u32 = 4;
+
+/// Into a tick so far, what providers report may be worked on. What is left waits for the next tick, because the packets
+/// of that one must not.
+const INBOX_TIME: Duration = Duration::from_micros(600);
 
 /// Commands carried out before calls get their turn.
 const COMMANDS_AT_ONCE: usize = 64;
@@ -64,6 +72,8 @@ pub(super) struct Thread {
     counters: Arc<ThreadCounters>,
     poller: Poller,
     names: Vec<u64>,
+    /// Where datagrams are read to. As a local variable it would be zeroed for each of them.
+    buffer: Vec<u8>,
     /// Calls by place; a place is named to the poller and is used again after its call.
     calls: Vec<Option<Resident>>,
     /// When each place wants to be woken. Beside the calls, so that looking for due ones reads little memory: with
@@ -72,6 +82,10 @@ pub(super) struct Thread {
     free: Vec<usize>,
     phases: Phases,
     ticks: Ticks,
+    /// The tick whose calls were woken last.
+    served: Instant,
+    /// Readings until the next thorough one.
+    cursory: u32,
     places: HashMap<DialogKey, usize>,
     notes: VecDeque<Note>,
     stopping: bool,
@@ -87,11 +101,14 @@ impl Thread {
             counters,
             poller,
             names: Vec::new(),
+            buffer: vec![0; DATAGRAM],
             calls: Vec::new(),
             wakes: Vec::new(),
             free: Vec::new(),
             phases: Phases::new(Instant::now()),
             ticks: Ticks::new(),
+            served: Instant::now(),
+            cursory: 0,
             places: HashMap::new(),
             notes: VecDeque::new(),
             stopping: false,
@@ -120,7 +137,7 @@ impl Thread {
 
     fn sleep(&self) {
         if self.is_busy() {
-            return self.ticks.sleep();
+            return self.ticks.sleep_after(self.served);
         }
         let mut timeout =
             self.wakes.iter().flatten().min().map(|wake| wake.saturating_duration_since(Instant::now()));
@@ -137,7 +154,10 @@ impl Thread {
     /// somebody else's packet.
     fn read_sockets(&mut self) {
         let mut names = std::mem::take(&mut self.names); // Keeps its capacity.
-        for _ in 0..ROUNDS {
+        let late = self.ticks.at(Instant::now()) > self.served + TICK;
+        self.cursory = if self.is_busy() && !late { (self.cursory + 1) % THOROUGH_EVERY } else { 0 };
+        let rounds = if self.cursory == 0 { ROUNDS } else { 1 };
+        for _ in 0..rounds {
             names.clear();
             self.poller.ready(&mut names);
             for name in &names {
@@ -157,23 +177,26 @@ impl Thread {
         let (place, is_rtcp) = place_of(name);
         let Some(Some(resident)) = self.calls.get_mut(place) else { return };
         let sockets = resident.actor.sockets();
-        let mut buffer = [0; DATAGRAM];
-        let socket = if is_rtcp { sockets.rtcp() } else { sockets.rtp() };
-        let Received::Datagram { length, from } = receive(socket, &mut buffer) else { return };
+        let Some(socket) = (if is_rtcp { sockets.rtcp() } else { Some(sockets.rtp()) }) else { return };
+        let Received::Datagram { length, from } = receive(socket, &mut self.buffer) else { return };
         let now = Instant::now();
         if !resident.may_take_datagram(now, from.ip()) {
             self.counters.datagrams_over_rate.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.counters.datagrams.fetch_add(1, Ordering::Relaxed);
+        let buffer = std::mem::take(&mut self.buffer);
         let datagram = &buffer[..length];
         let input = if is_rtcp { Input::Rtcp { from, datagram } } else { Input::Rtp { from, datagram } };
         self.step(place, now, input);
+        self.buffer = buffer;
     }
 
     fn wake_due(&mut self) {
         let now = Instant::now();
-        let due = if self.is_busy() { self.ticks.at(now) } else { now };
+        let tick = self.ticks.at(now);
+        let due = if self.is_busy() { tick } else { now };
+        self.served = tick;
         for place in 0..self.wakes.len() {
             let Some(wake) = self.wakes[place].filter(|wake| *wake <= due) else { continue };
             let now = Instant::now();
@@ -192,6 +215,9 @@ impl Thread {
             let Ok(dialog) = self.ends.knocks.try_recv() else { return };
             let Some(&place) = self.places.get(&dialog) else { continue };
             self.act(place, |actor, notes| actor.take_inbox(Instant::now(), notes));
+            if self.served.elapsed() >= INBOX_TIME && self.is_busy() {
+                break;
+            }
         }
         self.bell.ring(); // There may be more.
     }
@@ -202,6 +228,7 @@ impl Thread {
             match command {
                 Command::Start(actor) => self.start(actor),
                 Command::Sip(dialog, input) => self.step_dialog(dialog, Input::Sip(input)),
+                Command::Recorded(dialog) => self.step_dialog(dialog, Input::Recorded),
                 Command::HangUp(dialog, hang_up) => self.step_dialog(dialog, Input::HangUp(hang_up)),
                 Command::BreakOff(cause) => self.break_off_all(cause),
                 Command::Stop => self.stopping = true,
@@ -218,10 +245,8 @@ impl Thread {
             self.calls.len() - 1
         });
         let sockets = actor.sockets();
-        let registered = self
-            .poller
-            .add(sockets.rtp(), name_of(place, false))
-            .and_then(|()| self.poller.add(sockets.rtcp(), name_of(place, true)));
+        let rtcp = || sockets.rtcp().map_or(Ok(()), |rtcp| self.poller.add(rtcp, name_of(place, true)));
+        let registered = self.poller.add(sockets.rtp(), name_of(place, false)).and_then(|()| rtcp());
         self.places.insert(actor.dialog(), place);
         let (phase, first_step) = self.phases.take(now);
         self.calls[place] =
@@ -259,7 +284,14 @@ impl Thread {
     ) {
         let Some(Some(Resident { actor, .. })) = self.calls.get_mut(place) else { return };
         let notes = &mut self.notes;
-        match catch_unwind(AssertUnwindSafe(|| work(actor, notes))) {
+        let done = catch_unwind(AssertUnwindSafe(|| work(actor, notes)));
+        if actor.take_rtcp_opened()
+            && let Some(rtcp) = actor.sockets().rtcp()
+        {
+            // Without it we would not hear the peer's reports; the call goes on.
+            let _ = self.poller.add(rtcp, name_of(place, true));
+        }
+        match done {
             Ok(Some(Progress::Wake(wake))) => self.wakes[place] = Some(wake),
             Ok(Some(Progress::Over)) => self.remove(place, CallActor::finish),
             Ok(None) => {}
@@ -284,7 +316,9 @@ impl Thread {
         let Some(resident) = self.calls.get_mut(place).and_then(Option::take) else { return };
         let sockets = resident.actor.sockets();
         self.poller.remove(sockets.rtp());
-        self.poller.remove(sockets.rtcp());
+        if let Some(rtcp) = sockets.rtcp() {
+            self.poller.remove(rtcp);
+        }
         self.places.remove(&resident.actor.dialog());
         self.wakes[place] = None;
         self.free.push(place);

@@ -45,8 +45,16 @@ impl Ticks {
         now - Duration::from_nanos(into)
     }
 
+    /// Sleeps until the tick after the one that was served last. Where that has come already, because the work took longer
+    /// than a tick, it does not sleep: the calls of that tick would wait for another one.
+    pub(super) fn sleep_after(&self, served: Instant) {
+        if self.at(Instant::now()) <= served {
+            self.sleep();
+        }
+    }
+
     /// Sleeps until the next tick.
-    pub(super) fn sleep(&self) {
+    fn sleep(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let mut next = Timespec {
             tv_sec: now.tv_sec,
@@ -77,6 +85,17 @@ mod tests {
             assert!(due > ticks.at(tick + Duration::from_micros(late)), "{late} µs");
             assert!(due <= ticks.at(tick + TICK + Duration::from_micros(late)), "{late} µs");
         }
+    }
+
+    #[test]
+    fn a_tick_that_came_during_the_work_is_served_at_once() {
+        let ticks = Ticks::new();
+        let late = ticks.at(Instant::now()) - 3 * TICK;
+        ticks.sleep_after(late);
+        assert!(ticks.at(Instant::now()) > late);
+        let served = ticks.at(Instant::now());
+        ticks.sleep_after(served);
+        assert!(ticks.at(Instant::now()) > served);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::{
     runtime::Handle,
     sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -122,8 +122,9 @@ impl SpeechToText for Deepgram {
             failures: 0,
             connected: None,
         };
+        let frames = (self.config.chunk.as_nanos() / FRAME.as_nanos()) as usize;
         self.runtime.spawn(stream.run());
-        SttStream::new(sender, None)
+        SttStream::new(sender, None).in_chunks(frames)
     }
 }
 
@@ -261,9 +262,16 @@ impl Stream {
         self.connected = Some(Instant::now());
         self.resume(socket).await?;
         let mut last_sent = Instant::now();
+        // Set anew only when it must ring earlier, not for every message: twenty-five a second move its end.
+        let alarm = sleep(self.config.keep_alive);
+        tokio::pin!(alarm);
         loop {
             let finalize_ends = self.finalizing.map(|since| since + self.config.finalize_timeout);
             let keep_alive = last_sent + self.config.keep_alive;
+            let due = finalize_ends.unwrap_or(keep_alive).min(keep_alive);
+            if due < alarm.deadline() {
+                alarm.as_mut().reset(due);
+            }
             tokio::select! {
                 command = self.commands.recv() => {
                     let Some(command) = command else { return Ok(()) };
@@ -276,13 +284,18 @@ impl Stream {
                     Some(Err(error)) => return Err(websocket::broken(&error).into()),
                     None => return Err(websocket::closed(None).into()),
                 },
-                () = sleep_until(finalize_ends.unwrap_or(keep_alive).min(keep_alive)) => {
+                () = &mut alarm => {
+                    if Instant::now() < due {
+                        alarm.as_mut().reset(due);
+                        continue;
+                    }
                     if finalize_ends.is_some_and(|end| Instant::now() >= end) {
                         self.settle_without_answer().await?;
                     } else {
                         websocket::send(socket, Message::text(KEEP_ALIVE)).await?;
                         last_sent = Instant::now();
                     }
+                    alarm.as_mut().reset(last_sent.max(Instant::now()) + self.config.keep_alive);
                 }
             }
         }

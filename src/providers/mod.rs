@@ -137,6 +137,7 @@ pub enum SttCommand {
 /// A speech-to-text stream. Dropping it ends the stream.
 pub struct SttStream {
     commands: mpsc::Sender<SttCommand>,
+    chunk: usize,
     _task: Option<Task>,
 }
 
@@ -144,7 +145,19 @@ impl SttStream {
     /// A stream whose provider reads the other end of `commands`. A provider that must say goodbye on the wire passes no
     /// task and ends by itself when the channel closes.
     pub fn new(commands: mpsc::Sender<SttCommand>, task: Option<Task>) -> Self {
-        Self { commands, _task: task }
+        Self { commands, chunk: 1, _task: task }
+    }
+
+    /// For a provider that sends so many frames in one message: it need not be woken for each of them.
+    #[must_use]
+    pub fn in_chunks(mut self, frames: usize) -> Self {
+        self.chunk = frames.max(1);
+        self
+    }
+
+    /// How many frames are best passed on together. Nothing else is to wait for a chunk to fill.
+    pub const fn chunk(&self) -> usize {
+        self.chunk
     }
 
     /// Passes a command on without waiting; false means that it had to be dropped.

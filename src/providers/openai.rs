@@ -277,7 +277,7 @@ fn tool(spec: &conversation::ToolSpec) -> Value {
 
 /// Cuts server-sent events out of a byte stream (HTML standard, section 9.2); only their data is of interest.
 #[derive(Default)]
-struct SseDecoder {
+pub(crate) struct SseDecoder {
     bytes: Vec<u8>,
     /// Data lines of the event under way.
     data: Option<String>,
@@ -287,7 +287,7 @@ struct SseDecoder {
 const LONGEST_LINE: usize = 1 << 20;
 
 impl SseDecoder {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if self.bytes.len() + bytes.len() > LONGEST_LINE {
             return Err(Failure::new(FailureClass::Internal, "an endless line in the event stream"));
         }
@@ -296,7 +296,7 @@ impl SseDecoder {
     }
 
     /// The data of the next complete event.
-    fn next_data(&mut self) -> Option<String> {
+    pub(crate) fn next_data(&mut self) -> Option<String> {
         while let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.bytes.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
@@ -308,7 +308,7 @@ impl SseDecoder {
     }
 
     /// What is left when the stream has ended; some servers forget the last empty line.
-    fn rest(&mut self) -> Option<String> {
+    pub(crate) fn rest(&mut self) -> Option<String> {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.bytes)).into_owned();
         self.line(&line);
         self.data.take()
@@ -617,6 +617,7 @@ mod tests {
                 parameters: json!({"type": "object"}),
             }],
             today: jiff::civil::date(2026, 11, 20),
+            variables: Default::default(),
         };
         let body = config.body(&request);
         assert_eq!(

@@ -36,9 +36,17 @@ const UNDELIVERED: usize = 4_096;
 /// Keeps call records. Called on the SIP task: it must not wait.
 pub trait RecordSink: Send + Sync {
     /// A call has its slot and begins.
-    fn begin(&self, cdr: &Cdr);
+    fn begin(&self, cdr: &Cdr, start: CallStart);
     /// A call is over, or was refused: then this is the first that is heard of it.
     fn end(&self, cdr: &Cdr);
+}
+
+/// What goes with the record of a call that begins.
+pub struct CallStart {
+    /// What another process needs to end the call, should this one die.
+    pub dialog: sip::SavedDialog,
+    /// To be told when both are on the disk: the call's answer waits for it, for a while.
+    pub recorded: Box<dyn FnOnce() + Send>,
 }
 
 /// Makes a call out of an INVITE. Called on the SIP task: it must not wait.
@@ -85,6 +93,8 @@ pub struct NewCall<'a> {
     pub overflow: bool,
     /// Who calls, as the trunk tells it.
     pub caller: &'a str,
+    /// Who was called, as the trunk tells it.
+    pub called: &'a str,
     /// Where the caller is to send its RTP.
     pub media: SocketAddr,
     /// For SSRC and first sequence numbers.
@@ -404,6 +414,7 @@ impl Admission {
             grant,
             overflow: place == Place::Overflow,
             caller: &arrival.caller,
+            called: &arrival.called,
             media: SocketAddr::new(self.media_address(&invite.flow), port),
             seed: self.chance.number(),
             started_at_us: arrival.invited_at_us,
@@ -414,10 +425,19 @@ impl Admission {
         let BuiltCall { machine, info, providers } = built.unwrap_or(Err(internal_error))?;
         let thread = self.least_loaded();
         let Some(sockets) = sockets.take() else { return Err(internal_error) };
+        let begun = Cdr {
+            port_slot: Some(grant.slot.0),
+            concurrency: Some(grant.concurrency),
+            capacity: Some(self.config.ports),
+            ..Cdr::new(arrival.clone())
+        };
+        let recorder = self.config.recorder.as_ref();
+        let recording =
+            recorder.and_then(|recorder| recorder.tap(arrival.call, arrival.invited_at_us, info.rate));
         let parts = CallParts {
             dialog: invite.dialog,
             invited: now,
-            cdr: Cdr::new(arrival.clone()),
+            cdr: begun.clone(),
             slot: grant.slot,
             sockets,
             machine,
@@ -426,8 +446,8 @@ impl Admission {
             trace: Arc::clone(&self.services.trace),
             counters: Arc::clone(&self.counters),
             knocker: self.threads[thread].knocker(invite.dialog),
+            recording,
         };
-        self.services.records.begin(&parts.cdr);
         let actor = Box::new(CallActor::new(parts));
         self.status.invites += 1;
         self.loads[thread] += 1;
@@ -438,7 +458,16 @@ impl Admission {
             Dialog { call: arrival.call, thread, trunk, place, live: true, over: false },
         );
         self.tell(thread, Command::Start(actor));
+        self.begin_record(&begun, invite, thread);
         Ok(())
+    }
+
+    /// After the call's thread knows it, so that the word of the disk finds it there. Without that word the call waits
+    /// a moment and goes on.
+    fn begin_record(&self, begun: &Cdr, invite: &IncomingInvite, thread: usize) {
+        let (thread, dialog) = (self.threads[thread].clone(), invite.dialog);
+        let recorded = Box::new(move || drop(thread.try_send(Command::Recorded(dialog))));
+        self.services.records.begin(begun, CallStart { dialog: invite.saved.clone(), recorded });
     }
 
     fn finished(&mut self, now: Instant, finished: Finished) {

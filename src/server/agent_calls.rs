@@ -3,10 +3,9 @@
 
 use super::{BuiltCall, CallBuilder, NewCall, Refusal};
 use crate::{call_actor::Providers, providers::CallInfo};
-use call::{Call, CallConfig, CallSetup, Clips};
+use call::{Call, CallConfig, CallContext, CallSetup, Clips};
 use conversation::Agent;
 use jiff::{Timestamp, tz::TimeZone};
-use media::SampleRate;
 use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSeed, SrtpSuite};
 use std::{sync::Arc, time::Instant};
 
@@ -27,6 +26,8 @@ pub struct AgentCalls {
     pub telephone_event: bool,
     /// Whether their media is encrypted, and how.
     pub srtp: SrtpPolicy,
+    /// What is known of a call, and what that allows.
+    pub context: CallContext,
     /// Where "tomorrow" is reckoned.
     pub time_zone: TimeZone,
 }
@@ -78,6 +79,7 @@ impl AgentCalls {
             seed: new.seed,
             started_at_us: new.started_at_us,
             today: started.unwrap_or_default().to_zoned(self.time_zone.clone()).date(),
+            context: self.context.clone(),
         };
         Call::new(now, self.config.clone(), setup)
     }
@@ -87,7 +89,7 @@ impl CallBuilder for AgentCalls {
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
         let machine = Box::new(self.build_call(now, &new));
         let language = self.agent.language().to_owned();
-        let info = CallInfo { call: new.call, rate: SampleRate::Hz8000, language };
+        let info = CallInfo { call: new.call, rate: machine.rate(), language };
         Ok(BuiltCall { machine, info, providers: self.providers.clone() })
     }
 }

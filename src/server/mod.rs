@@ -8,7 +8,7 @@ mod link;
 mod refusal_log;
 mod trunk_loads;
 
-pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
+pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, CallStart, NewCall, RecordSink, Refusal};
 pub use agent_calls::{AgentCalls, SrtpPolicy};
 pub use link::{OutgoingEvents, SipLink};
 pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
@@ -16,6 +16,7 @@ pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
 use crate::{
     call_actor::{ActorCounters, TraceSink},
     media_threads::{MediaPriority, MediaThread, MediaThreads, Uplink},
+    recorder::Recorder,
     rtp_socket::{PortsStatistics, RtpPortsConfig},
     sip_transport::{
         self, Ladders, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls,
@@ -72,6 +73,8 @@ pub struct ServerConfig {
     pub media_threads: Option<usize>,
     /// What the kernel is asked for on their behalf.
     pub media_priority: MediaPriority,
+    /// What writes down what is said in every call, if anything does.
+    pub recorder: Option<Arc<Recorder>>,
     /// Makes tags, branches and the chance inside calls repeatable. Calls are named at random in any case.
     pub seed: Option<u64>,
 }
@@ -91,6 +94,7 @@ impl Default for ServerConfig {
             trunk: "any".to_owned(),
             media_threads: None,
             media_priority: MediaPriority::default(),
+            recorder: None,
             seed: None,
         }
     }

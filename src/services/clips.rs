@@ -12,13 +12,20 @@ use tokio::time::timeout;
 /// How long a provider's voice may take for one sentence before the one on this machine says it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Renders the sentences of an agent. The text is what is said, whoever says it.
-pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result<Clips, StartError> {
+/// Renders the sentences of an agent. The text is what is said, whoever says it. `wide`: for wide-band calls as well; the
+/// voice is asked once all the same, and telephones hear it converted.
+pub(super) async fn render(
+    agent: &Agent,
+    tts: &Arc<dyn TextToSpeech>,
+    wide: bool,
+) -> Result<Clips, StartError> {
+    let rate = if wide { SampleRate::Hz16000 } else { SampleRate::Hz8000 };
     let fallback = agent.fallback();
     let menu = agent.menu();
     let menu_options = menu.map_or(&[][..], |menu| &menu.options);
+    let greeting = agent.greeting(agent.variables());
     let mut texts = vec![
-        agent.greeting(),
+        greeting.as_str(),
         &fallback.trouble,
         &fallback.not_heard,
         &fallback.still_there,
@@ -30,7 +37,7 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
     texts.extend(fallback.acknowledge.iter().chain(&fallback.one_moment).map(String::as_str));
     texts.extend(menu_options.iter().map(|option| option.say.as_str()));
     let said: Vec<String> = texts.iter().map(|text| agent.spoken().say(text).text().to_owned()).collect();
-    let rendered = match render_all(&**tts, agent.language(), &said).await {
+    let rendered = match render_all(&**tts, agent.language(), rate, &said).await {
         Ok(rendered) => rendered,
         Err(reason) => {
             tracing::warn!(
@@ -41,13 +48,13 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
             let voice = stages::embedded_tts()?;
             let speak = |text: &String| match text.trim().is_empty() {
                 true => Ok(Vec::new()),
-                false => voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine),
+                false => voice.render(text, rate).map_err(StartError::Engine),
             };
             said.iter().map(speak).collect::<Result<_, _>>()?
         }
     };
     let mut clips =
-        texts.iter().zip(rendered).map(|(text, samples)| Clip { text: (*text).to_owned(), samples });
+        texts.iter().zip(rendered).map(|(text, samples)| Clip::new((*text).to_owned(), rate, samples));
     let mut next = || clips.next().unwrap_or_default();
     let mut out = Clips {
         greeting: next(),
@@ -63,7 +70,7 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
     out.acknowledge = (0..acknowledge).map(|_| next()).collect();
     out.one_moment = (0..one_moment).map(|_| next()).collect();
     out.menu_options = (0..options).map(|_| next()).collect();
-    for clip in out.all().filter(|clip| !clip.text.is_empty() && clip.samples.is_empty()) {
+    for clip in out.all().filter(|clip| !clip.text.is_empty() && clip.audio(rate).is_empty()) {
         tracing::warn!(agent = agent.name(), text = clip.text, "a prepared sentence has no sound");
     }
     Ok(out)
@@ -73,20 +80,26 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
 async fn render_all(
     tts: &dyn TextToSpeech,
     language: &str,
+    rate: SampleRate,
     texts: &[String],
 ) -> Result<Vec<Vec<i16>>, String> {
     let mut rendered = Vec::with_capacity(texts.len());
     for text in texts {
         let silent = text.trim().is_empty();
-        rendered.push(if silent { Vec::new() } else { speak(tts, language, text).await? });
+        rendered.push(if silent { Vec::new() } else { speak(tts, language, rate, text).await? });
     }
     Ok(rendered)
 }
 
 /// One sentence, spoken in a session of its own.
-async fn speak(tts: &dyn TextToSpeech, language: &str, text: &str) -> Result<Vec<i16>, String> {
+async fn speak(
+    tts: &dyn TextToSpeech,
+    language: &str,
+    rate: SampleRate,
+    text: &str,
+) -> Result<Vec<i16>, String> {
     let (events, mut inbox) = Events::channel(Arc::new(|| {}));
-    let info = CallInfo { call: CallId(0), rate: SampleRate::Hz8000, language: language.to_owned() };
+    let info = CallInfo { call: CallId(0), rate, language: language.to_owned() };
     let session = tts.open(&info, events);
     let turn = TurnId::default();
     let command = TtsCommand::Speak { turn, sentence: 0, text: text.to_owned() };

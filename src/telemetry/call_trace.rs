@@ -254,6 +254,11 @@ impl CallTrace {
             Event::Filler { rung, text, .. } => self.note(at, "filler", format!("{rung}: {text}")),
             Event::Loop { who, count: 0 } => self.note(at, "loop", who.clone()),
             Event::Loop { who, count } => self.note(at, "loop", format!("{who} ({count} in a row)")),
+            Event::Transfer { destination, state, status } => {
+                let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
+                self.note(at, "transfer", format!("to {destination}: {state}{status}"));
+            }
+            Event::Noted { text, .. } => self.note(at, "note", text.clone()),
             Event::NoInput { count } => {
                 self.note(at, "no_input", format!("the caller said nothing ({count})"))
             }
@@ -261,6 +266,13 @@ impl CallTrace {
             Event::Dropped { queue, count } => {
                 self.note(at, queue, format!("{count} dropped, it was not keeping up"))
             }
+            Event::Unrecorded => self.note(at, "store", "answered before its start was on disk".to_owned()),
+            Event::MediaFault { fault, active } => self.note(
+                at,
+                "media",
+                format!("{}{}", media_fault(fault), if *active { "" } else { ": over" }),
+            ),
+            Event::KeysSent { count } => self.note(at, "keys", format!("pressed {count} for the other side")),
             Event::Ended { .. } => self.running = false,
             Event::Started { .. }
             | Event::Answered
@@ -342,5 +354,15 @@ impl std::fmt::Debug for CallTrace {
     /// Leaves words out: they are the caller's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "CallTrace({:?}, {} turns, {} events)", self.id(), self.turns.len(), self.events.len())
+    }
+}
+/// What an operator makes of a fault.
+fn media_fault(fault: &str) -> &str {
+    match fault {
+        "not_hearing" => "nothing comes from the caller, though its side reports (one-way audio)",
+        "silent" => "nothing comes from the caller",
+        "not_heard" => "the caller's side reports that nothing of ours arrives (one-way audio)",
+        "dead" => "no audio, no reports, no sign of life of the dialog",
+        other => other,
     }
 }

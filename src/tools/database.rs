@@ -42,7 +42,10 @@ pub enum ToolsError {
         "the agent's database script fails: {0}; it must be able to run at every start (CREATE TABLE IF NOT EXISTS)"
     )]
     Script(String),
-    /// A tool's statement makes no sense in this database.
+    /// The client for HTTP cannot be set up.
+    #[error("requests cannot be made: {0}")]
+    Client(String),
+    /// A tool's statement makes no sense in this database, or something is missing that it needs.
     #[error("the tool {tool:?} cannot work: {reason}")]
     Statement {
         /// The tool.
@@ -230,8 +233,7 @@ mod tests {
         let parameters = json!({ "properties": {
             "day": { "type": "string" }, "time": { "type": "string" }, "name": { "type": "string" }
         } });
-        let (name, timeout) = ("tool".to_owned(), Duration::from_secs(1));
-        SqlTool { name, sql: sql.to_owned(), returns, parameters, timeout, writes }
+        SqlTool { name: "tool".to_owned(), sql: sql.to_owned(), returns, parameters, writes }
     }
 
     fn run(database: &mut Database, tool: &SqlTool, values: &Value) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! What goes into a call and what comes out of it.
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 
-use crate::Event;
+use crate::{Event, KeysBy};
 use conversation::{Expectation, LlmRequest, ToolCall, TurnId};
 use media::Frame;
 use std::net::SocketAddr;
@@ -33,6 +33,15 @@ pub enum Input<'a> {
     Tts(TurnId, TtsEvent),
     /// A tool that this turn started has ended.
     Tool(TurnId, ToolResult),
+    /// The start of the call is on disk: it may be answered, see [`crate::Patience::record`].
+    Recorded,
+    /// Press keys for the other side, one after the other: `0` to `9`, `*`, `#`, `A` to `D`; a comma waits half a second.
+    Press {
+        /// Which ones.
+        keys: String,
+        /// How they are told.
+        by: KeysBy,
+    },
     /// The operator or the server wants the call to end.
     HangUp(HangUp),
     /// The instant that `step` asked for has come.
@@ -68,6 +77,16 @@ pub enum SipInput {
         /// Its media type.
         content_type: String,
         /// Its text.
+        body: String,
+    },
+    /// The final response to our REFER (RFC 3515); a 2xx is followed by what became of it.
+    Referred {
+        /// The status code.
+        status: u16,
+    },
+    /// What becomes of our REFER: a NOTIFY's body.
+    Notify {
+        /// A response's first line, as `message/sipfrag`.
         body: String,
     },
 }
@@ -159,6 +178,15 @@ pub struct ToolResult {
     pub result: Result<String, String>,
 }
 
+/// The two who talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Who called, or was called.
+    Caller,
+    /// We.
+    Agent,
+}
+
 /// Who ends the call from our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HangUp {
@@ -170,10 +198,6 @@ pub enum HangUp {
 
 /// What to do about it.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxing a frame would allocate fifty times a second for each call"
-)]
 pub enum Output {
     /// Send from the leg's RTP port.
     SendRtp {
@@ -189,10 +213,22 @@ pub enum Output {
         /// The compound packet.
         datagram: Vec<u8>,
     },
+    /// Reports come and go over the RTP port from now on (RFC 5761), or no longer: the RTCP port is not needed, or is.
+    RtcpMux(bool),
     /// Tell the dialog.
     Sip(SipOutput),
     /// The caller's audio for speech-to-text: one frame every 20 ms, without gaps.
     Hear(Frame),
+    /// What one side said, for a recorder: the caller as heard, the agent as sent. Only where the config asks for it.
+    Record {
+        /// Who.
+        side: Side,
+        /// Which 20 ms of the call, counted from its first frame, the same for both sides. The agent's has a hole where
+        /// we woke late and had nothing to send; the caller's has none.
+        number: u64,
+        /// What.
+        frame: Frame,
+    },
     /// The caller paused: ask speech-to-text for its last words.
     FinalizeStt,
     /// What the caller will likely say next, for the recogniser.
@@ -250,6 +286,20 @@ pub enum SipOutput {
         status: u16,
         /// The reason phrase.
         reason: String,
+    },
+    /// Pass the caller on (RFC 3515).
+    Refer {
+        /// The URI to call.
+        refer_to: String,
+        /// More header fields.
+        headers: Vec<(String, String)>,
+    },
+    /// An INFO in the dialog.
+    Info {
+        /// Its media type.
+        content_type: String,
+        /// Its text.
+        body: String,
     },
     /// Hang up.
     Bye {

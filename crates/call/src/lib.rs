@@ -2,6 +2,7 @@
 //! Knows every call feature. Knows no socket, vendor, database or clock.
 
 pub mod cdr;
+mod codec;
 mod config;
 pub mod event;
 mod id;
@@ -14,6 +15,7 @@ mod menu;
 mod model;
 mod peer;
 pub mod port_slots;
+mod pressing;
 mod protection;
 mod reply;
 mod rescue;
@@ -21,11 +23,14 @@ mod signalling;
 mod silence;
 mod speech;
 mod tools;
+mod transfer;
 mod turns;
 
-pub use config::{CallConfig, CallSetup, Clip, Clips, Patience};
-pub use event::{Event, Stamped};
+pub use codec::codec_of;
+pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience};
+pub use event::{Event, MosRange, Stamped};
 pub use id::CallId;
-pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
+pub use io::{HangUp, Input, LlmEvent, Output, Side, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
 pub use machine::Call;
+pub use pressing::KeysBy;
 pub use protection::Protection;

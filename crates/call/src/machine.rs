@@ -2,15 +2,18 @@
 //! Turn-taking effects are in `turns.rs`, the dialog in `signalling.rs`; this file is the map of both.
 
 use crate::{
-    CallConfig, CallSetup, Event, HangUp, Input, Output, SipInput,
+    CallConfig, CallSetup, Event, HangUp, Input, KeysBy, Output, Side, SipInput, SipOutput,
     cdr::Cause,
+    codec::conversation_rate,
     leg::{Leg, Listened, Wall},
     menu::MenuState,
+    pressing::info_body,
     reply::{Reply, RunningTool},
     silence::{Ladder, is_filler},
+    transfer::Passing,
 };
 use conversation::{Context, Floor, FloorConfig, Holder, LoopWatch, TurnId};
-use media::{Digit, FRAME};
+use media::{Digit, FRAME, SampleRate};
 use sip::MediaSession;
 use std::{
     collections::BTreeMap,
@@ -22,7 +25,7 @@ use std::{
 pub(crate) enum Phase {
     /// The first step has yet to deal with the INVITE.
     Arrived,
-    /// 180 is out; this is the answer, to be sent at `next_frame`.
+    /// 180 is out; this is the answer, to be sent at `next_frame`, which is sooner once the start is on disk.
     Ringing {
         /// Our session description.
         sdp: String,
@@ -47,11 +50,17 @@ pub struct Call {
     pub(crate) started: Instant,
     pub(crate) wall: Wall,
     pub(crate) leg: Option<Leg>,
+    /// Of the frames it hears and the samples it is given to speak.
+    pub(crate) rate: SampleRate,
+    /// When the dialog last showed life.
+    last_dialog: Instant,
     pub(crate) floor: Floor,
     pub(crate) context: Context,
     pub(crate) turn: TurnId,
     pub(crate) reply: Option<Reply>,
     pub(crate) next_frame: Instant,
+    /// The number of the frame that is under way.
+    frame: u64,
     pub(crate) hearing: Hearing,
     /// When the playout ran out of audio while a reply is under way.
     pub(crate) silent_since: Option<Instant>,
@@ -62,6 +71,12 @@ pub struct Call {
     pub(crate) ladder: Ladder,
     pub(crate) menu: MenuState,
     pub(crate) loops: LoopWatch,
+    /// The start is on disk, or nobody will say so.
+    pub(crate) recorded: bool,
+    /// The caller is being passed on.
+    pub(crate) transfer: Option<Passing>,
+    /// The caller was granted silence until then.
+    pub(crate) excused_until: Option<Instant>,
     holder: Holder,
 }
 
@@ -81,8 +96,12 @@ impl Call {
         let wall = Wall { at: now, us: setup.started_at_us };
         Self {
             floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
-            context: Context::new(setup.agent.system_prompt()),
+            context: Context::new(setup.agent.system_prompt(&setup.context.variables))
+                .with_variables(setup.context.variables.clone()),
+            rate: conversation_rate(setup.offer.as_deref(), &setup.local),
+            last_dialog: now,
             description: MediaSession::new(setup.local.clone()),
+            recorded: config.patience.record.is_zero(),
             config,
             setup,
             phase: Phase::Arrived,
@@ -92,6 +111,7 @@ impl Call {
             turn: TurnId::default(),
             reply: None,
             next_frame: now + FRAME,
+            frame: 0,
             hearing: Hearing::default(),
             silent_since: None,
             tools_left: BTreeMap::new(),
@@ -99,8 +119,16 @@ impl Call {
             ladder: Ladder::default(),
             menu: MenuState::default(),
             loops: LoopWatch::default(),
+            transfer: None,
+            excused_until: None,
             holder: Holder::Nobody,
         }
+    }
+
+    /// The rate of the frames in [`Output::Hear`], and of the samples in [`crate::TtsEvent::Audio`]: it is known from the
+    /// offer on and stays for the whole call.
+    pub const fn rate(&self) -> SampleRate {
+        self.rate
     }
 
     /// Takes one input, appends what to do about it to `out`, and returns when to come back with [`Input::Timeout`] if
@@ -141,6 +169,8 @@ impl Call {
             Input::Llm(turn, event) => self.handle_llm(now, turn, event, out),
             Input::Tts(turn, event) => self.handle_tts(now, turn, event, out),
             Input::Tool(turn, result) => self.handle_tool(now, turn, result, out),
+            Input::Recorded => self.handle_recorded(now, out),
+            Input::Press { keys, by } => self.press_keys(&keys, by, out),
             Input::HangUp(HangUp::Drain) => self.say_goodbye(now, Cause::ServerStopping, out),
             Input::HangUp(HangUp::Admin) => self.end(Cause::Admin, out),
             Input::Timeout => self.handle_timeout(now, out),
@@ -148,10 +178,16 @@ impl Call {
     }
 
     fn handle_sip(&mut self, now: Instant, event: SipInput, out: &mut Vec<Output>) {
+        self.last_dialog = now;
         match event {
             SipInput::Acked { sdp } => self.handle_ack(now, sdp.as_deref(), out),
             SipInput::Cancelled => self.end(Cause::CallerCancelled, out),
-            SipInput::Bye { .. } => self.end(Cause::CallerHungUp, out),
+            SipInput::Bye { .. } => {
+                let passed_on = self.transfer.as_ref().is_some_and(Passing::is_accepted);
+                self.end(if passed_on { Cause::Transferred } else { Cause::CallerHungUp }, out);
+            }
+            SipInput::Referred { status } => self.handle_referred(now, status, out),
+            SipInput::Notify { body } => self.handle_notify(now, &body, out),
             SipInput::AckTimeout => self.end(Cause::AckTimeout, out),
             SipInput::SessionExpired => self.end(Cause::SessionExpired, out),
             SipInput::Reoffer { sdp } => self.handle_reoffer(now, sdp.as_deref(), out),
@@ -167,7 +203,7 @@ impl Call {
     fn handle_rtp(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Vec<Output>) {
         let Some(leg) = &mut self.leg else { return };
         let digit = leg.receive(now, from, datagram);
-        if matches!(self.phase, Phase::Answered) && leg.last_media == now {
+        if matches!(self.phase, Phase::Answered) && leg.heard_at(now) {
             // The ACK may be lost; the caller's voice says as well that our answer has arrived.
             self.greet(now, out);
         }
@@ -181,6 +217,12 @@ impl Call {
         out.push(Output::Event(Event::Digit));
         let decision = self.floor.handle_digit(now, digit.0);
         self.decide(now, decision, out);
+    }
+
+    /// Presses keys for the other side: the heartbeat sends them one by one.
+    pub(crate) fn press_keys(&mut self, keys: &str, by: KeysBy, out: &mut Vec<Output>) {
+        let count = self.leg.as_mut().map_or(0, |leg| leg.press(keys, by));
+        out.push(Output::Event(Event::KeysSent { count }));
     }
 
     /// Every 20 ms one frame in and one packet out. A late wake-up sends one packet and skips the others' timestamps:
@@ -198,23 +240,29 @@ impl Call {
             return;
         }
         let behind = u32::try_from((now - self.next_frame).as_nanos() / FRAME.as_nanos()).unwrap_or(u32::MAX);
-        for _ in 0..=behind.min(MOST_BEHIND) {
-            self.listen(now, out);
+        self.frame += u64::from(behind);
+        for ago in (0..=behind.min(MOST_BEHIND)).rev() {
+            self.listen(now, self.frame - u64::from(ago), out);
         }
         if let Some(leg) = self.leg.as_mut().filter(|_| behind > 0) {
             leg.skip(behind);
         }
         self.speak(now, out);
+        self.frame += 1;
         self.next_frame += FRAME * behind.saturating_add(1);
         self.watch(now, out);
     }
 
-    /// The caller's 20 ms: voice activity, the floor, speech-to-text.
-    fn listen(&mut self, now: Instant, out: &mut Vec<Output>) {
+    /// The caller's 20 ms with this number: voice activity, the floor, speech-to-text.
+    fn listen(&mut self, now: Instant, number: u64, out: &mut Vec<Output>) {
         let talking = matches!(self.phase, Phase::Talking);
         let Some(leg) = &mut self.leg else { return };
         let on_hold = leg.on_hold();
         let listened = leg.listen(now);
+        if self.config.record {
+            let frame = listened.heard.frame.clone();
+            out.push(Output::Record { side: Side::Caller, number, frame });
+        }
         if !talking {
             return;
         }
@@ -248,7 +296,15 @@ impl Call {
             // How long the caller stays away says nothing about us.
             reply.marks = None;
         }
+        if let Some(digit) = leg.press_next(now) {
+            let content_type = "application/dtmf-relay".to_owned();
+            out.push(Output::Sip(SipOutput::Info { content_type, body: info_body(digit) }));
+        }
         let (played, packet) = leg.speak();
+        if self.config.record && packet.is_some() {
+            let frame = played.frame.clone();
+            out.push(Output::Record { side: Side::Agent, number: self.frame, frame });
+        }
         if let Some(datagram) = packet {
             out.push(Output::SendRtp { to: leg.address(), datagram });
         }
@@ -256,6 +312,7 @@ impl Call {
         self.ladder.note_played(now, &played);
         self.silent_since = match played.segment.filter(|segment| !is_filler(*segment)) {
             Some(_) => None,
+            None if leg.is_held_up() => None,
             None => self.silent_since.or(Some(now)),
         };
         if played.voiced {
@@ -266,6 +323,9 @@ impl Call {
 
     /// What can only be noticed by waiting: overdue providers, a dead line, the longest call.
     fn watch(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.excused_until.is_some_and(|until| now < until) && self.reply.is_none() {
+            self.floor.excuse(now);
+        }
         self.watch_floor(now, out);
         self.watch_reply(now, out);
         self.watch_silence(now, out);
@@ -273,11 +333,10 @@ impl Call {
             let cause = self.reply.as_ref().and_then(|reply| reply.then);
             return self.end(cause.unwrap_or(Cause::InternalError), out);
         }
-        let quiet =
-            self.leg.as_ref().map_or(Duration::ZERO, |leg| now.saturating_duration_since(leg.last_media));
-        if quiet >= self.config.patience.media && !self.is_on_hold() {
+        let last_dialog = self.last_dialog;
+        if self.leg.as_mut().is_some_and(|leg| leg.look(now, last_dialog, out)) {
             self.end(Cause::MediaTimeout, out);
-        } else if now - self.started >= self.config.patience.call && matches!(self.phase, Phase::Talking) {
+        } else if now - self.started >= self.longest() && matches!(self.phase, Phase::Talking) {
             self.say_goodbye(now, Cause::MaxDuration, out);
         }
     }
@@ -291,6 +350,11 @@ impl Call {
 
     pub(crate) fn is_on_hold(&self) -> bool {
         self.leg.as_ref().is_some_and(Leg::on_hold)
+    }
+
+    /// The agent may have less time than others.
+    pub(crate) fn longest(&self) -> Duration {
+        self.setup.agent.limits().max_duration.unwrap_or(self.config.patience.call)
     }
 
     fn note_floor(&mut self, out: &mut Vec<Output>) {

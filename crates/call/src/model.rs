@@ -5,8 +5,6 @@ use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply};
 use conversation::TurnId;
 use std::time::{Duration, Instant};
 
-/// Times the model may be asked within one turn: a tool that leads to a tool that leads to a tool ends somewhere.
-const ROUNDS: u32 = 6;
 /// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
 const EARLY_AFTER: Duration = Duration::from_millis(40);
 
@@ -19,7 +17,8 @@ impl Call {
         reply.results = false;
         reply.last_text = now;
         let turn = reply.turn;
-        let request = self.context.request(&self.setup.agent, self.setup.today);
+        let mut request = self.context.request(&self.setup.agent, self.setup.today);
+        request.tools.extend(self.setup.context.tools.iter().map(|tool| tool.spec.clone()));
         out.push(Output::Event(Event::Asked { turn }));
         out.push(Output::Ask { turn, request });
     }
@@ -95,8 +94,10 @@ impl Call {
 
     fn ask_again(&mut self, now: Instant, out: &mut Vec<Output>) {
         let rounds = self.reply.as_ref().map_or(0, |reply| reply.rounds);
-        if rounds >= ROUNDS {
-            return self.fail_turn(now, "llm", format!("still calling tools after {ROUNDS} rounds"), out);
+        let steps = self.setup.agent.limits().tool_steps;
+        // One more than that: a model that is told so may still find an answer.
+        if rounds > steps + 1 {
+            return self.fail_turn(now, "llm", format!("still calling tools after {steps} steps"), out);
         }
         self.ask(now, out);
     }

@@ -29,6 +29,8 @@ pub(crate) struct Reply {
     /// Text-to-speech was told so.
     pub(crate) finished: bool,
     pub(crate) tools: BTreeMap<String, RunningTool>,
+    /// Changes that tools were asked for in this turn: name and arguments.
+    pub(crate) changes: Vec<(String, serde_json::Value)>,
     /// Times the model was asked within this turn.
     pub(crate) rounds: u32,
     /// The model is writing.
@@ -70,6 +72,8 @@ pub(crate) struct RunningTool {
     pub(crate) started: Instant,
     /// The turn that called it.
     pub(crate) turn: TurnId,
+    /// When the turn goes on without it.
+    pub(crate) until: Instant,
 }
 
 /// What has been waited for long enough.
@@ -93,6 +97,7 @@ impl Reply {
             text_done: false,
             finished: false,
             tools: BTreeMap::new(),
+            changes: Vec::new(),
             rounds: 0,
             asked: false,
             answered: false,
@@ -159,7 +164,7 @@ impl Reply {
         silent_since: Option<Instant>,
         patience: &Patience,
     ) -> Option<Overdue> {
-        let tool = self.tools.iter().find(|(_, tool)| now - tool.started >= patience.tool);
+        let tool = self.tools.iter().find(|(_, tool)| now >= tool.until);
         if let Some((id, _)) = tool {
             return Some(Overdue::Tool(id.clone()));
         }

@@ -89,6 +89,7 @@ impl Call {
 
     pub(crate) fn watch_reply(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.say_early(now, out);
+        self.watch_transfer(now, out);
         let Some(reply) = &self.reply else { return };
         let late = now.saturating_duration_since(reply.last_text).as_millis();
         match reply.overdue(now, self.silent_since, &self.config.patience) {

@@ -7,6 +7,7 @@ use crate::{
     config::Clip,
     machine::{Call, Phase},
     speech::segment,
+    transfer::Passing,
 };
 use conversation::{Holder, Interruptible, Loop, TurnId};
 use media::{Played, SegmentId};
@@ -70,6 +71,9 @@ impl Call {
             self.climb(out);
         }
         self.warn_of_the_end(now, out);
+        if self.excused_until.is_some_and(|until| now < until) {
+            self.ladder.last_sound = Some(now);
+        }
         let since = *self.ladder.last_sound.get_or_insert(now);
         let quiet = now.saturating_duration_since(since) >= self.config.patience.silence;
         if quiet && matches!(self.phase, Phase::Talking) && !self.is_on_hold() {
@@ -79,6 +83,9 @@ impl Call {
 
     /// When the next sound is due, if the agent owes one.
     fn next_rung(&self) -> Option<Instant> {
+        if self.transfer.as_ref().is_some_and(Passing::is_asked) {
+            return None;
+        }
         let reply = self.reply.as_ref().filter(|reply| !reply.audio_done() && !reply.failed)?;
         self.leg.as_ref().filter(|leg| leg.may_send() && leg.playout.is_empty())?;
         // Whoever speaks is not to be spoken over by a mere sound.
@@ -112,17 +119,17 @@ impl Call {
             (&clips.one_moment[(ladder.moments - 1) % clips.one_moment.len()], "one_moment")
         };
         ladder.rung += 1;
-        if clip.samples.is_empty() {
+        let Some(leg) = &mut self.leg else { return };
+        let audio = clip.audio(leg.rate());
+        if audio.is_empty() {
             return;
         }
         ladder.count += 1;
         ladder.playing = true;
         let filler = SegmentId(segment(turn, 0).0 | FILLER | ladder.count);
         let event = Event::Filler { turn, rung: rung.to_owned(), text: clip.text.clone() };
-        if let Some(leg) = &mut self.leg {
-            leg.playout.push(filler, &clip.samples);
-            leg.playout.finish(filler);
-        }
+        leg.playout.push(filler, &audio);
+        leg.playout.finish(filler);
         out.push(Output::Event(event));
     }
 
@@ -137,9 +144,9 @@ impl Call {
 
     /// The longest call is nearly over: told once, when nobody speaks.
     fn warn_of_the_end(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let patience = &self.config.patience;
-        let early = patience.call.saturating_sub(patience.warning);
-        let due = !patience.warning.is_zero() && !early.is_zero() && now >= self.started + early;
+        let warning = self.config.patience.warning;
+        let early = self.longest().saturating_sub(warning);
+        let due = !warning.is_zero() && !early.is_zero() && now >= self.started + early;
         let free = self.reply.is_none() && self.floor.holder() == Holder::Nobody;
         if self.ladder.warned || !due || !free || !matches!(self.phase, Phase::Talking) {
             return;

@@ -1,9 +1,11 @@
 //! A reply on its way to the caller's ear: sentences to text-to-speech, audio to the playout, and how much was heard.
 //! Knows sentences and segments. Knows nothing of models.
 
-use crate::{Event, Output, TtsEvent, config::Clip, machine::Call, reply::Reply, silence::is_filler};
+use crate::{
+    Event, Output, TtsEvent, config::Clip, leg::Leg, machine::Call, reply::Reply, silence::is_filler,
+};
 use conversation::{HeardSentence, TurnId};
-use media::{Playout, SegmentId};
+use media::SegmentId;
 use std::time::Instant;
 
 impl Call {
@@ -37,9 +39,10 @@ impl Call {
 
     /// A prepared sentence: its audio goes straight to the playout. One that could not be rendered is spoken instead.
     pub(crate) fn say_clip(&mut self, now: Instant, clip: &Clip, out: &mut Vec<Output>) {
-        let Some(reply) = self.reply.as_mut().filter(|_| self.leg.is_some()) else { return };
-        let turn = reply.turn;
-        if clip.samples.is_empty() {
+        let Some(rate) = self.leg.as_ref().map(Leg::rate) else { return };
+        let Some(reply) = &mut self.reply else { return };
+        let (turn, audio) = (reply.turn, clip.audio(rate));
+        if audio.is_empty() {
             return self.say(now, turn, clip.text.clone(), out);
         }
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, clip.text.clone());
@@ -53,7 +56,7 @@ impl Call {
         self.make_way();
         let segment = segment(turn, index as u32);
         if let Some(leg) = &mut self.leg {
-            leg.playout.push(segment, &clip.samples);
+            leg.playout.push(segment, &audio);
             leg.playout.finish(segment);
         }
     }
@@ -189,7 +192,7 @@ impl Call {
     fn report_heard(&mut self, reply: &Reply) {
         let Some(leg) = &self.leg else { return };
         let heard: Vec<HeardSentence> =
-            (0..reply.sentences.len()).map(|index| heard_sentence(reply, index, &leg.playout)).collect();
+            (0..reply.sentences.len()).map(|index| heard_sentence(reply, index, leg)).collect();
         self.context.heard(reply.turn, &heard);
     }
 }
@@ -201,11 +204,11 @@ pub(crate) const fn segment(turn: TurnId, sentence: u32) -> SegmentId {
 
 /// How much of a sentence left the sender. One that text-to-speech had not finished is measured against the length it
 /// would have had.
-fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSentence {
+fn heard_sentence(reply: &Reply, index: usize, leg: &Leg) -> HeardSentence {
     let done = reply.sentences[index].done;
-    let fraction = match playout.progress(segment(reply.turn, index as u32)) {
+    let fraction = match leg.playout.progress(segment(reply.turn, index as u32)) {
         Some(progress) => {
-            let expected = (reply.expected(index).as_millis() * 8) as usize;
+            let expected = (reply.expected(index).as_millis() * u128::from(leg.rate().hz()) / 1_000) as usize;
             let whole = if done { progress.known } else { progress.known.max(expected) };
             progress.played as f32 / whole.max(1) as f32
         }

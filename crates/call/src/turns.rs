@@ -2,7 +2,7 @@
 //! Decides nothing about when to speak: that is the floor's. What is said and by whom is in `model` and `speech`.
 
 use crate::{
-    Event, Output, SttEvent,
+    Clip, Event, Output, SttEvent,
     cdr::Cause,
     latency::Marks,
     machine::{Call, Phase},
@@ -21,10 +21,18 @@ impl Call {
         if let Some(cause) = self.farewell.take() {
             return self.say_goodbye(now, cause, out);
         }
-        let clip = self.setup.clips.greeting.clone();
+        let clip = self.greeting();
         self.begin_reply(now, Interruptible::Any);
         self.say_clip(now, &clip, out);
         self.close_text(out);
+    }
+
+    /// Prepared, unless it says something about this caller: then text-to-speech has to.
+    fn greeting(&self) -> Clip {
+        let agent = &self.setup.agent;
+        let text = agent.greeting(&self.setup.context.variables);
+        let prepared = text == agent.greeting(agent.variables());
+        if prepared { self.setup.clips.greeting.clone() } else { Clip { text, ..Clip::default() } }
     }
 
     /// What the floor decided is done here and nowhere else.

@@ -62,13 +62,15 @@ impl Line {
     fn new(srtp: SrtpMode, suite: SrtpSuite, change: impl Fn(&str) -> String) -> Self {
         let now = Instant::now();
         let mut session = MediaSession::new(local(2, srtp, suite));
-        let clip = || Clip { text: "Hello.".into(), samples: tone::speech(8_000, 3, -20.0, 8_000) };
+        let samples = tone::speech(8_000, 3, -20.0, 8_000);
+        let clip = || Clip { text: "Hello.".into(), samples: samples.clone(), wide: Vec::new() };
         let clips = Clips {
             greeting: clip(),
             trouble: clip(),
             not_heard: clip(),
             still_there: clip(),
             goodbye: clip(),
+            ..Clips::default()
         };
         let setup = CallSetup {
             id: CallId(1),
@@ -79,6 +81,7 @@ impl Line {
             local: local(1, srtp, suite),
             seed: 1,
             started_at_us: 0,
+            context: call::CallContext::default(),
             today: jiff::civil::date(2026, 11, 20),
         };
         let mut config = CallConfig::default();

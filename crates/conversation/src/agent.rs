@@ -5,17 +5,20 @@ mod error;
 mod menu;
 mod prepared;
 mod raw;
+mod raw_tool;
+mod tool;
 
 pub use error::AgentError;
 pub use menu::{Menu, MenuOption};
+pub use tool::{HttpMethod, HttpTool, McpServer, McpTransport, Returns, Tool, ToolClass, ToolKind, Transfer};
 
 use crate::{
     endpointing::Phrases,
     flow::Matcher,
     grammar::{Pattern, Piece, digit_words, scatter},
-    request::ToolSpec,
     spoken::Spoken,
     turn::Expectation,
+    variables::Variables,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -56,64 +59,30 @@ pub struct Fallbacks {
     pub ending_soon: String,
 }
 
-/// Something that the agent can do.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tool {
-    /// As a model sees it.
-    pub spec: ToolSpec,
-    /// How it is done.
-    pub kind: ToolKind,
-    /// How long it may take.
-    pub timeout: Duration,
-    /// Whether it changes anything.
-    pub class: ToolClass,
-}
-
-/// How a tool is carried out. Statements use named parameters: the tool's arguments, and besides them `:call_id`,
-/// `:caller`, `:today` (`2026-10-14`) and `:now` (RFC 3339) where they occur.
+/// How far an agent may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ToolKind {
-    /// A statement on the agent's database.
-    Sqlite {
-        /// The statement.
-        sql: String,
-        /// What becomes of its result.
-        returns: Returns,
-    },
-    /// Hang up after the current sentence.
-    EndCall,
-    /// Note that a person must take care of the caller: a statement on the agent's database; the call's record
-    /// mentions it.
-    NotePerson {
-        /// The statement.
-        sql: String,
-    },
+pub struct Limits {
+    /// Times that tools may lead to further tools within one turn.
+    pub tool_steps: u32,
+    /// Its longest call; the server's where absent.
+    pub max_duration: Option<Duration>,
 }
 
-/// The JSON that a statement's result becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Returns {
-    /// A list of objects.
-    Rows,
-    /// The first row as an object, or null.
-    Row,
-    /// `{"changes": 1}`.
-    Changes,
-}
-
-/// Whether a tool may be repeated or guessed at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ToolClass {
-    /// It only looks.
-    Read,
-    /// It changes something.
-    Write,
+impl Default for Limits {
+    /// Five steps: enough to look up, choose, do and check; more is a model that goes round in circles.
+    fn default() -> Self {
+        Self { tool_steps: 5, max_duration: None }
+    }
 }
 
 /// One agent.
 #[derive(Clone, Debug)]
 pub struct Agent {
     pub(crate) identity: raw::Identity,
+    /// What variables are before anybody sets them.
+    variables: Variables,
+    limits: Limits,
+    mcp: Vec<McpServer>,
     routes: BTreeMap<Stage, String>,
     fallbacks: Fallbacks,
     pub(crate) slots: BTreeMap<String, Slot>,
@@ -228,9 +197,24 @@ impl Agent {
         &self.identity.voice
     }
 
-    /// What it says first.
-    pub fn greeting(&self) -> &str {
-        &self.identity.greeting
+    /// What it says first, in a call with these variables.
+    pub fn greeting(&self, variables: &Variables) -> String {
+        self.identity.greeting.with(variables)
+    }
+
+    /// Its variables, as they are before anybody sets them.
+    pub const fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// How far it may go.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The tool servers it works with.
+    pub fn mcp(&self) -> &[McpServer] {
+        &self.mcp
     }
 
     /// Sentences for when something goes wrong.
@@ -254,8 +238,8 @@ impl Agent {
     }
 
     /// Who it is and what it knows, for [`crate::Context::new`].
-    pub fn system_prompt(&self) -> String {
-        let mut out = self.identity.persona.trim().to_owned();
+    pub fn system_prompt(&self, variables: &Variables) -> String {
+        let mut out = self.identity.persona.with(variables).trim().to_owned();
         for passage in &self.knowledge {
             out.push_str(&format!("\n\n# {}\n{}", passage.title, passage.text));
         }

@@ -6,6 +6,7 @@ use crate::{
     grammar::day_name,
     request::{LlmRequest, Message, ToolCall},
     turn::TurnId,
+    variables::Variables,
 };
 use jiff::civil::Date;
 
@@ -29,6 +30,7 @@ pub struct HeardSentence {
 #[derive(Clone)]
 pub struct Context {
     system: String,
+    variables: Variables,
     entries: Vec<Entry>,
     /// Turns left out because the conversation became too long.
     dropped: usize,
@@ -71,7 +73,19 @@ struct Sentence {
 impl Context {
     /// A conversation that has not begun. `system` says who the agent is and what it knows.
     pub fn new(system: impl Into<String>) -> Self {
-        Self { system: system.into(), entries: Vec::new(), dropped: 0, overdue: Vec::new() }
+        Self {
+            system: system.into(),
+            variables: Variables::default(),
+            entries: Vec::new(),
+            dropped: 0,
+            overdue: Vec::new(),
+        }
+    }
+
+    /// The same, with what is known of the call besides its words.
+    pub fn with_variables(mut self, variables: Variables) -> Self {
+        self.variables = variables;
+        self
     }
 
     /// The caller said this.
@@ -181,7 +195,7 @@ impl Context {
             ));
         }
         let tools = agent.tools().iter().map(|tool| tool.spec.clone()).collect();
-        LlmRequest { system, messages: self.messages(), tools, today }
+        LlmRequest { system, messages: self.messages(), tools, today, variables: self.variables.clone() }
     }
 
     fn messages(&self) -> Vec<Message> {

@@ -37,8 +37,8 @@ impl std::fmt::Debug for FlowReply {
 /// Answers the last message of a request. Assistant messages may come from anywhere: only what the caller said and what
 /// tools answered counts.
 pub fn flow_reply(agent: &Agent, request: &LlmRequest) -> FlowReply {
-    let mut talk = Talk::new(agent, request.today);
-    let mut act = Act::say(agent.greeting().to_owned());
+    let mut talk = Talk::new(agent, request);
+    let mut act = Act::say(agent.greeting(&request.variables));
     let turns = turns(&request.messages);
     let last = turns.len().saturating_sub(1);
     for (n, turn) in turns.into_iter().enumerate() {

@@ -12,8 +12,12 @@ mod loops;
 mod request;
 mod spoken;
 mod turn;
+mod variables;
 
-pub use agent::{Agent, AgentError, Fallbacks, Menu, MenuOption, Returns, Stage, Tool, ToolClass, ToolKind};
+pub use agent::{
+    Agent, AgentError, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Menu, MenuOption,
+    Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
+};
 pub use chunker::SentenceChunker;
 pub use context::{Context, HeardSentence};
 pub use endpointing::{EndOfTurnReason, Phrases};
@@ -23,3 +27,4 @@ pub use loops::{Loop, LoopWatch};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
 pub use spoken::{Language, Spoken, SpokenForm};
 pub use turn::{Expectation, Transcript, TurnId};
+pub use variables::{GIVEN_VARIABLES, Template, Variables};

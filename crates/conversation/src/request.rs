@@ -1,6 +1,7 @@
 //! What a language model is asked: the conversation so far and the tools it may call.
 //! Knows nothing of any vendor's wire format.
 
+use crate::variables::Variables;
 use serde::{Deserialize, Serialize};
 
 /// One question to a language model.
@@ -14,6 +15,8 @@ pub struct LlmRequest {
     pub tools: Vec<ToolSpec>,
     /// The date at the caller's end, for "tomorrow" and "Tuesday".
     pub today: jiff::civil::Date,
+    /// What is known of the call besides its words.
+    pub variables: Variables,
 }
 
 /// One step of the conversation.

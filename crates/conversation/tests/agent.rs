@@ -157,7 +157,7 @@ fn statements_use_only_columns_of_the_schema() {
         assert!(SCHEMA.contains(&format!("CREATE TABLE IF NOT EXISTS {table} (")));
         let used = agent.tools().iter().any(|tool| match &tool.kind {
             ToolKind::Sqlite { sql, .. } | ToolKind::NotePerson { sql } => sql.contains(table),
-            ToolKind::EndCall => false,
+            _ => false,
         });
         assert!(used, "{table} is used by no tool");
     }
@@ -167,7 +167,16 @@ fn statements_use_only_columns_of_the_schema() {
 fn reaction(agent: &Agent, text: &str) -> String {
     let today = jiff::civil::date(2026, 10, 12);
     let messages = vec![Message::User { text: text.to_owned() }];
-    let reply = flow_reply(agent, &LlmRequest { system: String::new(), messages, tools: Vec::new(), today });
+    let reply = flow_reply(
+        agent,
+        &LlmRequest {
+            system: String::new(),
+            messages,
+            tools: Vec::new(),
+            today,
+            variables: Default::default(),
+        },
+    );
     match (reply.tool_calls.first(), reply.expect) {
         (Some(call), _) if call.name == "find_slots" => "book".to_owned(),
         (Some(call), _) => call.name.clone(),
@@ -224,7 +233,7 @@ fn one_wrong_or_missing_word_rarely_changes_the_meaning() {
 fn a_booking_through_the_context_goes_on_after_its_tool() {
     use conversation::{Context, TurnId};
     let agent = demo();
-    let mut context = Context::new(agent.system_prompt());
+    let mut context = Context::new(agent.system_prompt(agent.variables()));
     let today = jiff::civil::date(2026, 11, 20);
     context.assistant_sentence(TurnId(0), 0, "Hello.");
     context.user("i would like to book an appointment for tuesday");

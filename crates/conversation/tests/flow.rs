@@ -31,7 +31,7 @@ impl Phone {
             end_call: false,
         };
         let greeting = Message::Assistant {
-            text: agent.greeting().to_owned(),
+            text: agent.greeting(agent.variables()),
             tool_calls: Vec::new(),
             interrupted: false,
         };
@@ -41,8 +41,13 @@ impl Phone {
     fn ask(&mut self) -> FlowReply {
         // A Monday.
         let today = jiff::civil::date(2026, 10, 12);
-        let request =
-            LlmRequest { system: String::new(), messages: self.messages.clone(), tools: Vec::new(), today };
+        let request = LlmRequest {
+            system: String::new(),
+            messages: self.messages.clone(),
+            tools: Vec::new(),
+            today,
+            variables: Default::default(),
+        };
         flow_reply(&self.agent, &request)
     }
 
@@ -462,7 +467,13 @@ fn any_message_list_is_answered() {
         Message::Tool { call_id: "x".to_owned(), name: "book".to_owned(), result: "not json".to_owned() };
     for messages in [Vec::new(), vec![lonely.clone()], vec![Message::User { text: "yes".to_owned() }, lonely]]
     {
-        let request = LlmRequest { system: String::new(), messages, tools: Vec::new(), today };
+        let request = LlmRequest {
+            system: String::new(),
+            messages,
+            tools: Vec::new(),
+            today,
+            variables: Default::default(),
+        };
         assert!(!flow_reply(&agent, &request).pieces.is_empty());
     }
 }

@@ -72,8 +72,9 @@ impl Frame {
     /// Root-mean-square level in dB relative to a full-scale square wave: 0 at most, -120 for silence.
     pub fn level_dbfs(&self) -> f32 {
         let samples = self.samples();
-        let energy: f64 = samples.iter().map(|s| f64::from(*s).powi(2)).sum();
-        let rms = (energy / samples.len() as f64).sqrt() / 32_768.0;
+        // Whole numbers: they add up in any order, so that the compiler may take many at a time.
+        let energy: i64 = samples.iter().map(|s| i64::from(i32::from(*s) * i32::from(*s))).sum();
+        let rms = (energy as f64 / samples.len() as f64).sqrt() / 32_768.0;
         if rms > 0.0 { (20.0 * rms.log10() as f32).max(FLOOR_DBFS) } else { FLOOR_DBFS }
     }
 }

@@ -10,5 +10,5 @@ mod timeline;
 mod world;
 
 pub use link::Link;
-pub use scenario::{Act, Dialling, Fault, Noise, Planned, Said, Scenario, Timings, ToolStep, say};
-pub use world::{Order, Sent, World};
+pub use scenario::{Act, Dialling, Fault, Noise, Planned, Referral, Said, Scenario, Timings, ToolStep, say};
+pub use world::{Heard, Order, Sent, World};

@@ -8,7 +8,7 @@ use crate::{
 };
 use call::{LlmEvent, SttEvent, ToolResult, TtsEvent};
 use conversation::{ToolCall, TurnId};
-use media::tone::Chance;
+use media::{SampleRate, tone::Chance};
 use std::time::{Duration, Instant};
 
 /// Something a provider will report.
@@ -76,6 +76,7 @@ impl Providers {
             | Act::HangUp
             | Act::Hold(_)
             | Act::OtherCodec
+            | Act::Codec(_)
             | Act::FallSilent => None,
         });
         self.said = said.collect();
@@ -160,11 +161,16 @@ impl Providers {
         }
         for (index, step) in said.tools.iter().enumerate() {
             let id = format!("{turn}-{}-{index}", self.asked);
-            let call = ToolCall { id, name: step.name.to_owned(), arguments: "{}".to_owned() };
+            let call = ToolCall { id, name: step.name.to_owned(), arguments: self.arguments(step.name) };
             later.push((at, Report::Llm(turn, LlmEvent::ToolCall(call))));
         }
         later.push((at, Report::Llm(turn, LlmEvent::Done { input_tokens: None, output_tokens: None })));
         later
+    }
+
+    fn arguments(&self, tool: &str) -> String {
+        let found = self.scenario.arguments.iter().find(|(name, _)| *name == tool);
+        found.map_or("{}", |(_, arguments)| arguments).to_owned()
     }
 
     /// A tool's answer.
@@ -179,7 +185,14 @@ impl Providers {
     }
 
     /// A sentence's audio: every turn has a voice of its own, see [`voice`].
-    pub(crate) fn speak(&self, now: Instant, turn: TurnId, sentence: u32, text: &str) -> Later {
+    pub(crate) fn speak(
+        &self,
+        now: Instant,
+        turn: TurnId,
+        sentence: u32,
+        text: &str,
+        rate: SampleRate,
+    ) -> Later {
         if self.has(now, Fault::TtsHangs) {
             return Vec::new();
         }
@@ -195,7 +208,7 @@ impl Providers {
         let frames = (length.as_millis() / FRAME.as_millis()) as u32;
         let mut later: Later = (0..frames)
             .map(|frame| {
-                let samples = vec![voice(turn); 160];
+                let samples = vec![voice(turn); rate.frame_samples()];
                 (first + FRAME * frame / 4, Report::Tts(turn, TtsEvent::Audio { sentence, samples }))
             })
             .collect();

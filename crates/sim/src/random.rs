@@ -2,10 +2,13 @@
 //! Knows scenarios. What must hold for all of them is in `tests/promises.rs`.
 
 use crate::{
-    Act, Fault, Link, Noise, Planned, Said, Scenario, Timings, ToolStep, link::Draw as _, scenario::Dialling,
+    Act, Fault, Link, Noise, Planned, Referral, Said, Scenario, Timings, ToolStep, link::Draw as _,
+    scenario::Dialling,
 };
+use call::CallContext;
 use conversation::Expectation;
 use media::tone::Chance;
+use sip::CodecSpec;
 use std::time::Duration;
 
 const UTTERANCES: &[&str] = &[
@@ -62,6 +65,8 @@ impl Scenario {
         let faulty = seed.is_multiple_of(3);
         Self {
             length: end + Duration::from_secs(150),
+            codecs: vec![CodecSpec::PCMU],
+            skew_ppm: 0,
             link: Link {
                 latency: ms(chance, 5, 100),
                 jitter: ms(chance, 0, 60),
@@ -83,6 +88,9 @@ impl Scenario {
             clips: !chance.percent(10),
             caller,
             cap: 1,
+            arguments: Vec::new(),
+            referral: Referral::Refused(603),
+            context: CallContext { may_refer: true, ..CallContext::default() },
         }
     }
 }

@@ -2,7 +2,9 @@
 //! Knows what a caller does and how fast providers are, not how the call deals with it.
 
 use crate::Link;
+use call::CallContext;
 use conversation::Expectation;
+use sip::CodecSpec;
 use std::time::Duration;
 
 /// A simulated call.
@@ -12,6 +14,10 @@ pub struct Scenario {
     pub length: Duration,
     /// What the caller does, in order of time after the answer.
     pub caller: Vec<Planned>,
+    /// What the caller offers, preferred first.
+    pub codecs: Vec<CodecSpec>,
+    /// How much faster than ours the caller's clock runs, in millionths.
+    pub skew_ppm: i32,
     /// The network, each way.
     pub link: Link,
     /// How late a timer may fire: a busy machine wakes us after the instant we asked for.
@@ -32,6 +38,25 @@ pub struct Scenario {
     pub cap: u32,
     /// Clips rendered at start; without them every sentence needs text-to-speech.
     pub clips: bool,
+    /// What the model gives a tool as its arguments, by the tool's name; `{}` where it is not listed.
+    pub arguments: Vec<(&'static str, &'static str)>,
+    /// What the carrier makes of a REFER.
+    pub referral: Referral,
+    /// What is known of the call besides, and what the far end takes.
+    pub context: CallContext,
+}
+
+/// What the carrier makes of a REFER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referral {
+    /// It is refused with this status.
+    Refused(u16),
+    /// It is taken, and after so long the call to the destination ends with this status.
+    Ends(Duration, u16),
+    /// It is taken, and after so long the caller's side hangs up without another word.
+    HangsUp(Duration),
+    /// It is taken, and nobody ever says what became of it.
+    Silent,
 }
 
 /// Something the caller does at a time after the call was answered.
@@ -74,6 +99,8 @@ pub enum Act {
     Hold(bool),
     /// Goes on with the other law of G.711, by a re-INVITE.
     OtherCodec,
+    /// Goes on with this codec alone, by a re-INVITE.
+    Codec(CodecSpec),
     /// Sends no packets any more, though the call stands.
     FallSilent,
 }
@@ -88,6 +115,7 @@ impl std::fmt::Display for Act {
             Self::Hold(true) => f.write_str("puts us on hold"),
             Self::Hold(false) => f.write_str("takes us back"),
             Self::OtherCodec => f.write_str("changes the codec"),
+            Self::Codec(codec) => write!(f, "goes on with {}", codec.name),
             Self::FallSilent => f.write_str("sends no more packets"),
         }
     }
@@ -184,6 +212,8 @@ impl Scenario {
         Self {
             length: ms(9_000),
             caller: vec![say(2_500, "when are you open", 1_200)],
+            codecs: vec![CodecSpec::PCMU],
+            skew_ppm: 0,
             link: Link { latency: ms(30), ..Link::default() },
             wake_late: Duration::ZERO,
             replies: vec![Said::text("We open at nine. We close at five.")],
@@ -194,6 +224,9 @@ impl Scenario {
             stranger: false,
             cap: 2,
             clips: true,
+            arguments: Vec::new(),
+            referral: Referral::Refused(603),
+            context: CallContext { may_refer: true, ..CallContext::default() },
         }
     }
 

@@ -24,6 +24,7 @@ fn describe(event: &Event) -> Option<String> {
         Event::Speech { .. } | Event::Floor { .. } | Event::Heard { is_final: false, .. } => return None,
         Event::Heard { text, .. } => format!("understood {text:?}"),
         Event::Digit => "key".into(),
+        Event::Unrecorded => "the start is not on disk".to_owned(),
         Event::Hold { active } => format!("hold {}", if *active { "begins" } else { "ends" }),
         Event::TurnEnded { turn, text, reason, waited_ms } => {
             format!("turn {turn} ended: {text:?} ({reason}, waited {waited_ms} ms)")
@@ -40,6 +41,11 @@ fn describe(event: &Event) -> Option<String> {
         Event::ToolEnded { turn, name, ok, ms } => {
             format!("turn {turn} tool {name} {} after {ms} ms", if *ok { "answered" } else { "failed" })
         }
+        Event::Transfer { destination, state, status: None } => format!("transfer to {destination}: {state}"),
+        Event::Transfer { destination, state, status: Some(status) } => {
+            format!("transfer to {destination}: {state}, {status}")
+        }
+        Event::Noted { turn, text } => format!("turn {turn} noted {text:?}"),
         Event::Expecting { expectation } => format!("expects {expectation:?}"),
         Event::BargeIn { turn, state, reaction_ms, heard, unsaid } => format!(
             "turn {turn} barge-in ({state}, after {reaction_ms} ms): heard {heard:?}, unsaid {unsaid:?}"
@@ -52,6 +58,9 @@ fn describe(event: &Event) -> Option<String> {
         Event::Fallback { turn, stage, reason } => format!("turn {turn} fallback: {stage}, {reason}"),
         Event::ProviderFailed { stage, reason } => format!("{stage} failed: {reason}"),
         Event::Dropped { queue, count } => format!("{queue} dropped {count}"),
+        Event::KeysSent { count } => format!("presses {count} keys"),
+        Event::MediaFault { fault, active: true } => format!("media: {fault}"),
+        Event::MediaFault { fault, active: false } => format!("media: no longer {fault}"),
         Event::Quality { received, lost, sent, foreign, .. } => {
             format!("packets: {received} received, {lost} lost, {foreign} foreign, {sent} sent")
         }

@@ -15,8 +15,8 @@ use call::{
     port_slots::PortSlots,
 };
 use conversation::{Agent, TurnId};
-use media::{RtpPacket, tone::Chance};
-use sip::{Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
+use media::{RtpPacket, SampleRate, tone::Chance};
+use sip::{CodecSpec, Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -39,6 +39,17 @@ pub struct Sent {
     pub clip: bool,
     /// Whether it went where the caller said it listens.
     pub to_caller: bool,
+}
+
+/// A frame of the caller, as speech-to-text got it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heard {
+    /// After the INVITE arrived.
+    pub at: Duration,
+    /// Its rate.
+    pub rate: SampleRate,
+    /// How loud it was.
+    pub dbfs: f32,
 }
 
 /// What text-to-speech was told about a turn, and what it told us.
@@ -84,8 +95,9 @@ struct Told {
     trace: Vec<Stamped>,
     sent: Vec<Sent>,
     spoken: Vec<(TurnId, String)>,
-    heard_frames: u64,
+    heard: Vec<Heard>,
     requests: Vec<conversation::LlmRequest>,
+    ran: Vec<String>,
     cdr: Option<Cdr>,
     cdrs: u32,
     over: bool,
@@ -374,6 +386,8 @@ impl World {
             sip::Event::AckTimeout { dialog } => self.tell(dialog, SipInput::AckTimeout),
             sip::Event::SessionExpired { dialog } => self.tell(dialog, SipInput::SessionExpired),
             sip::Event::Reinvite { dialog, offer } => self.tell(dialog, SipInput::Reoffer { sdp: offer }),
+            sip::Event::Referred { dialog, status } => self.tell(dialog, SipInput::Referred { status }),
+            sip::Event::Notify { dialog, body, .. } => self.tell(dialog, SipInput::Notify { body }),
             _ => {}
         }
     }
@@ -410,12 +424,14 @@ impl World {
             grant,
             offer: invite.offer,
             local: LocalMedia {
+                codecs: vec![CodecSpec::PCMU, CodecSpec::PCMA, CodecSpec::G722, CodecSpec::OPUS],
                 session_id: number as u64,
                 ..LocalMedia::new(SERVER.ip(), PORTS + grant.slot.0 as u16 * 2)
             },
             seed: number as u64,
             started_at_us: 0,
             today: jiff::civil::date(2026, 11, 20),
+            context: self.lines[number].scenario.context.clone(),
         };
         let line = &mut self.lines[number];
         line.slot = Some(grant.slot);
@@ -459,22 +475,28 @@ impl World {
                 let to_caller = to == line.caller.media_address();
                 return line.told.sent.extend(sent(now - line.invited, &datagram, to_caller));
             }
-            Output::Hear(_) => {
-                line.told.heard_frames += 1;
+            Output::Hear(frame) => {
+                let (at, rate, dbfs) = (now - line.invited, frame.rate(), frame.level_dbfs());
+                line.told.heard.push(Heard { at, rate, dbfs });
                 line.providers.hear(now)
             }
+            Output::Record { .. } | Output::RtcpMux(_) => return, // Nobody records here, and ports cost nothing.
             Output::FinalizeStt => line.providers.finalize(now),
             Output::Ask { turn, request } => {
                 line.told.requests.push(request);
                 line.providers.ask(now, turn, &mut line.chance)
             }
             Output::Speak { turn, sentence, text } => {
-                let later = line.providers.speak(now, turn, sentence, &text);
+                let rate = line.call.as_ref().map_or(SampleRate::Hz8000, |(call, _)| call.rate());
+                let later = line.providers.speak(now, turn, sentence, &text, rate);
                 line.told.spoken.push((turn, text));
                 line.told.orders.push((turn, Order::Speak));
                 later
             }
-            Output::RunTool { turn, call } => line.providers.run(now, turn, &call),
+            Output::RunTool { turn, call } => {
+                line.told.ran.push(call.name.clone());
+                line.providers.run(now, turn, &call)
+            }
             Output::Event(event) => return self.note(number, event),
             Output::Sip(output) => return self.signal(number, output),
             Output::FinishSpeech { turn } => return line.told.orders.push((turn, Order::Finish)),
@@ -523,6 +545,10 @@ impl World {
             SipOutput::Ring => respond(180, None, None),
             SipOutput::Answer { sdp } => respond(200, None, Some(sdp)),
             SipOutput::Reject { status, reason } => respond(status, Some(reason), None),
+            SipOutput::Refer { refer_to, headers } => {
+                Command::Refer { dialog, refer_to, referred_by: None, headers }
+            }
+            SipOutput::Info { content_type, body } => Command::Info { dialog, content_type, body },
             SipOutput::Bye { reason } => Command::Bye { dialog, reason },
         };
         self.step_server(sip::Input::Command(command));
@@ -563,9 +589,24 @@ impl World {
         &self.lines[0].told.requests
     }
 
+    /// How often a tool was run in the first call.
+    pub fn ran(&self, name: &str) -> usize {
+        self.lines[0].told.ran.iter().filter(|ran| *ran == name).count()
+    }
+
+    /// Whom the first caller's side was asked to call instead.
+    pub fn referred(&self) -> &[String] {
+        &self.lines[0].caller.referred_to
+    }
+
     /// Frames that speech-to-text was given in the first call.
     pub fn heard_frames(&self) -> u64 {
-        self.lines[0].told.heard_frames
+        self.lines[0].told.heard.len() as u64
+    }
+
+    /// Those frames, in order.
+    pub fn heard(&self) -> &[Heard] {
+        &self.lines[0].told.heard
     }
 
     /// The caller's record, and how many records were finished for it: one is right.
@@ -639,12 +680,14 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
     let clip = |text: &str, value: i16| Clip {
         text: text.to_owned(),
         samples: if rendered { vec![value; text.len() * 480] } else { Vec::new() },
+        wide: Vec::new(),
     };
     let fallbacks = agent.fallback();
     Clips {
         greeting: Clip {
             text: "Hello, how can I help?".into(),
             samples: if rendered { vec![voice(TurnId::default()); 8_000] } else { Vec::new() },
+            wide: Vec::new(),
         },
         trouble: clip(&fallbacks.trouble, CLIP_VOICE),
         not_heard: clip(&fallbacks.not_heard, CLIP_VOICE),

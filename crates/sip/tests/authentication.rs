@@ -130,7 +130,12 @@ fn the_nonce_of_the_call_serves_its_later_requests() {
 fn every_request_of_our_call_may_be_challenged() {
     let update = Command::Update { dialog: KEY, sdp: Some(OFFER.into()) };
     let info = Command::Info { dialog: KEY, content_type: "text/plain".into(), body: "x".into() };
-    let refer = Command::Refer { dialog: KEY, refer_to: "sip:carol@example.org".into(), referred_by: None };
+    let refer = Command::Refer {
+        dialog: KEY,
+        refer_to: "sip:carol@example.org".into(),
+        referred_by: None,
+        headers: Vec::new(),
+    };
     let reinvite = Command::Reinvite { dialog: KEY, sdp: OFFER.into() };
     let bye = Command::Bye { dialog: KEY, reason: None };
     let commands = [("UPDATE", update), ("INFO", info), ("REFER", refer), ("INVITE", reinvite), ("BYE", bye)];

@@ -138,7 +138,12 @@ fn the_from_of_requests_in_a_dialog_is_the_invites_and_every_call_has_its_own_ta
             ANSWER,
         ));
         bench.command(Command::Update { dialog: key, sdp: None });
-        bench.command(Command::Refer { dialog: key, refer_to: "sip:c@192.0.2.9".into(), referred_by: None });
+        bench.command(Command::Refer {
+            dialog: key,
+            refer_to: "sip:c@192.0.2.9".into(),
+            referred_by: None,
+            headers: Vec::new(),
+        });
         bench.command(Command::Bye { dialog: key, reason: None });
         for message in bench.take_sent() {
             assert_eq!(value(&message, "From"), value(&invite, "From"), "{}", kind(&message));

@@ -297,7 +297,13 @@ impl Link {
         if self.chance.percent(30) {
             let refer_to = "sip:carol@192.0.2.9".to_owned();
             let at = self.chance.below(length);
-            self.after(at, Happening::Command(side, Command::Refer { dialog, refer_to, referred_by: None }));
+            self.after(
+                at,
+                Happening::Command(
+                    side,
+                    Command::Refer { dialog, refer_to, referred_by: None, headers: Vec::new() },
+                ),
+            );
         }
         let at = self.chance.below(3000);
         let info = Command::Info { dialog, content_type: "text/plain".into(), body: "x".into() };

@@ -97,6 +97,7 @@ fn notifies_after_our_refer_get_200_also_when_the_call_is_over() {
         dialog,
         refer_to: "sip:carol@192.0.2.9".into(),
         referred_by: Some("<sip:us@192.0.2.1>".into()),
+        headers: vec![("X-Customer".into(), "7".into()), ("Via".into(), "forged".into())],
     });
     let sent = bench.take_sent().pop().unwrap();
     assert_eq!(
@@ -127,13 +128,23 @@ fn notifies_after_our_refer_get_200_also_when_the_call_is_over() {
 fn a_refused_refer_is_told_and_expects_no_notify() {
     let mut bench = Bench::new(udp());
     let (dialog, tag) = bench.established();
-    bench.command(Command::Refer { dialog, refer_to: "sip:carol@192.0.2.9".into(), referred_by: None });
+    bench.command(Command::Refer {
+        dialog,
+        refer_to: "sip:carol@192.0.2.9".into(),
+        referred_by: None,
+        headers: Vec::new(),
+    });
     let sent = bench.take_sent().pop().unwrap();
     bench.receive(&response(&sent, 603, "", "", ""));
     assert!(matches!(bench.take_events()[..], [Event::Referred { status: 603, .. }]));
     bench.receive(&notify(&tag, 2, "active"));
     assert_eq!(bench.take_sent_kinds(), "481");
-    bench.command(Command::Refer { dialog, refer_to: "sip:carol@192.0.2.9".into(), referred_by: None });
+    bench.command(Command::Refer {
+        dialog,
+        refer_to: "sip:carol@192.0.2.9".into(),
+        referred_by: None,
+        headers: Vec::new(),
+    });
     bench.pass_ms(32_000);
     assert!(matches!(bench.take_events()[..], [Event::Referred { status: 408, .. }]));
 }

@@ -244,7 +244,12 @@ fn hold_refresh_refer_info_and_bye_share_one_cseq() {
     let (dialog, _, _) = bench.established_with(ALLOW);
     bench.command(Command::Info { dialog, content_type: "text/plain".into(), body: "x".into() });
     bench.command(Command::Update { dialog, sdp: None });
-    bench.command(Command::Refer { dialog, refer_to: "sip:c@192.0.2.9".into(), referred_by: None });
+    bench.command(Command::Refer {
+        dialog,
+        refer_to: "sip:c@192.0.2.9".into(),
+        referred_by: None,
+        headers: Vec::new(),
+    });
     bench.command(Command::Reinvite { dialog, sdp: OFFER.into() });
     bench.command(Command::Bye { dialog, reason: None });
     let sent = bench.take_sent();

@@ -3,6 +3,7 @@
 
 mod barge_in;
 mod load;
+pub(crate) mod media;
 mod ready;
 mod turns;
 
@@ -19,7 +20,7 @@ use std::{
     process::Command,
 };
 
-/// Measures a server on this machine: start, greeting, turns, barge-in, load. Takes some ten minutes.
+/// Measures a server on this machine: start, greeting, turns, barge-in, load, media. Takes some twenty minutes.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// Write the figures as JSON too.
@@ -31,12 +32,15 @@ pub(crate) struct Args {
     /// The server's program; without it, cargo builds the one of this workspace.
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
-    /// Concurrent calls to measure (repeatable).
-    #[arg(long = "calls", value_name = "N", default_values_t = [50, 200])]
+    /// Concurrent calls to measure (repeatable). Without it, 50 and 200 for the load, 50 to 1,000 for the media.
+    #[arg(long = "calls", value_name = "N")]
     calls: Vec<usize>,
-    /// Seconds of each load.
-    #[arg(long, default_value_t = 30)]
-    seconds: u64,
+    /// Seconds of each load. Without it, 30, and 5 when it is to be quick.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Fewer calls for a shorter time: a first look, not a figure to be quoted.
+    #[arg(long)]
+    quick: bool,
     /// Where servers take calls.
     #[arg(long, default_value = "127.0.0.1:15060")]
     sip: SocketAddr,
@@ -47,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "127.0.0.1:15130")]
     simulators: SocketAddr,
     /// Ports for RTP.
-    #[arg(long, default_value = "30000-31999")]
+    #[arg(long, default_value = "20000-24999")]
     rtp: String,
 }
 
@@ -64,6 +68,8 @@ enum Part {
     BargeIn,
     /// Concurrent calls.
     Load,
+    /// What media costs beside a floor, on one core, and how evenly packets leave.
+    Media,
     /// Calls that are set up and hung up.
     SetUp,
 }
@@ -107,8 +113,17 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     if wants(Part::SetUp) {
         load::measure_set_up(&bench, &mut report)?;
     }
-    for calls in args.calls.iter().filter(|_| wants(Part::Load)) {
-        load::measure(&bench, *calls, args.seconds, &mut report)?;
+    let seconds = args.seconds.unwrap_or(if args.quick { 5 } else { 30 });
+    let calls = |usual: &[usize], quick: &[usize]| match (args.calls.is_empty(), args.quick) {
+        (false, _) => args.calls.clone(),
+        (true, false) => usual.to_vec(),
+        (true, true) => quick.to_vec(),
+    };
+    for calls in calls(&[50, 200], &[50]).into_iter().filter(|_| wants(Part::Load)) {
+        load::measure(&bench, calls, seconds, &mut report)?;
+    }
+    if wants(Part::Media) {
+        media::measure(&bench, &calls(&media::CALLS, &media::QUICK_CALLS), seconds, &mut report)?;
     }
     println!("\n{}", report.table(&facts));
     if let Some(path) = &args.json {

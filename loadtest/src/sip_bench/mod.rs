@@ -7,13 +7,12 @@ mod setups;
 use crate::{
     bench::Bench,
     figures,
-    machine::{self, Facts, Usage},
-    processes::{Addresses, Answerer, Engines},
+    machine::{self, Facts, Places, Usage},
+    processes::{Addresses, Bare, Engines},
     report::Report,
     spread::Spread,
 };
 use clap::{Args as ClapArgs, ValueEnum};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use setups::{Load, Outcome};
 use std::{
     net::SocketAddr,
@@ -75,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let facts = Facts::read();
     let mut report = Report::default();
     let wants = |kind| args.only.is_empty() || args.only.contains(&kind);
-    let cores = Cores::split()?;
+    let cores = Places::split()?;
     if wants(Kind::Stack) {
         measure_stack(args, &cores, &mut report)?;
     }
@@ -92,55 +91,27 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     Ok(())
 }
 
-/// One core for the server, the others for everybody else.
-struct Cores {
-    server: CpuSet,
-    others: CpuSet,
+fn answerer(listen: SocketAddr) -> Result<Bare, String> {
+    Bare::start(&["sip-answerer", "--listen", &listen.to_string()])
 }
 
-impl Cores {
-    fn split() -> Result<Self, String> {
-        let all = sched_getaffinity(None).map_err(|error| format!("affinity: {error}"))?;
-        let mut cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
-        let last = cores.pop().ok_or("no core")?;
-        if cores.is_empty() {
-            return Err("two cores are needed: one for the server, one for the callers".to_owned());
-        }
-        let set = |cores: &[usize]| {
-            let mut set = CpuSet::new();
-            cores.iter().for_each(|core| set.set(*core));
-            set
-        };
-        Ok(Self { server: set(&[last]), others: set(&cores) })
-    }
-
-    /// Starts something that inherits the server's core; afterwards this thread is on the others.
-    fn on_the_servers<T>(&self, start: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-        let pin = |set| sched_setaffinity(None, set).map_err(|error| format!("affinity: {error}"));
-        pin(&self.server)?;
-        let started = start();
-        pin(&self.others)?;
-        started
-    }
-}
-
-fn measure_stack(args: &Args, cores: &Cores, report: &mut Report) -> Result<(), String> {
+fn measure_stack(args: &Args, cores: &Places, report: &mut Report) -> Result<(), String> {
     const GROUP: &str = "SIP stack alone, on one core";
     eprintln!("{GROUP} ...");
     let mut start = || {
-        let server = cores.on_the_servers(|| Answerer::start(args.sip))?;
+        let server = cores.on_the_servers(|| answerer(args.sip))?;
         Ok((server.pid(), server))
     };
     measure_rates(GROUP, args, &mut start, report)?;
     if args.idle > 0 {
         eprintln!("  {} calls stay up until their transactions are over ...", args.idle);
-        let server = cores.on_the_servers(|| Answerer::start(args.sip))?;
+        let server = cores.on_the_servers(|| answerer(args.sip))?;
         measure_idle(GROUP, args, server.pid(), report)?;
     }
     Ok(())
 }
 
-fn measure_agent(args: &Args, cores: &Cores, report: &mut Report) -> Result<(), String> {
+fn measure_agent(args: &Args, cores: &Places, report: &mut Report) -> Result<(), String> {
     const GROUP: &str = "The whole agent, providers simulated, on one core";
     eprintln!("{GROUP} ...");
     let program = match &args.server {
@@ -154,20 +125,11 @@ fn measure_agent(args: &Args, cores: &Cores, report: &mut Report) -> Result<(), 
         // Simulators inherit the core too, which a moment later is theirs to leave.
         let world = cores.on_the_servers(|| bench.start(Engines::Simulated, "hello", &[]))?;
         if let Some(simulators) = &world.simulators {
-            move_all_threads(simulators.pid(), &cores.others)?;
+            machine::move_all_threads(simulators.pid(), &cores.others)?;
         }
         Ok((world.server.pid(), world))
     };
     measure_rates(GROUP, args, &mut start, report)
-}
-
-fn move_all_threads(pid: u32, to: &CpuSet) -> Result<(), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("/proc/{pid}/task: {error}");
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| failed(&error))?.flatten() {
-        let thread = task.file_name().to_string_lossy().parse().ok().and_then(rustix::thread::Pid::from_raw);
-        sched_setaffinity(thread, to).map_err(|error| failed(&error))?;
-    }
-    Ok(())
 }
 
 /// Latency and cost at the calm rate, then the highest rate. Every rate gets a server of its own: transactions live for

@@ -1,6 +1,7 @@
 //! Calls that are set up and hung up at a steady rate, whether or not the earlier ones have been answered.
-//! Knows five messages as text. Repeats nothing: on loopback what is lost was too much for somebody.
+//! Knows when each message is due. Repeats nothing: on loopback what is lost was too much for somebody.
 
+use crate::sip_text::Wording;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     time::Timespec,
@@ -18,6 +19,8 @@ use std::{
 
 /// How long the last calls may take after the last has begun.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Where callers that are hung up at once want their audio.
+const DISCARD: u16 = 9;
 /// Room for answers while this thread is not running.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
@@ -57,9 +60,7 @@ struct Call {
 struct Callers<'a> {
     load: &'a Load,
     socket: UdpSocket,
-    local: SocketAddr,
-    /// Tells the calls of one load from those of another.
-    run: u32,
+    wording: Wording,
     calls: Vec<Call>,
     outcome: Outcome,
 }
@@ -70,9 +71,8 @@ pub(super) fn run(load: &Load) -> io::Result<Outcome> {
     nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBuf, &RECEIVE_BUFFER)?;
     socket.connect(load.server)?;
     socket.set_nonblocking(true)?;
-    let local = socket.local_addr()?;
-    let run = u32::from(local.port()) ^ std::process::id().rotate_left(16);
-    let mut callers = Callers { load, socket, local, run, calls: Vec::new(), outcome: Outcome::default() };
+    let wording = Wording::new(socket.local_addr()?, load.server);
+    let mut callers = Callers { load, socket, wording, calls: Vec::new(), outcome: Outcome::default() };
     callers.call()?;
     Ok(callers.outcome)
 }
@@ -132,7 +132,7 @@ impl Callers<'_> {
         let now = Instant::now();
         let Ok(message) = parse(bytes) else { return Ok(()) };
         let StartLine::Response { status, .. } = message.start else { return Ok(()) };
-        let Some(number) = self.number_of(&message) else { return Ok(()) };
+        let Some(number) = self.wording.number_of(&message, self.calls.len()) else { return Ok(()) };
         let hangs_up = message.value(&HeaderName::CSeq).is_some_and(|cseq| cseq.ends_with("BYE"));
         let call = &mut self.calls[number];
         let after = now - call.begun;
@@ -157,50 +157,14 @@ impl Callers<'_> {
         Ok(())
     }
 
-    /// Which call a response belongs to; `None` for one of an earlier load.
-    fn number_of(&self, message: &Message) -> Option<usize> {
-        let id = message.value(&HeaderName::CallId)?;
-        let (number, run) = id.split_once('-')?;
-        let number: usize = number.parse().ok()?;
-        (run == self.run.to_string() && number < self.calls.len()).then_some(number)
-    }
-
-    fn head(&self, method: &str, uri: &str, number: usize, to: &str) -> String {
-        let Self { local, run, .. } = self;
-        let cseq = if method == "BYE" { 2 } else { 1 };
-        format!(
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{method}{number}x{run};rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:load@{local}>;tag={number}\r\nTo: {to}\r\nCall-ID: {number}-{run}\r\n\
-             CSeq: {cseq} {method}\r\nContact: <sip:load@{local}>\r\n"
-        )
-    }
-
     fn invite(&mut self) -> io::Result<()> {
-        let (number, server, ip) = (self.calls.len(), self.load.server, self.local.ip());
-        let uri = format!("sip:bench@{server}");
-        let offer = format!(
-            "v=0\r\no=- {number} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 9 RTP/AVP 0 8 101\r\n\
-             a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n\
-             a=ptime:20\r\na=sendrecv\r\n"
-        );
-        let head = self.head("INVITE", &uri, number, &format!("<{uri}>"));
-        let text = format!(
-            "{head}Allow: INVITE, ACK, BYE, CANCEL, OPTIONS\r\nContent-Type: application/sdp\r\n\
-             Content-Length: {}\r\n\r\n{offer}",
-            offer.len()
-        );
+        let text = self.wording.invite(self.calls.len(), DISCARD);
         self.calls.push(Call { begun: Instant::now(), tried: false, answered: false, over: false });
         self.send(&text)
     }
 
     fn acknowledge(&self, number: usize, answer: &Message) -> io::Result<()> {
-        let to = answer.value(&HeaderName::To).unwrap_or_default();
-        let contact = answer.value(&HeaderName::Contact).and_then(sip::headers::NameAddr::parse);
-        let target = contact.map_or_else(|| format!("sip:bench@{}", self.load.server), |c| c.uri.to_owned());
-        self.send(&(self.head("ACK", &target, number, to) + "Content-Length: 0\r\n\r\n"))?;
-        if self.load.hang_up {
-            self.send(&(self.head("BYE", &target, number, to) + "Content-Length: 0\r\n\r\n"))?;
-        }
-        Ok(())
+        self.send(&self.wording.ack(number, answer))?;
+        if self.load.hang_up { self.send(&self.wording.bye(number, answer)) } else { Ok(()) }
     }
 }

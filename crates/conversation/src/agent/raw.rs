@@ -2,22 +2,21 @@
 //! Knows the file's keys. What the rest of the crate needs comes out as [`Agent`].
 
 use super::{
-    Action, Agent, AgentError, Intent, Passage, Returns, Slot, SlotKind, Stage, Task, Tool, ToolClass,
-    ToolKind,
+    Action, Agent, AgentError, Intent, Limits, Passage, Slot, SlotKind, Stage, Task, Tool, ToolKind,
     error::did_you_mean,
     examples,
     menu::{RawMenu, menu},
     prepared::fallbacks,
+    raw_tool::{RawMcp, RawTool},
 };
 use crate::{
     endpointing::Phrases,
     flow::{Matcher, keywords},
     grammar::Pattern,
-    request::ToolSpec,
     spoken::Spoken,
+    variables::{GIVEN_VARIABLES, Template, Variables, is_name},
 };
 use serde::Deserialize;
-use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -25,8 +24,6 @@ use std::{
 };
 use toml::Spanned;
 
-/// Parameters that every statement may use besides its tool's arguments.
-const GIVEN_PARAMETERS: [&str; 4] = ["call_id", "caller", "today", "now"];
 /// Phrases of an intent in all, expanded: more are a mistake in the file.
 const MAX_WAYS: u64 = 5_000_000;
 
@@ -39,9 +36,15 @@ struct Raw {
     #[serde(default)]
     fallbacks: RawFallbacks,
     #[serde(default)]
+    variables: BTreeMap<Spanned<String>, String>,
+    #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
     slot: Vec<RawSlot>,
     #[serde(default)]
     tool: Vec<RawTool>,
+    #[serde(default)]
+    mcp: Vec<RawMcp>,
     #[serde(default)]
     intent: Vec<RawIntent>,
     #[serde(default)]
@@ -64,18 +67,25 @@ struct RawIdentity {
     voice: String,
     greeting: Spanned<String>,
     #[serde(default)]
-    persona: String,
+    persona: Option<Spanned<String>>,
 }
 
-/// Who an agent is.
+/// Who an agent is. Greeting and persona may hold `{variable}`.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) language: String,
     pub(crate) voice: String,
-    pub(crate) greeting: String,
-    pub(crate) persona: String,
+    pub(crate) greeting: Template,
+    pub(crate) persona: Template,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLimits {
+    tool_steps: Option<Spanned<u32>>,
+    max_duration_minutes: Option<Spanned<u32>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -124,48 +134,6 @@ enum RawSlotKind {
     Time,
     Digits,
     Name,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTool {
-    name: Spanned<String>,
-    description: String,
-    kind: RawToolKind,
-    #[serde(default)]
-    sql: Option<Spanned<String>>,
-    #[serde(default)]
-    args: Vec<Spanned<String>>,
-    #[serde(default)]
-    returns: RawReturns,
-    #[serde(default)]
-    class: Option<RawClass>,
-    #[serde(default = "eight_seconds")]
-    timeout_ms: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RawToolKind {
-    Sqlite,
-    EndCall,
-    Note,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RawReturns {
-    #[default]
-    Rows,
-    Row,
-    Changes,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RawClass {
-    Read,
-    Write,
 }
 
 #[derive(Deserialize)]
@@ -246,10 +214,6 @@ fn default_name() -> String {
     "default".to_owned()
 }
 
-fn eight_seconds() -> u64 {
-    8_000
-}
-
 /// Reads and checks a file.
 pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent, AgentError> {
     let raw: Raw = toml::from_str(text).map_err(|error| AgentError::from_toml(text, &error))?;
@@ -262,7 +226,17 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     }
     let tool_names: Vec<&str> = raw.tool.iter().map(|tool| tool.name.get_ref().as_str()).collect();
     let slots = check.slots(&raw.slot, &tool_names)?;
-    let tools = raw.tool.iter().map(|tool| check.tool(tool, &slots)).collect::<Result<Vec<_>, _>>()?;
+    let variables = check.variables(&raw.variables, &slots)?;
+    let names: Vec<&str> = variables.iter().map(|(name, _)| name).chain(GIVEN_VARIABLES).collect();
+    check.filled_in(&raw.agent.greeting, &names)?;
+    if let Some(persona) = &raw.agent.persona {
+        check.filled_in(persona, &names)?;
+    }
+    let tools =
+        raw.tool.iter().map(|tool| check.tool(tool, &slots, &names)).collect::<Result<Vec<_>, _>>()?;
+    check.names("mcp", raw.mcp.iter().map(RawMcp::name))?;
+    let mcp = raw.mcp.iter().map(|server| check.mcp(server)).collect::<Result<Vec<_>, _>>()?;
+    let limits = check.limits(&raw.limits)?;
     let intent_names: Vec<&str> = raw.intent.iter().map(|intent| intent.name.get_ref().as_str()).collect();
     let knowledge = check.knowledge(&raw.knowledge, files, &intent_names)?;
     let intents = raw
@@ -280,9 +254,12 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
             version: raw.agent.version,
             language: language.clone(),
             voice: raw.agent.voice,
-            greeting: raw.agent.greeting.into_inner(),
-            persona: raw.agent.persona,
+            greeting: Template::new(raw.agent.greeting.get_ref()),
+            persona: Template::new(raw.agent.persona.as_ref().map_or("", |persona| persona.get_ref())),
         },
+        variables,
+        limits,
+        mcp,
         routes: routes.into_iter().filter_map(|(stage, route)| Some((stage, route?))).collect(),
         fallbacks: fallbacks(raw.fallbacks, &language),
         menu: raw.menu.map(|raw| menu(raw, &tool_names, &check)).transpose()?,
@@ -332,6 +309,63 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Variables with what they are before anybody sets them.
+    fn variables(
+        &self,
+        raw: &BTreeMap<Spanned<String>, String>,
+        slots: &BTreeMap<String, Slot>,
+    ) -> Result<Variables, AgentError> {
+        let mut variables = Variables::default();
+        for (name, value) in raw {
+            let taken = GIVEN_VARIABLES.contains(&name.get_ref().as_str()) || name.get_ref() == "now";
+            if !is_name(name.get_ref()) {
+                let message = format!("`{}` cannot name a variable", name.get_ref());
+                return Err(self.error(
+                    name,
+                    message,
+                    "use letters, digits and underscores, as in `first_name`",
+                ));
+            }
+            if taken || slots.contains_key(name.get_ref()) {
+                let what = if taken { "every call has" } else { "is a slot" };
+                let message = format!("`{}` {what} already", name.get_ref());
+                return Err(self.error(name, message, "give the variable a name of its own"));
+            }
+            variables.set(name.get_ref().clone(), value);
+        }
+        Ok(variables)
+    }
+
+    /// Every `{name}` of a text is known.
+    pub(super) fn filled_in(&self, text: &Spanned<String>, known: &[&str]) -> Result<Template, AgentError> {
+        let template = Template::new(text.get_ref());
+        let unknown = template.names().find(|name| !known.contains(name)).map(str::to_owned);
+        match unknown {
+            None => Ok(template),
+            Some(name) => {
+                let message =
+                    format!("there is no variable `{{{name}}}`; variables are declared in [variables]");
+                Err(self.error(text, message, did_you_mean(&name, known.iter().copied())))
+            }
+        }
+    }
+
+    fn limits(&self, raw: &RawLimits) -> Result<Limits, AgentError> {
+        let default = Limits::default();
+        let within = |key: &Option<Spanned<u32>>, range: std::ops::RangeInclusive<u32>| match key {
+            Some(key) if !range.contains(key.get_ref()) => {
+                let help = format!("write a number from {} to {}", range.start(), range.end());
+                Err(self.error(key, format!("{} is out of range", key.get_ref()), help))
+            }
+            key => Ok(key.as_ref().map(|key| *key.get_ref())),
+        };
+        let minutes = within(&raw.max_duration_minutes, 1..=1440)?;
+        Ok(Limits {
+            tool_steps: within(&raw.tool_steps, 1..=20)?.unwrap_or(default.tool_steps),
+            max_duration: minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
+        })
+    }
+
     /// A name that must be known.
     pub(super) fn known<'n>(
         &self,
@@ -374,75 +408,6 @@ impl Check<'_> {
             out.insert(name, slot);
         }
         Ok(out)
-    }
-
-    fn tool(&self, raw: &RawTool, slots: &BTreeMap<String, Slot>) -> Result<Tool, AgentError> {
-        let mut properties = serde_json::Map::new();
-        for arg in &raw.args {
-            let name = self.known("slot", arg, slots.keys().map(String::as_str))?;
-            properties.insert(name.clone(), schema(&slots[&name]));
-        }
-        let sql = || match &raw.sql {
-            Some(sql) => {
-                self.parameters(sql, &raw.args)?;
-                Ok(sql.get_ref().trim().to_owned())
-            }
-            None => {
-                Err(self.error(&raw.name, "this tool has no `sql`".to_owned(), "add the statement it runs"))
-            }
-        };
-        let kind = match raw.kind {
-            RawToolKind::Sqlite => {
-                let returns = match raw.returns {
-                    RawReturns::Rows => Returns::Rows,
-                    RawReturns::Row => Returns::Row,
-                    RawReturns::Changes => Returns::Changes,
-                };
-                ToolKind::Sqlite { sql: sql()?, returns }
-            }
-            RawToolKind::Note => ToolKind::NotePerson { sql: sql()? },
-            RawToolKind::EndCall => ToolKind::EndCall,
-        };
-        let class = match (raw.class, &kind) {
-            (Some(RawClass::Read), _) => ToolClass::Read,
-            (Some(RawClass::Write), _) | (None, ToolKind::NotePerson { .. } | ToolKind::EndCall) => {
-                ToolClass::Write
-            }
-            (None, ToolKind::Sqlite { returns: Returns::Changes, .. }) => ToolClass::Write,
-            (None, ToolKind::Sqlite { .. }) => ToolClass::Read,
-        };
-        let required: Vec<&String> = properties.keys().collect();
-        let parameters = json!({
-            "type": "object", "properties": properties, "required": required, "additionalProperties": false,
-        });
-        let name = raw.name.get_ref().clone();
-        Ok(Tool {
-            spec: ToolSpec { name, description: raw.description.clone(), parameters },
-            kind,
-            timeout: Duration::from_millis(raw.timeout_ms),
-            class,
-        })
-    }
-
-    /// Every `:parameter` of a statement is an argument or given.
-    fn parameters(&self, sql: &Spanned<String>, args: &[Spanned<String>]) -> Result<(), AgentError> {
-        let known = || args.iter().map(|arg| arg.get_ref().as_str()).chain(GIVEN_PARAMETERS);
-        // Every other part lies between quotes.
-        for part in sql.get_ref().split('\'').step_by(2) {
-            for after in part.split(':').skip(1) {
-                let end = after.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(after.len());
-                let name = &after[..end];
-                if !name.is_empty() && !known().any(|known| known == name) {
-                    let message = format!("the statement uses `:{name}`, which is no argument of this tool");
-                    return Err(self.error(
-                        sql,
-                        message,
-                        did_you_mean(name, known().collect::<Vec<_>>().into_iter()),
-                    ));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn knowledge(
@@ -565,23 +530,6 @@ impl Check<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// A slot as an argument in a JSON schema.
-fn schema(slot: &Slot) -> serde_json::Value {
-    match &slot.kind {
-        SlotKind::Date => json!({"type": "string", "format": "date", "description": "a day, as 2026-10-14"}),
-        SlotKind::Time => {
-            json!({"type": "string", "description": "a time of day on the 24-hour clock, as 15:30"})
-        }
-        SlotKind::Digits { length: Some(length) } => {
-            json!({"type": "string", "description": format!("exactly {length} digits, without blanks")})
-        }
-        SlotKind::Digits { length: None } => {
-            json!({"type": "string", "description": "digits, without blanks"})
-        }
-        SlotKind::Name { .. } => json!({"type": "string", "description": "a person's name"}),
     }
 }
 

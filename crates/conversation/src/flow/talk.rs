@@ -7,8 +7,9 @@ use crate::{
         SpokenTime, capital, day_words, digit_words, number_words, parse_day, parse_name, parse_time,
         spoken_digits, time_words, words, yes_no,
     },
-    request::Message,
+    request::{LlmRequest, Message},
     turn::Expectation,
+    variables::Variables,
 };
 use jiff::civil::Date;
 use serde_json::Value;
@@ -100,6 +101,7 @@ enum Asked {
 pub(super) struct Talk<'a> {
     agent: &'a Agent,
     today: Date,
+    variables: &'a Variables,
     task: Option<&'a Task>,
     slots: BTreeMap<String, String>,
     confirmed: bool,
@@ -117,10 +119,12 @@ pub(super) struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    pub(super) fn new(agent: &'a Agent, today: Date) -> Self {
+    pub(super) fn new(agent: &'a Agent, request: &'a LlmRequest) -> Self {
+        let LlmRequest { today, variables, .. } = request;
         Self {
             agent,
-            today,
+            today: *today,
+            variables,
             task: None,
             slots: BTreeMap::new(),
             confirmed: false,
@@ -128,7 +132,7 @@ impl<'a> Talk<'a> {
             fresh: Vec::new(),
             known: Vec::new(),
             misses: 0,
-            last_said: agent.greeting().to_owned(),
+            last_said: agent.greeting(variables),
             last_expect: Expectation::Any,
             untold: None,
             waiting: false,
@@ -237,7 +241,7 @@ impl<'a> Talk<'a> {
                 self.fill(heard);
                 self.go_on(String::new())
             }
-            Action::Say(text) => self.go_on(text.clone()),
+            Action::Say(text) => self.go_on(self.render(text, &Value::Null, &[])),
             Action::Knowledge => self.go_on(self.passage(&intent.name, heard)),
             Action::Repeat => Act::Say {
                 text: self.last_said.clone(),
@@ -547,7 +551,7 @@ impl<'a> Talk<'a> {
                 }
                 (_, Some(value), _) => self.spoken_value(&self.agent.slots[name], value),
                 (_, None, Some(value)) => self.spoken_text(&plain(value)),
-                (_, None, None) => String::new(),
+                (_, None, None) => self.variables.get(name).unwrap_or_default().to_owned(),
             };
             out.push_str(&value);
             rest = after;

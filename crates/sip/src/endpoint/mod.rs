@@ -7,6 +7,7 @@ mod answers;
 mod authentication;
 mod config;
 mod facts;
+mod farewell;
 mod in_dialog;
 mod io;
 mod large;
@@ -26,6 +27,7 @@ mod uas;
 mod update;
 
 pub use config::EndpointConfig;
+pub use farewell::SavedDialog;
 pub use io::{
     Address, Command, DialogKey, Event, Flow, IncomingInvite, Input, OutgoingInvite, OutgoingRequest, Output,
     RequestKey, Transport,
@@ -173,13 +175,14 @@ impl Endpoint {
             Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
             Command::Info { dialog, content_type, body } => self.info(step, dialog, &content_type, &body),
             Command::Update { dialog, sdp } => self.update(step, dialog, sdp),
-            Command::Refer { dialog, refer_to, referred_by } => {
-                self.refer(step, dialog, (refer_to, referred_by));
+            Command::Refer { dialog, refer_to, referred_by, headers } => {
+                self.refer(step, dialog, (refer_to, referred_by), &headers);
             }
             Command::RespondRefer { dialog, status } => self.respond_refer(step, dialog, status),
             Command::Notify { dialog, event, state, content_type, body } => {
                 self.notify(step, dialog, (&event, &state), (&content_type, &body));
             }
+            Command::Farewell { saved, flow, reason } => self.farewell(step, *saved, flow, reason),
             Command::Drain(draining) => self.draining = draining,
         }
     }

@@ -1,6 +1,7 @@
 //! REFER and NOTIFY inside dialogs (RFC 3515, RFC 6665): the primitives that a transfer is made of.
 //! Knows subscriptions. Whom to call, and whether, is for the user to decide.
 
+use super::answers::write_extra_headers;
 use super::facts::cseq_number;
 use super::io::{DialogKey, Event};
 use super::store::Purpose;
@@ -121,6 +122,7 @@ impl Endpoint {
         step: &mut Step<'_>,
         key: DialogKey,
         (refer_to, referred_by): (String, Option<String>),
+        headers: &[(String, String)],
     ) {
         let Some(dialog) = self.store.dialogs.get_mut(&key).filter(|dialog| dialog.phase == Phase::Confirmed)
         else {
@@ -136,6 +138,7 @@ impl Endpoint {
             if let Some(referred_by) = referred_by {
                 writer.header("Referred-By", referred_by);
             }
+            write_extra_headers(writer, headers);
             (None, Vec::new())
         });
     }
