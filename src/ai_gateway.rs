@@ -80,7 +80,7 @@ impl AiGateway {
         let targets = route.targets.iter().filter_map(|t| Some((t.clone(), self.targets.get(&t.0)?.clone())));
         let runner = Runner {
             targets: targets.collect(),
-            call: call.clone(),
+            call: CallInfo { turn: Some(turn), ..call.clone() },
             turn,
             request,
             events,
@@ -326,7 +326,12 @@ mod tests {
         let gateway =
             AiGateway::new([route], names.into_iter().zip(models).collect()).expect("known targets");
         let (events, mut inbox) = Events::channel(Arc::new(|| {}));
-        let call = CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "en-US".into() };
+        let call = CallInfo {
+            call: call::CallId(1),
+            rate: SampleRate::Hz8000,
+            language: "en-US".into(),
+            turn: None,
+        };
         let today = jiff::civil::date(2026, 11, 20);
         let question = LlmRequest {
             system: String::new(),

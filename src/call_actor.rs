@@ -63,6 +63,9 @@ pub trait Tools: Send + Sync {
 
 /// Keeps what calls tell. Called on media threads: it must neither wait nor lock.
 pub trait TraceSink: Send + Sync {
+    /// A call is about to begin; comes before its first event, and from another thread.
+    fn begin(&self, _cdr: &Cdr) {}
+
     /// One event of a call, in the order they happened.
     fn record(&self, call: CallId, stamped: Stamped);
 }
@@ -91,6 +94,8 @@ pub struct ActorCounters {
     pub datagrams_failed: AtomicU64,
     /// Frames that speech-to-text was too slow for.
     pub stt_frames_dropped: AtomicU64,
+    /// Frames of both sides that are silence in a recording, because the disk was behind.
+    pub recording_frames_lost: AtomicU64,
     /// Sentences that text-to-speech had no room for; each failed its turn.
     pub sentences_refused: AtomicU64,
 }
@@ -345,6 +350,7 @@ impl CallActor {
             Output::Record { side, number, frame } => {
                 let lost = self.parts.recording.as_mut().map_or(0, |tap| tap.push(side, number, &frame));
                 if lost > 0 {
+                    self.parts.counters.recording_frames_lost.fetch_add(lost, Ordering::Relaxed);
                     self.record(now, Event::Dropped { queue: "recording".to_owned(), count: lost });
                 }
             }

@@ -405,6 +405,9 @@ fn the_template_holds_every_key_there_is() {
         "timeouts_ms",
         "budgets_ms",
         "agent",
+        "admission",
+        "alerts",
+        "otlp",
         "log",
         "routes",
     ] {
@@ -412,6 +415,7 @@ fn the_template_holds_every_key_there_is() {
     }
     assert_eq!(inner(&["sip", "tls"]), known_keys("[sip.tls]"));
     assert_eq!(inner(&["server", "external"]), known_keys("[[server.external]]"));
+    assert_eq!(inner(&["pool"]), known_keys("[[pool]]"));
     assert_eq!(inner(&["trunk"]), known_keys("[[trunk]]"));
     for (path, header) in [
         (&["llm", "gpt"][..], "[llm.x]"),
@@ -616,4 +620,60 @@ fn each_interface_may_have_an_address_of_its_own() {
     let found = problems("[[server.external]]\nlocal = \"here\"\n");
     assert!(found.iter().any(|problem| problem.contains("needs an address")), "{found:?}");
     assert!(found.iter().any(|problem| problem.contains("not an address or a network")), "{found:?}");
+}
+
+// ---- pools, tokens, collectors ----
+
+#[test]
+fn pools_share_out_the_ports_by_number_and_trunk() {
+    let text = "[[pool]]\nname = \"main\"\nports = 40\noverflow = \"backup\"\n\
+                [[pool]]\nname = \"backup\"\nports = 10\n\
+                [[pool]]\nname = \"service\"\nports = 5\ncalled = [\"+4930\"]\npriority = [\"+4930911\"]\npriority_reserve = 1\n\
+                [[trunk]]\nname = \"t\"\npool = \"backup\"\nsources = [\"192.0.2.1\"]\n";
+    let config = load(text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(config.server.ports, 55);
+    assert_eq!(config.pools[0].slots.overflow, Some(1));
+    let of = |called: &str| config.pool_of(&config.trunks[0], called);
+    assert_eq!((of("+49401"), of("+49301"), of("+4930911")), ((1, false), (2, false), (2, true)));
+    assert_eq!(defaults().pools.len(), 1);
+    assert_eq!(defaults().pool_of(&defaults().trunks[0], "1"), (0, false));
+}
+
+#[test]
+fn contradictions_of_pools_and_admission_are_told() {
+    let main = "[[pool]]\nname = \"main\"\nports = 4\n";
+    for (text, expected) in [
+        ("[[pool]]\nports = 4\n".to_owned(), "this pool has no name"),
+        ("[[pool]]\nname = \"main\"\n".to_owned(), "this pool has no ports"),
+        (format!("{main}{main}"), "a second pool is called `main`"),
+        (format!("{main}overflow = \"main\"\n"), "cannot take its own overflow"),
+        (format!("{main}overflow = \"mian\"\n"), "there is no pool `mian`; did you mean `main`?"),
+        (format!("{main}priority_reserve = 2\n"), "nobody could take these slots"),
+        (format!("{main}llm_route = \"small\"\n"), "there is no route `small`"),
+        (format!("[server]\nports = 5\n{main}"), "the pools hold 4 calls"),
+        ("[admission]\nmax_streams = { \"stt.nobody\" = 1 }\n".to_owned(), "there is no target `stt.nobody`"),
+        ("[otlp]\nendpoint = \"collector\"\n".to_owned(), "`collector` is no address to post to"),
+        (
+            "[http]\ntokens = [{ role = \"admin\", token = \"env:PATH\" }]\n".to_owned(),
+            "`admin` is not a choice",
+        ),
+        (
+            "[http]\ntokens = [{ role = \"read\", token = \"verysecret\" }]\n".to_owned(),
+            "a secret is written as env:NAME",
+        ),
+    ] {
+        let found = problems(&text);
+        assert!(found.iter().any(|line| line.contains(expected)), "{expected}\nis not in\n{found:?}");
+        assert!(!found.iter().any(|line| line.contains("verysecret")), "{found:?}");
+    }
+}
+
+#[test]
+fn a_stage_has_a_limit_only_when_every_target_of_its_route_has_one() {
+    let text = "[admission]\nmax_streams = { \"stt.embedded\" = 3 }\n";
+    let config = load(text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let permits: Vec<_> = config.permits().into_iter().map(|permit| (permit.name, permit.cap)).collect();
+    assert_eq!(permits, [("stt default".to_owned(), 3)]);
+    assert_eq!(config.needs("default", "default"), [0]);
+    assert!(defaults().permits().is_empty() && defaults().needs("default", "default").is_empty());
 }

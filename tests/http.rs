@@ -10,7 +10,8 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
-use tandem::http::{CallControl, Health, HealthReport, HttpState, Slots, Status, serve};
+use tandem::http::{CallControl, Health, HealthReport, HttpState, Role, Slots, Status, Token, serve};
+use tandem::secret::Secret;
 use tandem::store::Store;
 use tandem::telemetry::{LiveEvents, Metrics, TraceSink};
 use tokio::{
@@ -38,7 +39,8 @@ struct Shell {
 impl Health for Shell {
     fn health(&self) -> HealthReport {
         let status = *self.status.lock().expect("not poisoned");
-        HealthReport { status, version: "0.1.0".into(), uptime_s: 1.5, slots: Slots { cap: 10, busy: 1 } }
+        let (version, slots) = ("0.1.0".into(), Slots { cap: 10, busy: 1 });
+        HealthReport { status, version, uptime_s: 1.5, slots, reasons: Vec::new() }
     }
 }
 
@@ -51,6 +53,10 @@ impl CallControl for Shell {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(tokens: &[Token]) -> Self {
         let directory = Directory::new();
         let (store, metrics) = directory.store();
         let live = LiveEvents::new();
@@ -58,6 +64,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("it is bound");
         let state = HttpState {
+            tokens: tokens.to_vec().into(),
             trunks: None,
             reader: store.reader().expect("there is a database"),
             metrics: metrics.clone(),
@@ -234,4 +241,74 @@ async fn a_store_that_fails_is_an_error_and_says_no_more_than_it_should() {
     let (status, body) = server.json("GET", "/calls").await;
     assert_eq!(status, 500, "{body}");
     assert!(!body.to_string().contains("/tmp"), "{body}");
+}
+
+/// Asks with a token; the status is all that matters.
+async fn asked(server: &Server, method: &str, path: &str, token: &str) -> u16 {
+    let host = format!("127.0.0.1\r\nAuthorization: Bearer {token}");
+    server.text(method, path, &host).await.0
+}
+
+#[tokio::test]
+async fn with_tokens_in_the_config_each_may_do_what_its_role_says() {
+    let token = |secret: &str, role| Token { secret: Secret::new(secret), role };
+    let server = Server::start_with(&[token("look", Role::Read), token("act", Role::Operate)]).await;
+    server.store.begin_call(running(CALL));
+    server.store.flush();
+    for path in ["/health", "/openapi.json"] {
+        assert_eq!(server.text("GET", path, "127.0.0.1").await.0, 200, "{path} is open to all");
+    }
+    for (method, path) in [("GET", "/calls"), ("GET", "/metrics"), ("DELETE", "/calls/last")] {
+        assert_eq!(server.text(method, path, "127.0.0.1").await.0, 401, "{method} {path} without a token");
+        assert_eq!(asked(&server, method, path, "loo").await, 401, "{method} {path} with a wrong one");
+    }
+    assert_eq!(asked(&server, "GET", "/calls", "look").await, 200);
+    assert_eq!(asked(&server, "DELETE", "/calls/last", "look").await, 403);
+    assert!(server.shell.hung_up.lock().expect("not poisoned").is_empty());
+    assert_eq!(asked(&server, "GET", "/metrics", "act").await, 200);
+    assert_eq!(asked(&server, "DELETE", "/calls/last", "act").await, 202);
+}
+
+#[tokio::test]
+async fn the_document_of_the_api_lists_every_route_and_no_other() {
+    let server = Server::start().await;
+    let document = server.get("/openapi.json").await;
+    let paths = document["paths"].as_object().expect("paths");
+    // Routes as the router has them: their paths, and the methods behind each.
+    let source = include_str!("../src/http/mod.rs");
+    let mut routes = 0;
+    for route in source.split(".route(\"").skip(1) {
+        let (path, rest) = route.split_once('"').expect("a path");
+        let handlers = rest.lines().next().unwrap_or_default();
+        for method in ["get", "post", "put", "delete", "patch"] {
+            let served = handlers.contains(&format!("{method}("));
+            let told = paths.get(path).is_some_and(|path| path.get(method).is_some());
+            assert_eq!(served, told, "{method} {path}");
+            routes += usize::from(served);
+        }
+    }
+    assert!(routes >= 9, "{routes}");
+    assert_eq!(paths.len(), source.matches(".route(\"").count());
+    for path in paths.keys().filter(|path| !path.ends_with("/events")) {
+        let (status, body) = server.text("GET", &path.replace("{call}", "last"), "localhost").await;
+        assert!(status != 405 && !body.contains("there is nothing at"), "{path}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn calls_are_found_by_number_latency_and_outcome() {
+    let server = Server::start().await;
+    keep(&server.store, CALL, u64::MAX);
+    for (query, found) in [
+        ("number=%2B15550100", 1),
+        ("number=%2B15550199", 1),
+        ("number=%2B1555", 0),
+        ("slower_than_ms=1130", 1),
+        ("slower_than_ms=1131", 0),
+        ("end_cause=caller_hung_up&number=%2B15550100", 1),
+        ("end_cause=ports_full", 0),
+    ] {
+        let body = server.get(&format!("/calls?{query}")).await;
+        assert_eq!(body["calls"].as_array().map(Vec::len), Some(found), "{query}: {body}");
+    }
 }

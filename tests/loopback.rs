@@ -4,16 +4,21 @@
 
 use call::{
     Call, CallConfig, CallId, Clips, Event, HangUp, Input, LlmEvent, Output, SipInput, SipOutput, Stamped,
-    SttEvent, TtsEvent, cdr::Cdr,
+    SttEvent, TtsEvent,
+    admission::{Level, Permit, PoolConfig},
+    cdr::Cdr,
 };
 use conversation::{Agent, LlmRequest, ToolCall, TurnId};
 use media::{Codec, Frame, RtpPacket, SampleRate};
-use sip::{CodecSpec, LocalMedia, Transport};
+use sip::{CodecSpec, IncomingInvite, LocalMedia, Transport};
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tandem::{
@@ -24,8 +29,8 @@ use tandem::{
     },
     rtp_socket::RtpPortsConfig,
     server::{
-        AgentCalls, BuiltCall, CallBuilder, CallStart, NewCall, RecordSink, Refusal, Server, ServerConfig,
-        Services, SrtpPolicy,
+        AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, CallStart, NewCall, RecordSink, Refusal,
+        Server, ServerConfig, Services, SrtpPolicy, TrunkLimits,
     },
 };
 use tokio::{runtime::Runtime, sync::mpsc};
@@ -215,8 +220,32 @@ impl CallBuilder for ScriptedCalls {
             peer: negotiated.remote,
             codec_silence: vec![0x80; 172],
         };
-        let info = CallInfo { call: new.call, rate: SampleRate::Hz8000, language: "en-US".into() };
+        let info =
+            CallInfo { call: new.call, rate: SampleRate::Hz8000, language: "en-US".into(), turn: None };
         Ok(BuiltCall { machine: Box::new(machine), info, providers: providers(&self.0) })
+    }
+}
+
+/// The same, over a trunk whose calls need a permit to be heard; a number that begins with 9 has priority.
+struct PooledCalls(ScriptedCalls);
+
+impl CallBuilder for PooledCalls {
+    fn trunk(&self, invite: &IncomingInvite) -> Result<Option<ArrivalTrunk>, Refusal> {
+        let at_cap = AtCap { status: 503, retry_after: Some(5..=15), redirect: None, overflow_slots: 0 };
+        Ok(Some(ArrivalTrunk {
+            name: "carrier".into(),
+            caller: None,
+            called: None,
+            at_cap,
+            limits: TrunkLimits::default(),
+            pool: 0,
+            priority: invite.user.starts_with('9'),
+            needs: vec![0],
+        }))
+    }
+
+    fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
+        self.0.build(now, new)
     }
 }
 
@@ -243,15 +272,18 @@ impl Bench {
         Self::with(ports, |fake| Arc::new(ScriptedCalls(fake)))
     }
 
+    /// The same scripted calls in pools, and only so many calls that can be heard.
+    fn with_pools(pools: Vec<PoolConfig>, permits: Vec<Permit>) -> Self {
+        let config = ServerConfig { pools, permits, ..Self::config(0) };
+        Self::start(config, |fake| Arc::new(PooledCalls(ScriptedCalls(fake))))
+    }
+
     fn with(ports: u32, calls: impl FnOnce(Arc<Fake>) -> Arc<dyn CallBuilder>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let kept = Arc::new(Kept::default());
-        let fake = Arc::new(Fake { asked: Mutex::default() });
-        let config = ServerConfig {
+        Self::start(Self::config(ports), calls)
+    }
+
+    fn config(ports: u32) -> ServerConfig {
+        ServerConfig {
             sip: vec![
                 (Transport::Udp, SocketAddr::new(LOOPBACK, 0)),
                 (Transport::Tcp, SocketAddr::new(LOOPBACK, 0)),
@@ -259,7 +291,17 @@ impl Bench {
             rtp: RtpPortsConfig { address: LOOPBACK, low: 0, high: 0, ..RtpPortsConfig::default() },
             ports,
             ..ServerConfig::default()
-        };
+        }
+    }
+
+    fn start(config: ServerConfig, calls: impl FnOnce(Arc<Fake>) -> Arc<dyn CallBuilder>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let kept = Arc::new(Kept::default());
+        let fake = Arc::new(Fake { asked: Mutex::default() });
         let services = Services { calls: calls(fake.clone()), records: kept.clone(), trace: kept.clone() };
         let guard = runtime.enter();
         let server = Server::start(config, services).expect("loopback has ports");
@@ -439,10 +481,10 @@ fn read_stream(stream: &mut TcpStream, rest: &mut Vec<u8>) -> String {
 
 // ---- promises ----
 
-#[test]
-fn a_caller_asks_and_hears_an_answer() {
+/// A server whose calls are those of the product.
+fn real_calls() -> Bench {
     let agent = Agent::parse(include_str!("../agents/demo.toml"), &knowledge()).expect("the demo agent");
-    let bench = Bench::with(2, |fake| {
+    Bench::with(2, |fake| {
         Arc::new(AgentCalls {
             agent: Arc::new(agent),
             clips: Arc::new(Clips::default()),
@@ -454,7 +496,68 @@ fn a_caller_asks_and_hears_an_answer() {
             context: Default::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         })
-    });
+    })
+}
+
+/// Sends what no call wants at 200 packets a second, from a stranger and from the caller's own socket, until the answer
+/// says to stop; then how many of each.
+fn disturb(caller: &Caller, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<(u64, u64, UdpSocket)> {
+    let own = caller.rtp.try_clone().expect("a socket");
+    let stranger = UdpSocket::bind((LOOPBACK, 0)).expect("loopback has ports");
+    stranger.connect(own.peer_addr().expect("connected")).expect("loopback");
+    std::thread::spawn(move || {
+        let (mut strange, mut malformed) = (0, 0);
+        // A loud frame of the right payload type; too short, of no known version, with an extension that is not there.
+        let mut loud = Vec::new();
+        RtpPacket { marker: true, payload_type: 0, sequence: 9, timestamp: 9, ssrc: 99, payload: &[0; 160] }
+            .write(&mut loud);
+        let broken: [&[u8]; 3] =
+            [&[0x80; 11], &[0xff; 900], &[0x90, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 9, 9]];
+        while !stop.load(Ordering::Relaxed) {
+            stranger.send(&loud).expect("loopback");
+            strange += 1;
+            own.send(broken[malformed as usize % broken.len()]).expect("loopback");
+            malformed += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        (strange, malformed, stranger)
+    })
+}
+
+#[test]
+fn foreign_and_malformed_packets_at_200_a_second_are_counted_and_the_call_goes_on() {
+    let bench = real_calls();
+    let mut caller = bench.caller("disturbed", "agent");
+    caller.call();
+    let mut voice = Voice::new(&caller.rtp);
+    voice.listen_until("the greeting", |heard| heard.voiced > 5);
+    let stop = Arc::new(AtomicBool::new(false));
+    let disturbing = disturb(&caller, Arc::clone(&stop));
+    voice.listen_until("silence after it", |heard| heard.quiet > 25);
+    voice.speak(40);
+    voice.listen_until("the end of the turn", |_| !lock(&bench.fake.asked).is_empty());
+    voice.heard = Heard::default();
+    voice.listen_until("the answer", |heard| heard.voiced > 5);
+    stop.store(true, Ordering::Relaxed);
+    let (strange, malformed, stranger) = disturbing.join().expect("no panic");
+    caller.hang_up();
+    wait_for("the record", || lock(&bench.kept.ended).len() == 1);
+    let quality = lock(&bench.kept.ended)[0].quality.clone().expect("figures");
+    let Event::Quality { foreign, malformed: found, received, mos_in, .. } = quality else {
+        panic!("{quality:?}")
+    };
+    assert!(mos_in.is_some_and(|mos| mos.average >= mos.minimum && mos.average > 1.0), "{mos_in:?}");
+    // The kernel may drop a few of them; what came is counted.
+    assert!(strange > 50 && foreign > strange / 2 && foreign <= strange, "{foreign} of {strange} foreign");
+    assert!(found > malformed / 2 && found <= malformed, "{found} of {malformed} malformed");
+    assert!(received > 60, "{received}");
+    stranger.set_nonblocking(true).expect("a socket");
+    assert!(stranger.recv(&mut [0; 2_000]).is_err(), "nothing of ours goes to a stranger");
+}
+
+#[test]
+fn a_caller_asks_and_hears_an_answer() {
+    let bench = real_calls();
     let mut caller = bench.caller("asks", "agent");
     caller.call();
     let mut voice = Voice::new(&caller.rtp);
@@ -496,6 +599,77 @@ fn over_the_cap_a_caller_is_refused_at_once_and_recorded() {
     wait_for("the records", || lock(&bench.kept.ended).len() == 3);
     assert_eq!(bench.kept.causes(), ["caller_hung_up", "caller_hung_up", "ports_full"]);
     assert_eq!(bench.server.status().borrow().busiest, 1);
+}
+
+/// The bank: a ramp from 72 to 96 % of a pool, then twice the calls that both pools can take. Scaled from 250 ports to 25.
+#[test]
+fn a_bank_s_ramp_overflows_into_the_second_pool_and_no_cap_is_ever_broken() {
+    let main = PoolConfig { overflow: Some(1), ..PoolConfig::new("main", 25) };
+    let permits = vec![Permit { name: "stt default".into(), cap: 1_000, used: 0 }];
+    let bench = Bench::with_pools(vec![main, PoolConfig::new("backup", 5)], permits);
+    let level =
+        |bench: &Bench| bench.server.status().borrow().pools.first().map(|pool| (pool.busy, pool.level));
+    let mut up: Vec<Caller> = Vec::new();
+    let mut ramp = |bench: &Bench, until: usize| {
+        while up.len() < until {
+            let mut caller = bench.caller(&format!("ramp{}", up.len()), "echo");
+            caller.call();
+            up.push(caller);
+        }
+    };
+    for (calls, expected) in
+        [(17, Level::Normal), (18, Level::Warn), (22, Level::Alert), (24, Level::Overflow)]
+    {
+        ramp(&bench, calls);
+        assert_eq!(level(&bench), Some((calls as u32, expected)));
+    }
+    ramp(&bench, 29);
+    assert_eq!(level(&bench), Some((24, Level::Overflow)), "what comes from 95 % on goes elsewhere");
+    ramp(&bench, 30);
+    assert_eq!(
+        level(&bench),
+        Some((25, Level::Full)),
+        "with the second pool full, the first fills to its cap"
+    );
+    for n in 0..30 {
+        let mut late = bench.caller(&format!("late{n}"), "echo");
+        late.invite();
+        let refusal = late.finally("INVITE");
+        assert_eq!(refusal.status, 503);
+        assert!(refusal.text.contains("Retry-After: "), "{}", refusal.text);
+        late.send("ACK", "");
+    }
+    assert_eq!(bench.calls(), 30, "never one over");
+    up[0].is_echoed(b"undisturbed");
+    up.iter_mut().for_each(Caller::hang_up);
+    wait_for("the slots", || bench.calls() == 0 && level(&bench) == Some((0, Level::Normal)));
+    wait_for("the records", || lock(&bench.kept.ended).len() == 60);
+    let ended = lock(&bench.kept.ended);
+    let of = |pool: &str| ended.iter().filter(|cdr| cdr.pool.as_deref() == Some(pool)).count();
+    assert_eq!((of("main"), of("backup")), (25, 5));
+    let refused = ended.iter().filter(|cdr| cdr.cause.as_deref() == Some("ports_full"));
+    assert_eq!(refused.count(), 30, "every refusal has its record");
+    assert_eq!(bench.server.status().borrow().pools[1].taken_over, 5);
+    assert_eq!(bench.server.status().borrow().leaked, 0);
+}
+
+#[test]
+fn a_free_port_without_a_stream_to_hear_with_is_refused_with_that_reason() {
+    let permits = vec![Permit { name: "stt default".into(), cap: 1, used: 0 }];
+    let bench = Bench::with_pools(vec![PoolConfig::new("main", 10)], permits);
+    let mut first = bench.caller("first", "echo");
+    first.call();
+    let mut second = bench.caller("second", "echo");
+    second.invite();
+    assert_eq!(second.finally("INVITE").status, 503);
+    second.send("ACK", "");
+    first.hang_up();
+    wait_for("the stream", || bench.calls() == 0);
+    let mut third = bench.caller("third", "echo");
+    third.call();
+    third.hang_up();
+    wait_for("the records", || lock(&bench.kept.ended).len() == 3);
+    assert_eq!(bench.kept.causes(), ["caller_hung_up", "caller_hung_up", "stage_full"]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ async fn simulators() -> Simulators {
 }
 
 fn call(rate: SampleRate) -> CallInfo {
-    CallInfo { call: CallId(7), rate, language: "en-US".into() }
+    CallInfo { call: CallId(7), rate, language: "en-US".into(), turn: None }
 }
 
 /// A call's inbox, read with a limit.

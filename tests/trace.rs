@@ -80,7 +80,8 @@ fn a_running_call_says_what_it_waits_for() {
 #[test]
 fn parts_that_do_not_add_up_are_called_out() {
     let stages = vec![StageTime { stage: Stage::Jitter, us: 40_000, budget_us: None }];
-    let latency = TurnLatency { total_us: 50_000, budget_us: 0, stages };
+    let latency =
+        TurnLatency { total_us: 50_000, budget_us: 0, work_budget_us: 0, violated_by: None, stages };
     let event = Event::Latency { turn: TurnId(1), latency };
     let trace = trace_of(ended(CALL), vec![Stamped { at_us: 9, event }]);
     assert_eq!(trace.warnings.len(), 1);
@@ -101,7 +102,8 @@ fn absurd_figures_draw_something_and_never_panic() {
     let time = |us| StageTime { stage: Stage::Other, us, budget_us: Some(0) };
     for us in [0, 1, u64::MAX / 2, u64::MAX] {
         let stages = vec![time(us), time(us), time(1)];
-        let latency = TurnLatency { total_us: us, budget_us: us, stages };
+        let latency =
+            TurnLatency { total_us: us, budget_us: us, work_budget_us: 0, violated_by: None, stages };
         let event = Event::Latency { turn: TurnId(u32::MAX), latency };
         let mut record = ended(CALL);
         record.end_us = Some(i64::MIN);

@@ -62,8 +62,12 @@ const REPLY: &str = "open=We are open from nine to five, Monday to Friday, and o
 /// Samples of a run: enough for a slope, few enough for hours.
 const SAMPLES: u32 = 400;
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-/// The part of a run in which caches fill and pools grow.
+/// The part of a run in which caches fill and pools grow, and the least of it in seconds: until as many ports cool down
+/// as ever will.
 const WARM_UP: f64 = 0.25;
+const WARM_UP_SECONDS: f64 = 90.0;
+/// A run below this is a try of the command: its slopes are chance.
+const TELLING: Duration = Duration::from_secs(15 * 60);
 /// Groups of callers that take turns, so that there are always calls in every state.
 const GROUPS: usize = 4;
 /// Between the beginnings of two calls of a group.
@@ -96,7 +100,10 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
     println!("{} calls come and go for {}", args.calls, words(time));
     let soak = Soak { bench: &bench, pid: world.server.pid(), time, began: Instant::now() };
     let (samples, calls) = soak.run(args.calls)?;
-    let verdicts = judge(&samples);
+    let verdicts = judge(&samples, args.calls);
+    if time < TELLING {
+        println!("{} is too short to tell a leak from chance; what follows shows the form.", words(time));
+    }
     for verdict in &verdicts {
         println!("{}", verdict.line());
     }
@@ -264,11 +271,12 @@ impl Verdict {
     }
 }
 
-/// A slope may come from chance: the allocator keeps some memory, and a sample meets more or fewer calls.
-fn judge(samples: &[Sample]) -> Vec<Verdict> {
+/// A slope may come from chance: the allocator keeps some memory, and a sample meets more or fewer of so many calls.
+fn judge(samples: &[Sample], calls: usize) -> Vec<Verdict> {
     let end = samples.last().map_or(0.0, |sample| sample.at);
-    let warm: Vec<&Sample> = samples.iter().filter(|sample| sample.at >= end * WARM_UP).collect();
-    let span = end * (1.0 - WARM_UP);
+    let warm_up = (end * WARM_UP).max(WARM_UP_SECONDS.min(end / 2.0));
+    let warm: Vec<&Sample> = samples.iter().filter(|sample| sample.at >= warm_up).collect();
+    let span = end - warm_up;
     let verdict = |name, of: fn(&Sample) -> f64, share: f64, least: f64| {
         let points: Vec<(f64, f64)> = warm.iter().map(|sample| (sample.at, of(sample))).collect();
         let (mean, slope) = line_through(&points);
@@ -282,7 +290,7 @@ fn judge(samples: &[Sample]) -> Vec<Verdict> {
     };
     vec![
         verdict("memory, MiB", |sample| sample.resident, 0.05, 2.0),
-        verdict("open files", |sample| sample.files, 0.05, 4.0),
+        verdict("open files", |sample| sample.files, 0.05, 4.0 + calls as f64),
         verdict("threads", |sample| sample.threads, 0.0, 1.0),
     ]
 }
@@ -336,13 +344,13 @@ mod tests {
 
     #[test]
     fn what_grows_only_while_it_warms_up_is_flat() {
-        let verdicts = judge(&hour(|share| 100.0 + 80.0 * (share / 0.2).min(1.0)));
+        let verdicts = judge(&hour(|share| 100.0 + 80.0 * (share / 0.2).min(1.0)), 20);
         assert!(verdicts.iter().all(Verdict::is_flat), "{}", verdicts[0].line());
     }
 
     #[test]
     fn a_slow_leak_below_the_coming_and_going_is_seen() {
-        let verdicts = judge(&hour(|share| 100.0 + 12.0 * share));
+        let verdicts = judge(&hour(|share| 100.0 + 12.0 * share), 20);
         let flat: Vec<bool> = verdicts.iter().map(Verdict::is_flat).collect();
         assert_eq!(flat, [false, true, true], "{}", verdicts[0].line());
         assert!((verdicts[0].growth - 9.0).abs() < 0.5, "{}", verdicts[0].growth);
@@ -350,7 +358,7 @@ mod tests {
 
     #[test]
     fn memory_that_is_given_back_is_no_leak() {
-        assert!(judge(&hour(|share| 200.0 - 50.0 * share)).iter().all(Verdict::is_flat));
-        assert_eq!(judge(&[]).len(), 3);
+        assert!(judge(&hour(|share| 200.0 - 50.0 * share), 20).iter().all(Verdict::is_flat));
+        assert_eq!(judge(&[], 20).len(), 3);
     }
 }

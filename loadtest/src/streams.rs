@@ -38,6 +38,9 @@ const SECOND_NS: i64 = 1_000_000_000;
 const PACKET: usize = 12 + 160;
 /// A line where nobody speaks is not digital silence.
 const LINE_NOISE_DBFS: f32 = -65.0;
+/// The magnitude of µ-law from which a sample is no noise of a quiet line, and how many of a packet must be so.
+const LOUD: u8 = 0x30;
+const LOUD_SAMPLES: usize = 8;
 /// How far one caller's speech is from the next one's, in frames: no two of a few hundred speak at the same moment.
 const STAGGER: usize = 37;
 
@@ -79,7 +82,7 @@ struct Line {
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) wire: Wire,
-    /// Packets that were not digital silence.
+    /// Packets with more than silence or comfort noise.
     pub(crate) voiced: u64,
 }
 
@@ -235,10 +238,10 @@ fn receive_one(socket: &UdpSocket, control: &mut [u8]) -> io::Result<Option<Data
     Ok(Some(Datagram { length, from, at: at.unwrap_or_default(), buffer }))
 }
 
-/// Whether a packet of G.711 holds more than zeros.
+/// Whether a packet of µ-law is louder than comfort noise: some samples are beyond 924 of 32,767, -31 dB.
 fn is_voiced(packet: &[u8]) -> bool {
     let payload = packet.get(12..).unwrap_or_default();
-    payload.iter().any(|byte| !matches!(byte, 0xff | 0x7f | 0xd5 | 0x55))
+    payload.iter().filter(|byte| !**byte & 0x7f >= LOUD).count() >= LOUD_SAMPLES
 }
 
 fn after(time: Timespec) -> Timespec {
@@ -274,7 +277,7 @@ mod tests {
         let echo = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
         let target = echo.local_addr().expect("bound");
         echo.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        let speech = Speech::new(&[], Duration::from_secs(1));
+        let speech = Speech::new(&tone::speech(8_000, 1, -20.0, 8_000), Duration::from_secs(1));
         let streams = Streams::open(IpAddr::V4(Ipv4Addr::LOCALHOST), 3).expect("loopback has ports");
         let (sender, answered) = mpsc::channel();
         sender.send((1, target)).expect("somebody listens");
@@ -296,6 +299,18 @@ mod tests {
             streams.join().expect("it ends well").expect("its sockets work")
         });
         assert_eq!([heard[0].wire.packets, heard[1].wire.packets, heard[2].wire.packets], [0, 4, 0]);
-        assert_eq!((heard[1].wire.lost, heard[1].voiced), (0, 4));
+        assert_eq!(heard[1].wire.lost, 0);
+    }
+
+    #[test]
+    fn speech_is_told_from_comfort_noise() {
+        let packet = |samples: &[i16]| {
+            let mut packet = vec![0; 12];
+            Codec::Pcmu.encode(&Frame::from_samples(SampleRate::Hz8000, samples), &mut packet);
+            packet
+        };
+        assert!(!is_voiced(&packet(&[0; 160])));
+        assert!(!is_voiced(&packet(&tone::noise(1, -50.0, 160))));
+        assert!(is_voiced(&packet(&tone::noise(1, -25.0, 160))));
     }
 }

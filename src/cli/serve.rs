@@ -12,9 +12,11 @@ use crate::{
     sip_transport::Tls,
     store::{CRASHED, Reader, Store, StoreConfig, StoreError},
     telemetry::{
+        alerts::Webhook,
         live::LiveEvents,
         logs,
         metrics::{Metrics, MetricsConfig},
+        otlp::Exporter,
         traces::TraceSink,
     },
     trunks::{TrunkMetrics, TrunkStates, Trunks, rules},
@@ -32,6 +34,9 @@ mod banner;
 mod operate;
 
 use operate::{Operations, StopSignals};
+
+/// How long the last spans may take to the collector: a batch gathers for a second.
+const LAST_SPANS: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Serves until it is told to stop.
 pub fn run(args: &ServeArgs) -> Exit {
@@ -83,6 +88,7 @@ struct Running {
     store: Store,
     reader: Reader,
     traces: TraceSink,
+    exporter: Option<Arc<Exporter>>,
     live: LiveEvents,
     listener: TcpListener,
     server: Arc<Server>,
@@ -108,7 +114,10 @@ impl Running {
             fail(Exit::Address, &bind_error("HTTP", "http.listen or --http", http, &error))
         })?;
         let live = LiveEvents::new();
-        let traces = TraceSink::start(store.clone(), metrics.clone(), live.clone())
+        let exporter = config.otlp.clone().map(|otlp| Exporter::start(otlp, metrics.clone()).map(Arc::new));
+        let exporter = exporter.transpose().map_err(|error| fail(Exit::Failed, &format!("OTLP: {error}")))?;
+        let collector = exporter.clone().map(|exporter| (exporter, config.span_labels()));
+        let traces = TraceSink::start_exporting(store.clone(), metrics.clone(), live.clone(), collector)
             .map_err(|error| fail(Exit::Failed, &error.to_string()))?;
         let vocabulary = calls.vocabulary();
         let tls = Tls::load(config.sip.tls.clone()).map_err(|error| {
@@ -126,7 +135,7 @@ impl Running {
         end_orphans(&store, &server);
         let reader = store.reader().map_err(data_dir)?;
         let server = Arc::new(server);
-        Ok(Self { signals, store, reader, traces, live, listener, server, recorder, vocabulary })
+        Ok(Self { signals, store, reader, traces, exporter, live, listener, server, recorder, vocabulary })
     }
 
     /// Serves until a signal comes, then lets the calls end and writes everything down.
@@ -140,13 +149,18 @@ impl Running {
             control: operations.control(),
             live: self.live,
             ladders: self.server.ladders().clone(),
+            tokens: config.http.tokens.clone().into(),
             trunks: Some(trunks.clone()),
         };
+        let webhook = config.alerts.clone().map(|alerts| Webhook::start(alerts, state.metrics.clone()));
+        let webhook = webhook.and_then(|webhook| {
+            webhook.map_err(|reason| tracing::error!(reason, "alerts cannot be sent")).ok()
+        });
         let (stop_http, stopped) = oneshot::channel::<()>();
         let http = tokio::spawn(http::serve(self.listener, state, async {
             let _dropped_means_stop_too = stopped.await;
         }));
-        let publishing = operations.publish(trunks.clone());
+        let publishing = operations.publish(trunks.clone(), webhook);
         let mut runtime = self
             .server
             .outgoing_events()
@@ -175,6 +189,9 @@ impl Running {
             recorder.stop();
         }
         self.traces.flush();
+        if let Some(exporter) = &self.exporter {
+            exporter.flush(LAST_SPANS).await;
+        }
         self.store.close();
         // A log line, not a message of our own: standard error may be a pipe that nobody reads any more.
         tracing::info!(calls = drained.calls, broken_off = drained.broken_off, "stopped");
@@ -268,6 +285,9 @@ fn start(
         tls: Arc::clone(tls),
         transport: config.sip.transport.clone(),
         ports: u32::from(config.server.ports),
+        pools: config.pools.iter().map(|pool| pool.slots.clone()).collect(),
+        permits: config.permits(),
+        machine: config.admission.machine,
         overflow_ports: config.overflow_slots(),
         trunk: "none".to_owned(),
         media_threads: config.media.threads,
@@ -278,7 +298,7 @@ fn start(
     };
     let services = Services {
         calls: Arc::new(calls),
-        records: Arc::new(Records::new(store.clone(), metrics.clone())),
+        records: Arc::new(Records::new(store.clone(), metrics.clone(), traces.clone())),
         trace: Arc::new(Traces(traces.clone())),
     };
     Server::start(server, services)

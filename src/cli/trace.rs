@@ -46,6 +46,18 @@ pub struct Args {
     /// How many calls to list.
     #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "call")]
     limit: u32,
+    /// Only calls from or to this number.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "call")]
+    number: Option<String>,
+    /// Only calls in which some answer took at least so long.
+    #[arg(long, value_name = "MS", conflicts_with = "call")]
+    slower_than_ms: Option<u32>,
+    /// Only calls that ended so, such as caller_hung_up or ports_full.
+    #[arg(long, value_name = "CAUSE", conflicts_with = "call")]
+    outcome: Option<String>,
+    /// Only calls of the last so many minutes.
+    #[arg(long, value_name = "N", conflicts_with = "call")]
+    minutes: Option<u32>,
     /// Where the database lives.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -83,6 +95,20 @@ pub fn run(args: &Args) -> Exit {
     }
 }
 
+impl Args {
+    fn filter(&self) -> CallFilter {
+        let now = jiff::Timestamp::now().as_microsecond();
+        CallFilter {
+            limit: self.limit,
+            number: self.number.clone(),
+            slower_than_us: self.slower_than_ms.map(|ms| i64::from(ms) * 1_000),
+            end_cause: self.outcome.clone(),
+            since_us: self.minutes.map(|minutes| now - i64::from(minutes) * 60_000_000),
+            ..CallFilter::default()
+        }
+    }
+}
+
 /// The ladder of a call, as text or JSON.
 fn sip(args: &Args, asked: &str) -> Result<String, String> {
     let url = format!("{}/calls/{}/sip", args.api.trim_end_matches('/'), encode(asked));
@@ -105,7 +131,7 @@ fn sip(args: &Args, asked: &str) -> Result<String, String> {
 fn get(url: &str) -> Result<(bool, String), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let asking = async {
-        let answer = reqwest::Client::new().get(url).timeout(ANSWER).send().await?;
+        let answer = super::api_client().get(url).timeout(ANSWER).send().await?;
         Ok::<_, reqwest::Error>((answer.status().is_success(), answer.text().await?))
     };
     runtime.map_err(|error| error.to_string())?.block_on(asking).map_err(|error| error.to_string())
@@ -116,7 +142,7 @@ fn text(args: &Args, reader: &Reader) -> Result<String, StoreError> {
     let (width, colour) = terminal();
     let json = |value: serde_json::Result<String>| value.map_err(|error| StoreError::Io(error.into()));
     let Some(asked) = &args.call else {
-        let calls = reader.calls(&CallFilter { limit: args.limit, ..CallFilter::default() })?;
+        let calls = reader.calls(&args.filter())?;
         return if args.json {
             json(serde_json::to_string_pretty(&serde_json::json!({ "calls": calls })))
         } else {

@@ -41,7 +41,7 @@ fn ask(url: &str) -> Result<TrunkList, String> {
     let runtime = runtime.map_err(|error| error.to_string())?;
     let _another_may_have_been_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     runtime.block_on(async {
-        let asked = reqwest::Client::new().get(url).timeout(PATIENCE).send().await;
+        let asked = super::api_client().get(url).timeout(PATIENCE).send().await;
         let answer =
             asked.and_then(reqwest::Response::error_for_status).map_err(|error| error.to_string())?;
         answer.json().await.map_err(|error| error.to_string())

@@ -5,6 +5,7 @@ use super::{
     Config, ConfigError, DEMO, Http, Log, LogFormat, Media, Overrides, Problem, Rtp, Server, Sip, Unmatched,
     checker::{Checker, Secrets},
     defaults::*,
+    pool::{Pool, resize},
     problem::Source,
     raw::*,
     read::read,
@@ -41,7 +42,8 @@ pub(super) fn check(
         raw.rtp.ports.as_ref().map(Spanned::span).or(raw.server.ports.as_ref().map(Spanned::span));
     let range_place = range_place.map_or_else(|| "--ports".to_owned(), |span| source.place(&span));
     let mut config = checker.config(raw);
-    override_with(&mut config, overrides);
+    let resized = override_with(&mut config, overrides);
+    checker.problems.extend(resized);
     checker.problems.extend(too_few_ports(&config, range_place));
     let Checker { mut problems, .. } = checker;
     problems.sort_by_key(Problem::offset);
@@ -52,7 +54,7 @@ pub(super) fn check(
     Ok(config)
 }
 
-fn override_with(config: &mut Config, overrides: &Overrides) {
+fn override_with(config: &mut Config, overrides: &Overrides) -> Option<Problem> {
     if !overrides.sip.is_empty() {
         config.sip.listen.clone_from(&overrides.sip);
     }
@@ -66,6 +68,7 @@ fn override_with(config: &mut Config, overrides: &Overrides) {
     config.server.ports = overrides.ports.unwrap_or(config.server.ports);
     config.server.seed = overrides.seed.or(config.server.seed);
     config.log.format = overrides.log.unwrap_or(config.log.format);
+    overrides.ports.and_then(|ports| resize(&mut config.pools, ports))
 }
 
 fn too_few_ports(config: &Config, place: String) -> Option<Problem> {
@@ -94,13 +97,25 @@ impl Checker<'_> {
         let recording = self.recording(&raw.recording, &raw.server);
         let mut agents = BTreeMap::new();
         let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
-        let trunks = self.trunks(&raw, &default_agent, &mut agents);
+        let mut pools = self.pools(&raw, &routes, &mut agents);
+        let pool_names: Vec<String> = pools.iter().map(|pool| pool.slots.name.clone()).collect();
+        let trunks = self.trunks(&raw, &default_agent, &mut agents, &pool_names);
         self.agent_routes(&agents, &routes);
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
+        let mut server = self.server(&raw.server);
+        if pools.is_empty() {
+            pools.push(Pool::only(server.ports));
+        }
+        let cap: u32 = pools.iter().map(|pool| pool.slots.cap).sum();
+        server.ports = u16::try_from(cap).unwrap_or(u16::MAX);
+        let targets = stt.keys().map(|name| format!("stt.{name}"));
+        let targets: Vec<String> = targets.chain(tts.keys().map(|name| format!("tts.{name}"))).collect();
         let tools = self.tools(&raw.tools, &agents);
         Config {
-            server: self.server(&raw.server),
+            server,
+            pools,
+            admission: self.admission(&raw.admission, &targets),
             sip: self.sip(&raw.sip),
             rtp: self.rtp(&raw.rtp),
             http: self.http(&raw.http),
@@ -118,6 +133,8 @@ impl Checker<'_> {
             tools,
             trunks,
             trunk_groups,
+            alerts: self.alerts(&raw.alerts),
+            otlp: self.otlp(&raw.otlp),
             log: self.log(&raw.log),
             warnings: Vec::new(),
         }
@@ -190,14 +207,15 @@ impl Checker<'_> {
         let listen: SocketAddr = self.parsed(&raw.listen, HTTP_LISTEN, |text| {
             text.parse().map_err(|_| format!("`{text}` is not an IP address and a port; write {HTTP_LISTEN}"))
         });
-        if let (Some(key), false) = (&raw.listen, listen.ip().is_loopback()) {
+        let tokens = self.tokens(raw);
+        if let (Some(key), false) = (&raw.listen, listen.ip().is_loopback() || raw.tokens.is_some()) {
             self.warn(
                 key,
                 "calls and traces can be read from the network without a login",
-                "keep it on 127.0.0.1, or put a proxy with a login in front",
+                "keep it on 127.0.0.1, or write http.tokens",
             );
         }
-        Http { listen }
+        Http { listen, tokens }
     }
 
     fn time_zone(&mut self, key: &Key<String>) -> TimeZone {
@@ -335,7 +353,11 @@ impl Checker<'_> {
                 "raise it above conversation.end_of_turn_complete_ms",
             );
         }
-        Budgets { stages, total: self.milliseconds(&raw.total, default.total, 0..=120_000) }
+        Budgets {
+            stages,
+            work: self.milliseconds(&raw.work, default.work, 0..=120_000),
+            total: self.milliseconds(&raw.total, default.total, 0..=120_000),
+        }
     }
 
     fn log(&mut self, raw: &RawLog) -> Log {

@@ -15,7 +15,7 @@ const FILES_PER_CALL: u64 = 5;
 
 /// Ports and open files.
 pub fn limits(config: &Config) -> Vec<Problem> {
-    let ports = ephemeral_ports().and_then(|range| overlap(config.rtp.ports, range));
+    let ports = ephemeral_ports().and_then(|range| overlap(config.rtp.ports, range, &reserved_ports()));
     let files = open_files(config.server.ports, getrlimit(Resource::Nofile).current);
     ports.into_iter().chain(files).collect()
 }
@@ -32,7 +32,25 @@ fn ephemeral_ports() -> Option<PortRange> {
     Some(PortRange { first: bounds.next()?.ok()?, last: bounds.next()?.ok()? })
 }
 
-fn overlap(ours: PortRange, kernel: PortRange) -> Option<Problem> {
+/// The ports of that range that an administrator has taken out of it.
+fn reserved_ports() -> Vec<PortRange> {
+    ranges(&std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default())
+}
+
+/// Ports and ranges as the kernel writes them: `8080,20000-29999`.
+fn ranges(text: &str) -> Vec<PortRange> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(PortRange { first: first.trim().parse().ok()?, last: last.trim().parse().ok()? })
+    };
+    text.split(',').filter_map(range).collect()
+}
+
+fn overlap(ours: PortRange, kernel: PortRange, reserved: &[PortRange]) -> Option<Problem> {
+    let is_taken = |port: u16| {
+        let within = |range: &PortRange| (range.first..=range.last).contains(&port);
+        within(&kernel) && !reserved.iter().any(within)
+    };
     let problem = || {
         let message = format!(
             "rtp.ports {ours} overlaps the kernel's own ports {kernel}, so a port may be taken when a call needs it"
@@ -43,7 +61,7 @@ fn overlap(ours: PortRange, kernel: PortRange) -> Option<Problem> {
         );
         Problem::warning("", message, help)
     };
-    ours.overlaps(kernel).then(problem)
+    (ours.first..=ours.last).any(is_taken).then(problem)
 }
 
 fn open_files(ports: u16, limit: Option<u64>) -> Option<Problem> {
@@ -84,12 +102,17 @@ mod tests {
     #[test]
     fn an_overlap_with_the_kernels_ports_is_told_with_the_way_out() {
         let range = |first, last| PortRange { first, last };
-        assert_eq!(overlap(range(20000, 29999), range(32768, 60999)), None);
-        let problem = overlap(range(30000, 40000), range(32768, 60999)).expect("they overlap");
+        let overlap = |ours, reserved: &str| overlap(ours, range(32768, 60999), &ranges(reserved));
+        assert_eq!(overlap(range(20000, 29999), ""), None);
+        let problem = overlap(range(30000, 40000), "\n").expect("they overlap");
         assert!(
             !problem.is_error() && problem.help.contains("ip_local_reserved_ports=30000-40000"),
             "{problem}"
         );
+        // Who has done as we said is not told again.
+        assert_eq!(overlap(range(30000, 40000), "8080,30000-40000\n"), None);
+        assert_eq!(overlap(range(30000, 40000), "8080,32768-39999,40000\n"), None);
+        assert!(overlap(range(30000, 40000), "8080,32768-39999\n").is_some());
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod check;
 mod checker;
 mod defaults;
 pub mod machine;
+mod otlp;
+pub mod pool;
 mod problem;
 pub mod profile;
 mod raw;
@@ -25,12 +27,15 @@ pub use tools::Tools;
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
 use crate::{
+    http::Token,
     media_threads::MediaPriority,
     sip_transport::{SipTransportConfig, TlsConfig},
+    telemetry::{alerts::AlertsConfig, otlp::OtlpConfig},
 };
 use call::CallConfig;
 use conversation::Agent;
 use jiff::tz::TimeZone;
+use pool::{AdmissionLimits, Pool};
 use problem::Source;
 use sip::{ExternalAddresses, digest::DigestAlgorithm};
 use std::{
@@ -88,6 +93,14 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     /// Trunks that outgoing calls may take in turn, by the group's name.
     pub trunk_groups: BTreeMap<String, Vec<String>>,
+    /// The port slots, in pools. Never empty; the first takes what nothing else claims.
+    pub pools: Vec<Pool>,
+    /// When a free slot is of no use.
+    pub admission: AdmissionLimits,
+    /// Where alerts go besides the log; none: nowhere.
+    pub alerts: Option<AlertsConfig>,
+    /// Where traces go besides the store; none: nowhere.
+    pub otlp: Option<OtlpConfig>,
     /// What is written to standard error.
     pub log: Log,
     /// What will likely surprise, for the operator.
@@ -222,6 +235,8 @@ pub struct Rtp {
 pub struct Http {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Who may ask; empty: everybody.
+    pub tokens: Vec<Token>,
 }
 
 /// How media is handled: `[media]`.

@@ -34,6 +34,10 @@ pub(super) struct RawConfig {
     pub(super) tools: RawTools,
     pub(super) trunk: Vec<Spanned<RawTrunk>>,
     pub(super) trunk_groups: Named<Vec<Spanned<String>>>,
+    pub(super) pool: Vec<Spanned<RawPool>>,
+    pub(super) admission: RawAdmission,
+    pub(super) otlp: RawOtlp,
+    pub(super) alerts: RawAlerts,
     pub(super) log: RawLog,
 }
 
@@ -98,6 +102,14 @@ pub(super) struct RawRtp {
 #[serde(default, deny_unknown_fields, expecting = "a table: write [http] on a line of its own")]
 pub(super) struct RawHttp {
     pub(super) listen: Key<String>,
+    pub(super) tokens: Key<Vec<Spanned<RawToken>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write { role = \"read\", token = \"env:...\" }")]
+pub(super) struct RawToken {
+    pub(super) role: Key<String>,
+    pub(super) token: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,6 +181,7 @@ pub(super) struct RawBudgets {
     pub(super) tts_first_audio: Key<i64>,
     pub(super) pacing: Key<i64>,
     pub(super) other: Key<i64>,
+    pub(super) work: Key<i64>,
     pub(super) total: Key<i64>,
 }
 
@@ -251,6 +264,7 @@ pub(super) struct RawTrunk {
     pub(super) hosts: Key<Vec<Spanned<String>>>,
     pub(super) agent: Key<String>,
     pub(super) overflow_agent: Key<String>,
+    pub(super) pool: Key<String>,
     pub(super) signalling: RawSignalling,
     pub(super) auth: RawAuth,
     pub(super) identity: RawIdentity,
@@ -283,6 +297,46 @@ impl RawTrunk {
             quirks: &self.quirks,
         }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [[pool]] on a line of its own")]
+pub(super) struct RawPool {
+    pub(super) name: Key<String>,
+    pub(super) ports: Key<i64>,
+    pub(super) called: Key<Vec<Spanned<String>>>,
+    pub(super) overflow: Key<String>,
+    pub(super) agent: Key<String>,
+    pub(super) llm_route: Key<String>,
+    pub(super) priority_reserve: Key<i64>,
+    pub(super) priority: Key<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [admission] on a line of its own")]
+pub(super) struct RawAdmission {
+    pub(super) max_cpu_percent: Key<i64>,
+    pub(super) max_media_lag_ms: Key<i64>,
+    pub(super) min_memory_free_percent: Key<i64>,
+    pub(super) max_streams: Key<BTreeMap<String, Spanned<i64>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [alerts] on a line of its own")]
+pub(super) struct RawAlerts {
+    pub(super) webhook: Key<String>,
+    pub(super) token: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [otlp] on a line of its own")]
+pub(super) struct RawOtlp {
+    pub(super) endpoint: Key<String>,
+    pub(super) headers: Key<BTreeMap<String, Spanned<String>>>,
+    pub(super) profile: Key<String>,
+    pub(super) sample_percent: Key<i64>,
+    pub(super) words: Key<bool>,
+    pub(super) timeout_ms: Key<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

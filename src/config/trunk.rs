@@ -38,6 +38,8 @@ pub struct Trunk {
     pub agent: String,
     /// The agent of the overflow slots.
     pub overflow_agent: Option<String>,
+    /// The pool of its calls, by its place in [`super::Config::pools`]; none: the first.
+    pub pool: Option<usize>,
     /// Who we are, when it asks.
     pub login: Option<Login>,
     /// Who they may be, when we ask.
@@ -73,10 +75,17 @@ struct Everywhere<'a> {
     at_cap: Option<u16>,
     codecs: Option<&'a [&'static str]>,
     default_agent: &'a str,
+    pools: &'a [String],
 }
 
 impl Checker<'_> {
-    pub(super) fn trunks(&mut self, raw: &RawConfig, default_agent: &str, agents: &mut Agents) -> Vec<Trunk> {
+    pub(super) fn trunks(
+        &mut self,
+        raw: &RawConfig,
+        default_agent: &str,
+        agents: &mut Agents,
+        pools: &[String],
+    ) -> Vec<Trunk> {
         let codecs = self.codecs(raw);
         let at_cap =
             raw.sip.at_cap_status.is_some().then(|| self.number(&raw.sip.at_cap_status, 503, 400..=699));
@@ -90,7 +99,7 @@ impl Checker<'_> {
                 let message = format!("no call reaches this trunk: `{earlier}` above it takes every call");
                 self.warn(at, message, "put it first, or give the other one sources or called");
             }
-            let everywhere = Everywhere { at_cap, codecs: codecs.as_deref(), default_agent };
+            let everywhere = Everywhere { at_cap, codecs: codecs.as_deref(), default_agent, pools };
             let trunk = self.trunk(name, raw, everywhere, agents);
             self.contradictions(at, &trunk);
             if trunk.takes_everything() && !raw.names_its_calls() {
@@ -99,7 +108,7 @@ impl Checker<'_> {
             trunks.push(trunk);
         }
         if trunks.is_empty() {
-            let everywhere = Everywhere { at_cap, codecs: codecs.as_deref(), default_agent };
+            let everywhere = Everywhere { at_cap, codecs: codecs.as_deref(), default_agent, pools };
             trunks.push(self.trunk("open".to_owned(), &RawTrunk::default(), everywhere, agents));
         }
         trunks
@@ -135,7 +144,7 @@ impl Checker<'_> {
         everywhere: Everywhere<'_>,
         agents: &mut Agents,
     ) -> Trunk {
-        let Everywhere { at_cap, codecs, default_agent } = everywhere;
+        let Everywhere { at_cap, codecs, default_agent, pools } = everywhere;
         let lists = [&raw.sources, &raw.called, &raw.hosts];
         for list in lists.into_iter().flatten().filter(|list| list.get_ref().is_empty()) {
             self.error(
@@ -163,6 +172,7 @@ impl Checker<'_> {
             incoming: true,
             agent: self.agent(&raw.agent, default_agent, agents),
             overflow_agent: overflow_agent.then(|| self.agent(&raw.overflow_agent, default_agent, agents)),
+            pool: raw.pool.as_ref().and_then(|key| self.pool_place(key, pools)),
             login: self.login(&raw.auth.username, &raw.auth.password, &raw.auth.realm),
             users: self.users(raw),
             profile: Arc::new(profile),
@@ -414,7 +424,7 @@ impl Trunk {
 }
 
 /// Numbers are compared by their beginning; what is not part of a number can never match.
-fn called_prefix(text: &str) -> Result<String, String> {
+pub(super) fn called_prefix(text: &str) -> Result<String, String> {
     let dialable =
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "+*#-_.".contains(c));
     if dialable {

@@ -53,11 +53,6 @@ impl PortRange {
         let first_even = u32::from(self.first).next_multiple_of(2);
         usize::try_from((u32::from(self.last) + 1).saturating_sub(first_even) / 2).unwrap_or(0)
     }
-
-    /// Whether any port is in both ranges.
-    pub fn overlaps(self, other: Self) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
 }
 
 impl fmt::Display for PortRange {

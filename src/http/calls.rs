@@ -30,6 +30,8 @@ pub(super) struct ListQuery {
     agent: Option<String>,
     trunk: Option<String>,
     end_cause: Option<String>,
+    number: Option<String>,
+    slower_than_ms: Option<u32>,
     running: Option<bool>,
 }
 
@@ -63,6 +65,8 @@ pub(super) async fn list(
         agent: query.agent,
         trunk: query.trunk,
         end_cause: query.end_cause,
+        number: query.number,
+        slower_than_us: query.slower_than_ms.map(|ms| i64::from(ms) * 1_000),
         running: query.running,
     };
     let calls = read(&state, move |reader| reader.calls(&filter)).await?;

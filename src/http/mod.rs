@@ -1,12 +1,14 @@
 //! The HTTP interface: health, calls, traces, metrics, and hanging up.
 //! Knows handles, given by the server, and says no secret. Meant for loopback: whoever reaches it may read every call.
 
+mod access;
 mod calls;
 mod error;
 mod follow;
 mod ladder;
 mod trunks;
 
+pub use access::{Role, Token};
 pub use trunks::TrunkList;
 
 use crate::sip_transport::Ladders;
@@ -45,6 +47,9 @@ pub struct HealthReport {
     pub uptime_s: f64,
     /// The port slots.
     pub slots: Slots,
+    /// Why it is not simply ready, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
 }
 
 /// What callers can expect.
@@ -53,6 +58,8 @@ pub struct HealthReport {
 pub enum Status {
     /// An answer.
     Ready,
+    /// An answer, and somebody should look: the reasons say at what.
+    Degraded,
     /// A refusal, because the server is stopping; running calls go on.
     Draining,
 }
@@ -93,6 +100,8 @@ pub struct HttpState {
     pub live: LiveEvents,
     /// Their SIP messages.
     pub ladders: Ladders,
+    /// Who may ask; empty: everybody.
+    pub tokens: Arc<[Token]>,
     /// How the trunks stand; absent where there are none, as in tests.
     pub trunks: Option<TrunkStates>,
 }
@@ -126,8 +135,10 @@ pub async fn serve(
 /// reach a server on its reader's machine (DNS rebinding).
 pub fn router(state: HttpState, loopback: bool) -> Router {
     let limit = Arc::new(Semaphore::new(HTTP_REQUESTS));
+    let tokens = Arc::clone(&state.tokens);
     let router = Router::new()
         .route("/health", get(health))
+        .route("/openapi.json", get(openapi))
         .route("/metrics", get(metrics))
         .route("/trunks", get(trunks::list))
         .route("/calls", get(calls::list))
@@ -139,6 +150,7 @@ pub fn router(state: HttpState, loopback: bool) -> Router {
         .method_not_allowed_fallback(unknown_method)
         .with_state(state)
         .layer(DefaultBodyLimit::max(BODY))
+        .layer(middleware::from_fn_with_state(tokens, access::check))
         .layer(middleware::from_fn_with_state(limit, in_hand));
     if loopback { router.layer(middleware::from_fn(own_name_only)) } else { router }
 }
@@ -147,10 +159,16 @@ pub fn router(state: HttpState, loopback: bool) -> Router {
 async fn health(State(state): State<HttpState>) -> Response {
     let report = state.health.health();
     let code = match report.status {
-        Status::Ready => StatusCode::OK,
+        Status::Ready | Status::Degraded => StatusCode::OK,
         Status::Draining => StatusCode::SERVICE_UNAVAILABLE,
     };
     (code, Json(report)).into_response()
+}
+
+/// What there is to ask, for programs.
+async fn openapi() -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], include_str!("openapi.json")).into_response()
 }
 
 async fn metrics(State(state): State<HttpState>) -> Result<Response, ApiError> {
@@ -163,7 +181,7 @@ async fn unknown_path(uri: Uri) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         format!("there is nothing at {}", uri.path()),
-        "/health, /metrics, /trunks, /calls, /calls/ID, /calls/ID/trace, /calls/ID/events, /calls/ID/sip",
+        "/health, /openapi.json, /metrics, /trunks, /calls, /calls/ID, /calls/ID/trace, /calls/ID/events, /calls/ID/sip",
     )
 }
 

@@ -15,6 +15,7 @@ pub struct Lateness {
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     total_us: AtomicU64,
     worst_us: AtomicU64,
+    worst_lately_us: AtomicU64,
 }
 
 /// A histogram as it was at one moment.
@@ -35,6 +36,7 @@ impl Lateness {
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.total_us.fetch_add(us, Ordering::Relaxed);
         self.worst_us.fetch_max(us, Ordering::Relaxed);
+        self.worst_lately_us.fetch_max(us, Ordering::Relaxed);
     }
 
     /// The counts so far.
@@ -45,6 +47,11 @@ impl Lateness {
             total_us: load(&self.total_us),
             worst_us: load(&self.worst_us),
         }
+    }
+
+    /// The worst since the last call of this function, which admission asks; metrics have a worst of their own.
+    pub fn take_worst_for_admission(&self) -> Duration {
+        Duration::from_micros(self.worst_lately_us.swap(0, Ordering::Relaxed))
     }
 
     /// The worst since the last call of this function.

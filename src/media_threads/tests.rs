@@ -132,7 +132,12 @@ impl Bench {
             slot: PortSlot(number as u32),
             sockets,
             machine: Box::new(Scripted(script)),
-            info: CallInfo { call: CallId(number), rate: SampleRate::Hz8000, language: "en-US".into() },
+            info: CallInfo {
+                call: CallId(number),
+                rate: SampleRate::Hz8000,
+                language: "en-US".into(),
+                turn: None,
+            },
             providers: Providers {
                 stt: Arc::clone(idle) as _,
                 models: Arc::clone(idle) as _,

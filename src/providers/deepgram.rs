@@ -214,7 +214,10 @@ impl Stream {
             failure: Failure::new(FailureClass::BadRequest, reason),
             status: None,
         })?;
-        let headers = vec![("authorization", format!("Token {}", self.config.api_key.expose()))];
+        let headers = vec![
+            ("authorization", format!("Token {}", self.config.api_key.expose())),
+            ("traceparent", self.call.traceparent()),
+        ];
         let attempt = websocket::connect(url, headers, self.config.connect_timeout);
         self.meanwhile(attempt).await.transpose()
     }
@@ -599,7 +602,8 @@ mod tests {
 
     #[test]
     fn the_address_says_what_the_line_carries() {
-        let call = CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "de".into() };
+        let call =
+            CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "de".into(), turn: None };
         let mut config = DeepgramConfig::new(Secret::new("k"), "m");
         config.extra_query.push(("keyterm".into(), "Riga & Zeta".into()));
         assert_eq!(

@@ -215,7 +215,10 @@ impl Session {
                 return Ok(Err(Refused { failure, status: None }));
             }
         };
-        let headers = vec![("xi-api-key", self.config.api_key.expose().to_owned())];
+        let headers = vec![
+            ("xi-api-key", self.config.api_key.expose().to_owned()),
+            ("traceparent", self.call.traceparent()),
+        ];
         let attempt = websocket::connect(url, headers, self.config.connect_timeout);
         tokio::pin!(attempt);
         loop {

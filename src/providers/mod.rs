@@ -9,6 +9,7 @@ pub mod flow;
 pub mod openai;
 mod websocket;
 
+use crate::telemetry::otlp::traceparent;
 use call::{CallId, LlmEvent, SttEvent, ToolResult, TtsEvent};
 use conversation::{Expectation, LlmRequest, TurnId};
 use media::{Frame, SampleRate};
@@ -95,6 +96,15 @@ pub struct CallInfo {
     pub rate: SampleRate,
     /// A BCP 47 tag, such as `en-US`.
     pub language: String,
+    /// The turn that a request is for; none for what lasts as long as the call.
+    pub turn: Option<TurnId>,
+}
+
+impl CallInfo {
+    /// The `traceparent` header of a request: what the provider does becomes a part of the turn, or of the call.
+    pub fn traceparent(&self) -> String {
+        traceparent(self.call, self.turn)
+    }
 }
 
 /// Ends a provider's task when it is dropped.

@@ -117,9 +117,10 @@ impl OpenAi {
 }
 
 impl LanguageModel for OpenAi {
-    fn ask(&self, _call: &CallInfo, request: LlmRequest, events: LlmSink) -> Request {
+    fn ask(&self, call: &CallInfo, request: LlmRequest, events: LlmSink) -> Request {
         let body = self.config.body(&request);
         let post = self.authorized(self.client.post(self.config.url("chat/completions"))).json(&body);
+        let post = post.header("traceparent", call.traceparent());
         let key = self.config.api_key.clone();
         let steps = request.messages.len();
         Request::new(self.runtime.spawn(async move {

@@ -5,6 +5,7 @@ use super::{
     ServerConfig, Services, Status,
     chance::Chance,
     link::OutgoingSink,
+    machine::Processors,
     refusal_log::RefusalLog,
     trunk_loads::{AtCap, Limit, Place, TrunkLimits, TrunkLoads},
 };
@@ -17,12 +18,13 @@ use crate::{
 };
 use call::{
     CallId, HangUp,
+    admission::{Admitted, Ask, Denied as NoSlot, Kind, Level, MachineLimits, Pools},
     cdr::{Arrival, Cause, Cdr},
     port_slots::{Grant, PortSlot, PortSlots},
 };
 use sip::{Address, DialogKey, EndpointStatistics, Event, Flow, IncomingInvite};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -79,6 +81,12 @@ pub struct ArrivalTrunk {
     pub at_cap: AtCap,
     /// What it may bring.
     pub limits: TrunkLimits,
+    /// The pool of this call, by its place.
+    pub pool: usize,
+    /// Whether the called number is a priority number there.
+    pub priority: bool,
+    /// The permits of the stages that it needs, by their places.
+    pub needs: Vec<usize>,
 }
 
 /// A call that has its slot and its sockets.
@@ -91,6 +99,10 @@ pub struct NewCall<'a> {
     pub grant: Grant,
     /// The cap was reached: the slot is one of the trunk's overflow slots.
     pub overflow: bool,
+    /// The pool that the slot is of, by its place.
+    pub pool: usize,
+    /// How full that pool is with this call.
+    pub level: Level,
     /// Who calls, as the trunk tells it.
     pub caller: &'a str,
     /// Who was called, as the trunk tells it.
@@ -150,6 +162,7 @@ struct Dialog {
     thread: usize,
     trunk: String,
     place: Place,
+    slot: PortSlot,
     /// The call has not ended.
     live: bool,
     /// The dialog has.
@@ -166,7 +179,9 @@ pub(super) struct Admission {
     loads: Vec<u32>,
     chance: Chance,
     counters: Arc<ActorCounters>,
-    slots: PortSlots,
+    pools: Pools,
+    /// Busy and idle time of the processors, a second ago.
+    processors: Processors,
     /// Slots beyond the cap, of all trunks together; their numbers follow those of the others.
     overflow: PortSlots,
     loads_of_trunks: TrunkLoads,
@@ -228,7 +243,7 @@ impl Handler for Admission {
             Message::Finished(finished) => self.finished(now, *finished),
             Message::Drain { reply } => {
                 self.status.draining = true;
-                let _ = reply.send(self.slots.busy() + self.overflow.busy()); // Who asked may have gone.
+                let _ = reply.send(self.pools.busy() + self.overflow.busy()); // Who asked may have gone.
                 commands.push(sip::Command::Drain(true));
             }
             Message::Goodbye => self.tell_all(|dialog| Command::HangUp(dialog, HangUp::Drain)),
@@ -252,6 +267,10 @@ impl Handler for Admission {
     fn second(&mut self, now: Instant, statistics: &EndpointStatistics, _: &mut Vec<sip::Command>) {
         self.ports.cool(now);
         self.deliver();
+        self.measure();
+        self.reclaim(now);
+        self.pools.second();
+        self.count_pools(now);
         self.status.sip = Arc::new(statistics.clone());
         self.publish();
     }
@@ -268,8 +287,8 @@ impl Admission {
     ) -> Self {
         let status = publish.borrow().clone();
         Self {
-            // Ports cool down in their pool, where the sockets are; a slot is only a number.
-            slots: PortSlots::new(config.ports, 0, Duration::ZERO),
+            pools: Pools::new(config.pools(), config.permits.clone()),
+            processors: Processors::default(),
             overflow: PortSlots::new(config.overflow_ports, 0, Duration::ZERO),
             loads_of_trunks: TrunkLoads::default(),
             ports: RtpPorts::new(config.rtp.clone()),
@@ -320,6 +339,9 @@ impl Admission {
                 overflow_slots: 0,
             },
             limits: TrunkLimits::default(),
+            pool: 0,
+            priority: false,
+            needs: Vec::new(),
         }
     }
 
@@ -358,10 +380,11 @@ impl Admission {
             // A thread is a thousand commands behind: one more call would hurt those that are up.
             return Err(Denied::Refused(Refusal { status: 503, cause: Cause::PortsFull }));
         }
-        let (grant, place) = self.slot(now, trunk)?;
+        let (admitted, place) = self.slot(now, trunk)?;
+        let grant = admitted.grant;
         let started = self.ports.acquire().map_err(|error| no_ports(&error)).and_then(|sockets| {
             let sockets = &mut Some(sockets);
-            let started = self.start(now, invite, arrival, (grant, place), sockets);
+            let started = self.start(now, invite, arrival, (admitted, place), sockets);
             if let Some(sockets) = sockets.take() {
                 self.ports.release(now, sockets);
             }
@@ -374,11 +397,18 @@ impl Admission {
     }
 
     /// A slot for a call of the trunk: a regular one, or one of its overflow slots when a limit is reached.
-    fn slot(&mut self, now: Instant, trunk: &ArrivalTrunk) -> Result<(Grant, Place), Denied> {
+    fn slot(&mut self, now: Instant, trunk: &ArrivalTrunk) -> Result<(Admitted, Place), Denied> {
+        let ask =
+            Ask { pool: trunk.pool, kind: Kind::Inbound, priority: trunk.priority, needs: &trunk.needs };
         let room = self.loads_of_trunks.room(now, &trunk.name, trunk.limits);
-        let granted = room.and_then(|()| self.slots.acquire(now).map_err(|_| Limit::Ports));
-        let limit = match granted {
-            Ok(grant) => return Ok((grant, Place::Regular)),
+        let limit = match room.map(|()| self.pools.ask(now, ask)) {
+            Ok(Ok(admitted)) => {
+                self.tell_levels();
+                self.count_pools(now);
+                return Ok((admitted, Place::Regular));
+            }
+            Ok(Err(why @ (NoSlot::Stage(_) | NoSlot::Machine(_)))) => return Err(self.short(why)),
+            Ok(Err(NoSlot::Full | NoSlot::Reserved | NoSlot::CampaignsStopped)) => Limit::Ports,
             Err(limit) => limit,
         };
         self.loads_of_trunks.refused(&trunk.name, limit);
@@ -386,15 +416,81 @@ impl Admission {
             return Err(Denied::Full);
         }
         let grant = self.overflow.acquire(now).map_err(|_| Denied::Full)?;
-        let slot = PortSlot(grant.slot.0 + self.config.ports);
-        Ok((Grant { slot, concurrency: self.slots.busy() + grant.concurrency }, Place::Overflow))
+        let slot = PortSlot(grant.slot.0 + self.config.slots());
+        let grant = Grant { slot, concurrency: self.pools.busy() + grant.concurrency };
+        Ok((Admitted { grant, pool: trunk.pool, overflowed_from: None }, Place::Overflow))
+    }
+
+    /// A slot is free and of no use: the next machine may do better, so it is 503.
+    fn short(&self, why: NoSlot) -> Denied {
+        let cause = match why {
+            NoSlot::Stage(permit) => {
+                let stage = self.pools.permits().get(permit).map_or("", |permit| &permit.name);
+                tracing::warn!(stage, "a call is refused although a port is free: the stage has no room");
+                Cause::StageFull
+            }
+            NoSlot::Machine(short_of) => {
+                tracing::warn!(
+                    short_of,
+                    "a call is refused although a port is free: the machine has no room"
+                );
+                Cause::MachineBusy
+            }
+            NoSlot::Full | NoSlot::Reserved | NoSlot::CampaignsStopped => Cause::PortsFull,
+        };
+        Denied::Refused(Refusal { status: 503, cause })
     }
 
     fn release(&mut self, now: Instant, slot: PortSlot) {
-        match slot.0.checked_sub(self.config.ports) {
-            Some(beyond) => self.overflow.release(now, PortSlot(beyond)),
-            None => self.slots.release(now, slot),
+        match slot.0.checked_sub(self.config.slots()) {
+            Some(beyond) => drop(self.overflow.release(now, PortSlot(beyond))),
+            None => {
+                self.pools.release(now, slot);
+                self.tell_levels();
+                self.count_pools(now);
+            }
         };
+    }
+
+    /// A line for each threshold that a pool has passed, with what to do about it.
+    fn tell_levels(&mut self) {
+        for change in self.pools.changes() {
+            let (pool, busy) = (self.pools.name(change.pool), change.busy);
+            let (from, to) = (change.from.name(), change.to.name());
+            if change.to > change.from {
+                tracing::warn!(pool, busy, from, to, "a pool fills up: {}", change.to.remedy());
+            } else {
+                tracing::info!(pool, busy, from, to, "a pool has room again");
+            }
+        }
+    }
+
+    fn count_pools(&mut self, now: Instant) {
+        self.status.pools = Arc::new(self.pools.figures(now));
+    }
+
+    /// Slots whose calls are gone come back, and are an error of ours.
+    fn reclaim(&mut self, now: Instant) {
+        let alive: HashSet<PortSlot> =
+            self.dialogs.values().filter(|dialog| dialog.live).map(|dialog| dialog.slot).collect();
+        for slot in self.pools.reclaim(now, |slot| alive.contains(&slot)) {
+            self.status.leaked += 1;
+            tracing::error!(
+                slot = slot.0,
+                "a port slot had no call any more and was taken back; please report this"
+            );
+        }
+    }
+
+    /// Looks at the machine, if anything depends on it.
+    fn measure(&mut self) {
+        let limits = self.config.machine;
+        if limits == MachineLimits::default() {
+            return;
+        }
+        let lag = self.threads.iter().map(|thread| thread.counters().lateness.take_worst_for_admission());
+        let machine = self.processors.measure(lag.max().unwrap_or_default());
+        self.pools.strained(limits.short_of(&machine));
     }
 
     /// Builds the call and hands it to a thread. Leaves the sockets where they are if that fails.
@@ -403,9 +499,10 @@ impl Admission {
         now: Instant,
         invite: &IncomingInvite,
         arrival: &Arrival,
-        (grant, place): (Grant, Place),
+        (admitted, place): (Admitted, Place),
         sockets: &mut Option<RtpSockets>,
     ) -> Result<(), Refusal> {
+        let grant = admitted.grant;
         let internal_error = Refusal { status: 500, cause: Cause::InternalError };
         let port = sockets.as_ref().map_or(0, RtpSockets::port);
         let new = NewCall {
@@ -413,6 +510,8 @@ impl Admission {
             invite,
             grant,
             overflow: place == Place::Overflow,
+            pool: admitted.pool,
+            level: self.pools.level(admitted.pool),
             caller: &arrival.caller,
             called: &arrival.called,
             media: SocketAddr::new(self.media_address(&invite.flow), port),
@@ -428,7 +527,9 @@ impl Admission {
         let begun = Cdr {
             port_slot: Some(grant.slot.0),
             concurrency: Some(grant.concurrency),
-            capacity: Some(self.config.ports),
+            capacity: Some(self.pools.load(admitted.pool).0),
+            pool: Some(self.pools.name(admitted.pool).to_owned()),
+            load: Some(self.pools.load(admitted.pool)),
             ..Cdr::new(arrival.clone())
         };
         let recorder = self.config.recorder.as_ref();
@@ -455,8 +556,9 @@ impl Admission {
         let trunk = arrival.trunk.clone();
         self.dialogs.insert(
             invite.dialog,
-            Dialog { call: arrival.call, thread, trunk, place, live: true, over: false },
+            Dialog { call: arrival.call, thread, trunk, place, slot: grant.slot, live: true, over: false },
         );
+        self.services.trace.begin(&begun);
         self.tell(thread, Command::Start(actor));
         self.begin_record(&begun, invite, thread);
         Ok(())
@@ -572,9 +674,9 @@ impl Admission {
     }
 
     fn publish(&mut self) {
-        self.status.calls = self.slots.busy() + self.overflow.busy();
+        self.status.calls = self.pools.busy() + self.overflow.busy();
         self.status.trunks = self.loads_of_trunks.figures();
-        self.status.busiest = self.slots.busiest();
+        self.status.busiest = self.status.busiest.max(self.pools.busy());
         self.status.dialogs = self.dialogs.len();
         self.status.undelivered = self.undelivered.len();
         self.status.ports = self.ports.statistics();

@@ -89,7 +89,7 @@ impl CallBuilder for AgentCalls {
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
         let machine = Box::new(self.build_call(now, &new));
         let language = self.agent.language().to_owned();
-        let info = CallInfo { call: new.call, rate: machine.rate(), language };
+        let info = CallInfo { call: new.call, rate: machine.rate(), language, turn: None };
         Ok(BuiltCall { machine, info, providers: self.providers.clone() })
     }
 }

@@ -5,6 +5,7 @@ mod admission;
 mod agent_calls;
 mod chance;
 mod link;
+mod machine;
 mod refusal_log;
 mod trunk_loads;
 
@@ -23,7 +24,11 @@ use crate::{
     },
 };
 use admission::{Admission, Message};
-use call::{CallId, cdr::Cause};
+use call::{
+    CallId,
+    admission::{MachineLimits, Permit, PoolConfig, PoolFigures},
+    cdr::Cause,
+};
 use chance::Chance;
 use sip::{EndpointConfig, EndpointStatistics, Transport};
 use std::{
@@ -61,6 +66,12 @@ pub struct ServerConfig {
     pub rtp: RtpPortsConfig,
     /// The cap: calls at once, exactly.
     pub ports: u32,
+    /// The same slots in pools; empty: one pool of all of them.
+    pub pools: Vec<PoolConfig>,
+    /// What the stages of calls can do at once.
+    pub permits: Vec<Permit>,
+    /// When the machine takes no more calls.
+    pub machine: MachineLimits,
     /// Slots beyond the cap, for the overflow of trunks that have one.
     pub overflow_ports: u32,
     /// The status that refuses calls over the cap.
@@ -88,6 +99,9 @@ impl Default for ServerConfig {
             endpoint: EndpointConfig::default(),
             rtp: RtpPortsConfig::default(),
             ports: 100,
+            pools: Vec::new(),
+            permits: Vec::new(),
+            machine: MachineLimits::default(),
             overflow_ports: 0,
             full_status: 503,
             retry_after: 5..=30,
@@ -97,6 +111,19 @@ impl Default for ServerConfig {
             recorder: None,
             seed: None,
         }
+    }
+}
+
+impl ServerConfig {
+    /// The pools, at least one.
+    fn pools(&self) -> Vec<PoolConfig> {
+        let only = self.pools.is_empty().then(|| PoolConfig::new("default", self.ports));
+        self.pools.iter().cloned().chain(only).collect()
+    }
+
+    /// Slots in all pools.
+    fn slots(&self) -> u32 {
+        if self.pools.is_empty() { self.ports } else { self.pools.iter().map(|pool| pool.cap).sum() }
     }
 }
 
@@ -132,6 +159,10 @@ pub struct Status {
     pub undelivered: usize,
     /// Commands for media threads that were lost because too many waited.
     pub lost_commands: u64,
+    /// How the pools stand.
+    pub pools: Arc<Vec<PoolFigures>>,
+    /// Slots that had to be taken back because their calls were gone.
+    pub leaked: u64,
     /// The calls of each trunk that has had any.
     pub trunks: Arc<BTreeMap<String, TrunkCalls>>,
     /// The RTP ports.
@@ -173,7 +204,7 @@ impl Server {
         let threads = MediaThreads::start(threads, config.media_priority, &runtime, &uplink(sip.clone()))?;
         let counters = Arc::new(ActorCounters::default());
         let endpoint = sip::Endpoint::new(config.endpoint.clone(), chance.seed());
-        let (publish, status) = watch::channel(Status { cap: config.ports, ..Status::default() });
+        let (publish, status) = watch::channel(Status { cap: config.slots(), ..Status::default() });
         let transport = config.transport.clone();
         let (outgoing, outgoing_events) = link::outgoing();
         let admission = Admission::new(

@@ -71,6 +71,8 @@ impl CallBuilder for TrunkCalls {
     fn trunk(&self, invite: &IncomingInvite) -> Result<Option<ArrivalTrunk>, Refusal> {
         let trunk = self.trunk_of(invite)?;
         let Profile { at_cap, limits, quirks, .. } = &*trunk.profile;
+        let called = if quirks.called_in_to { &invite.to.user } else { &invite.user };
+        let (pool, priority) = self.config.pool_of(trunk, called);
         Ok(Some(ArrivalTrunk {
             name: trunk.name.clone(),
             caller: caller_id(invite, trunk),
@@ -82,15 +84,22 @@ impl CallBuilder for TrunkCalls {
                 overflow_slots: at_cap.overflow_slots,
             },
             limits: TrunkLimits { max_channels: limits.max_channels, max_cps: limits.max_cps },
+            pool,
+            priority,
+            needs: self.needs(trunk, pool),
         }))
     }
 
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
         let trunk = self.trunk_of(new.invite)?;
         let overflow = trunk.overflow_agent.as_ref().filter(|_| new.overflow);
-        let agent = self.agents.get(overflow.unwrap_or(&trunk.agent));
+        let pool = self.config.pools.get(new.pool);
+        let of_pool = pool.and_then(|pool| pool.agent.as_ref());
+        let llm_route = pool.and_then(|pool| pool.llm_route.clone());
+        let agent = self.agents.get(overflow.or(of_pool).unwrap_or(&trunk.agent));
         let agent = agent.ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
-        agent.gateway.warm();
+        let models = agent.models(llm_route);
+        models.warm();
         let caller = Pii::new(new.caller.to_owned());
         let codecs = trunk.profile.media.codecs.clone();
         let telephone_event = matches!(trunk.profile.media.dtmf, Dtmf::Rfc4733 | Dtmf::Auto);
@@ -105,8 +114,20 @@ impl CallBuilder for TrunkCalls {
         let calls = AgentCalls { codecs, telephone_event, srtp, context, ..agent.calls.clone() };
         let context = ToolContext { call: new.call, caller, today, variables };
         let mut built = calls.build(now, new)?;
+        built.providers.models = models;
         built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), context });
         Ok(built)
+    }
+}
+
+impl TrunkCalls {
+    /// The permits of the stages that a call needs, if it is answered where it belongs.
+    fn needs(&self, trunk: &Trunk, pool: usize) -> Vec<usize> {
+        let of_pool = self.config.pools.get(pool).and_then(|pool| pool.agent.as_ref());
+        let agent = self.config.agents.get(of_pool.unwrap_or(&trunk.agent));
+        agent.map_or_else(Vec::new, |agent| {
+            self.config.needs(agent.route(Stage::Stt), agent.route(Stage::Tts))
+        })
     }
 }
 
@@ -139,6 +160,14 @@ fn caller_id(invite: &IncomingInvite, trunk: &Trunk) -> Option<String> {
 }
 
 impl AgentServices {
+    /// The gateway on the agent's own route, or on the one that a pool puts in its place.
+    fn models(&self, route: Option<String>) -> Arc<AgentModels> {
+        match route {
+            Some(route) => Arc::new(AgentModels { gateway: Arc::clone(&self.gateway.gateway), route }),
+            None => Arc::clone(&self.gateway),
+        }
+    }
+
     pub(super) async fn prepare(
         config: &Config,
         key: &str,
@@ -149,7 +178,8 @@ impl AgentServices {
         let vocabulary = words.map(|words| Vocabulary { agent: agent.name().to_owned(), words });
         let tts = stages::text_to_speech(config, &agent)?;
         let route = agent.route(Stage::Llm).to_owned();
-        let gateway = Arc::new(AgentModels { gateway: stages::gateway(config, &agent)?, route });
+        let gateway = Arc::new(stages::gateway(config, &agent)?);
+        let gateway = Arc::new(AgentModels { gateway, route });
         let clips = Arc::new(clips::render(&agent, &tts, config.has_wide_band()).await?);
         let tools = tool_runner(config, key, &agent, metrics)?;
         tools.discover().await;
@@ -206,7 +236,7 @@ fn today(time_zone: &TimeZone) -> Date {
 
 /// The gateway, on one agent's route.
 struct AgentModels {
-    gateway: AiGateway,
+    gateway: Arc<AiGateway>,
     route: String,
 }
 

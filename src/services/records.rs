@@ -20,14 +20,15 @@ use std::{collections::HashMap, sync::Mutex};
 pub struct Records {
     store: Store,
     metrics: Metrics,
+    traces: TraceSink,
     /// Held by the SIP task alone; the lock only satisfies the trait.
     active: Mutex<HashMap<CallId, ActiveCall>>,
 }
 
 impl Records {
-    /// Records for the store and the metrics.
-    pub fn new(store: Store, metrics: Metrics) -> Self {
-        Self { store, metrics, active: Mutex::default() }
+    /// Records for the store, the metrics and the trace collector.
+    pub fn new(store: Store, metrics: Metrics, traces: TraceSink) -> Self {
+        Self { store, metrics, traces, active: Mutex::default() }
     }
 }
 
@@ -43,8 +44,11 @@ impl RecordSink for Records {
 
     fn end(&self, cdr: &Cdr) {
         let begun = self.active.lock().is_ok_and(|mut active| active.remove(&cdr.arrival.call).is_some());
-        if !begun && let Some(result) = refused_slot(cdr.cause.as_deref()) {
-            self.metrics.port_acquired(result);
+        if !begun {
+            self.traces.refused(cdr);
+            refused_slot(cdr.cause.as_deref())
+                .into_iter()
+                .for_each(|result| self.metrics.port_acquired(result));
         }
         tell_end(cdr);
         let record = CallRecord::from(cdr);
@@ -58,6 +62,8 @@ fn refused_slot(cause: Option<&str>) -> Option<&'static str> {
     match cause {
         Some(cause) if cause == Cause::PortsFull.name() => Some("busy"),
         Some(cause) if cause == Cause::Draining.name() => Some("draining"),
+        Some(cause) if cause == Cause::StageFull.name() => Some("stage_capacity"),
+        Some(cause) if cause == Cause::MachineBusy.name() => Some("machine"),
         Some(_) | None => None,
     }
 }
@@ -79,6 +85,10 @@ fn tell_end(cdr: &Cdr) {
 pub struct Traces(pub TraceSink);
 
 impl ActorSink for Traces {
+    fn begin(&self, cdr: &Cdr) {
+        self.0.begin(cdr);
+    }
+
     fn record(&self, call: CallId, stamped: Stamped) {
         self.0.record(call, stamped);
     }

@@ -39,7 +39,7 @@ impl Direction {
 }
 
 /// How the media of the caller's leg went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Packets received.
     pub received: u64,
@@ -55,6 +55,30 @@ pub struct Quality {
     pub sent: u64,
     /// Packets from strangers, ignored.
     pub foreign: u64,
+    /// Lost packets that were found in the one behind them.
+    #[serde(default)]
+    pub recovered: u64,
+    /// There and back, by the far end's reports, in microseconds.
+    #[serde(default)]
+    pub rtt_us: Option<u64>,
+    /// Packets of ours that never came there, by its reports.
+    #[serde(default)]
+    pub remote_lost: Option<u64>,
+    /// The jitter it reports, in microseconds.
+    #[serde(default)]
+    pub remote_jitter_us: Option<u64>,
+    /// How good what we heard was: a mean opinion score, 1 to 4.5 (ITU-T G.107), over the call and at its worst.
+    #[serde(default)]
+    pub mos_in: Option<f64>,
+    /// The worst interval of it.
+    #[serde(default)]
+    pub mos_in_min: Option<f64>,
+    /// How good we were heard, by the far end's reports.
+    #[serde(default)]
+    pub mos_out: Option<f64>,
+    /// The worst interval of it.
+    #[serde(default)]
+    pub mos_out_min: Option<f64>,
 }
 
 /// One row per INVITE, refused ones too. Times are microseconds since the Unix epoch.
@@ -204,6 +228,14 @@ columns! {
     "jitter_us": quality.jitter_us,
     "sent": quality.sent,
     "foreign_packets": quality.foreign,
+    "recovered": quality.recovered,
+    "rtt_us": quality.rtt_us,
+    "remote_lost": quality.remote_lost,
+    "remote_jitter_us": quality.remote_jitter_us,
+    "mos_in": quality.mos_in,
+    "mos_in_min": quality.mos_in_min,
+    "mos_out": quality.mos_out,
+    "mos_out_min": quality.mos_out_min,
     "gap_p50_us": gap_p50_us,
     "gap_p95_us": gap_p95_us,
     "gap_max_us": gap_max_us,
@@ -295,7 +327,12 @@ impl From<&Cdr> for CallRecord {
 impl Quality {
     /// The figures of the event that carries them.
     pub fn of(event: &Event) -> Option<Self> {
-        let Event::Quality { received, lost, late, concealed, jitter_us, sent, foreign, .. } = event else {
+        let Event::Quality { received, lost, late, concealed, jitter_us, sent, foreign, recovered, .. } =
+            event
+        else {
+            return None;
+        };
+        let Event::Quality { rtt_us, remote_lost, remote_jitter_us, mos_in, mos_out, .. } = event else {
             return None;
         };
         Some(Self {
@@ -306,6 +343,14 @@ impl Quality {
             jitter_us: *jitter_us,
             sent: *sent,
             foreign: *foreign,
+            recovered: *recovered,
+            rtt_us: *rtt_us,
+            remote_lost: *remote_lost,
+            remote_jitter_us: *remote_jitter_us,
+            mos_in: mos_in.map(|mos| mos.average),
+            mos_in_min: mos_in.map(|mos| mos.minimum),
+            mos_out: mos_out.map(|mos| mos.average),
+            mos_out_min: mos_out.map(|mos| mos.minimum),
         })
     }
 }

@@ -38,6 +38,10 @@ pub struct CallFilter {
     pub trunk: Option<String>,
     /// Why it ended.
     pub end_cause: Option<String>,
+    /// Who called or was called.
+    pub number: Option<String>,
+    /// Only calls with a response gap of at least so long, in microseconds.
+    pub slower_than_us: Option<i64>,
     /// Only running ones, or only ended ones.
     pub running: Option<bool>,
 }
@@ -100,6 +104,11 @@ impl Reader {
         restrict(&mut wheres, &mut values, "agent =", &filter.agent);
         restrict(&mut wheres, &mut values, "trunk =", &filter.trunk);
         restrict(&mut wheres, &mut values, "end_cause =", &filter.end_cause);
+        restrict(&mut wheres, &mut values, "gap_max_us >=", &filter.slower_than_us);
+        if let Some(number) = &filter.number {
+            values.push(number.to_value());
+            wheres.push(format!("?{} IN (caller, called)", values.len()));
+        }
         wheres.extend(filter.running.map(|running| match running {
             true => "end_us IS NULL".to_owned(),
             false => "end_us IS NOT NULL".to_owned(),

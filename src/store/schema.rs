@@ -82,6 +82,16 @@ CREATE TABLE journal_positions (
     byte INTEGER NOT NULL
 ) STRICT;
 ",
+    "
+ALTER TABLE calls ADD COLUMN recovered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN rtt_us INTEGER;
+ALTER TABLE calls ADD COLUMN remote_lost INTEGER;
+ALTER TABLE calls ADD COLUMN remote_jitter_us INTEGER;
+ALTER TABLE calls ADD COLUMN mos_in REAL;
+ALTER TABLE calls ADD COLUMN mos_in_min REAL;
+ALTER TABLE calls ADD COLUMN mos_out REAL;
+ALTER TABLE calls ADD COLUMN mos_out_min REAL;
+",
 ];
 
 /// The version this program writes.

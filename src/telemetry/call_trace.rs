@@ -4,7 +4,7 @@
 use crate::store::CallRecord;
 use call::{
     CallId, Event, Stamped,
-    latency::{StageTime, TurnLatency},
+    latency::{Stage, StageTime, TurnLatency},
 };
 use conversation::TurnId;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,9 @@ pub struct LatencyTrace {
     pub budget_us: u64,
     /// Whether the whole took longer than that.
     pub over: bool,
+    /// The stage to blame when the turn was over budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub violated_by: Option<Stage>,
     /// The parts, in the order in which time passed through them.
     pub stages: Vec<StageTrace>,
 }
@@ -300,6 +303,7 @@ impl CallTrace {
             total_us: latency.total_us,
             budget_us: latency.budget_us,
             over: over(latency.total_us, Some(latency.budget_us)),
+            violated_by: latency.violated_by,
             stages: latency
                 .stages
                 .iter()

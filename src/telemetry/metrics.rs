@@ -1,18 +1,21 @@
 //! The server's figures, in the OpenMetrics text format.
 //! Few, present at zero from the start, and with labels from closed lists: never a call, a number or a port.
 
-use super::sip_metrics::SipFigures;
+use super::{otlp, pool_metrics::PoolFamilies, sip_metrics::SipFigures};
 use crate::sip_transport::{Ladders, SipCounters};
 use crate::store::{CRASHED, CallRecord, Direction};
 use call::{
-    Event,
+    CallId, Event,
+    admission::PoolFigures,
     latency::{Stage, TurnLatency},
+    port_slots::LoadBand,
 };
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
     metrics::{
         counter::{ConstCounter, Counter},
+        exemplar::HistogramWithExemplars,
         family::Family,
         gauge::{ConstGauge, Gauge},
         histogram::Histogram,
@@ -45,16 +48,34 @@ const OTHER: &str = "other";
 const MEDIA_FAULTS: [&str; 4] = ["not_hearing", "silent", "not_heard", "dead"];
 
 const STAGES: [&str; 5] = ["stt", "llm", "tts", "tool", OTHER];
-const QUEUES: [&str; 10] =
-    ["store", "trace", "live", "log", "stt_audio", "sentences", "rtp_send", "rtp_receive", "commands", OTHER];
+const QUEUES: [&str; 12] = [
+    "alerts",
+    "store",
+    "trace",
+    "live",
+    "log",
+    "otlp",
+    "stt_audio",
+    "sentences",
+    "rtp_send",
+    "rtp_receive",
+    "commands",
+    OTHER,
+];
+const SPAN_RESULTS: [&str; 2] = ["sent", "failed"];
 const METHODS: [&str; 12] = [
     "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "REGISTER", "PRACK", "UPDATE", "REFER", "NOTIFY",
     OTHER,
 ];
-const PORT_RESULTS: [&str; 3] = ["granted", "busy", "draining"];
+const PORT_RESULTS: [&str; 5] = ["granted", "busy", "draining", "stage_capacity", "machine"];
+/// Seconds of a call: a wrong number hangs up within 10, a talk takes minutes.
+const CALL_SECONDS: [f64; 10] = [5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1_200.0, 1_800.0];
 
 type Labels<const N: usize> = [(&'static str, String); N];
 pub(super) type Counters<const N: usize> = Family<Labels<N>, Counter>;
+/// By load band, with the trace of a turn in each bucket.
+type TurnHistograms =
+    Family<Labels<1>, HistogramWithExemplars<Labels<1>>, fn() -> HistogramWithExemplars<Labels<1>>>;
 type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
 
 /// Which way something went.
@@ -101,8 +122,13 @@ struct Figures {
     ports_busy_max: Arc<BusyMax>,
     port_acquire: Counters<1>,
     turn_seconds: Histogram,
+    turn_e2e: TurnHistograms,
+    call_seconds: Histogram,
+    pools: Arc<PoolFamilies>,
+    leaked: Counter,
     stage_seconds: Histograms,
     over_budget: Counters<1>,
+    violations: Counters<1>,
     barge_in: Counter,
     barge_in_seconds: Histogram,
     sip: SipFigures,
@@ -121,6 +147,7 @@ struct Figures {
     provider_failures: Counters<1>,
     fallback: Counters<1>,
     llm_attempts: Counters<2>,
+    otlp_spans: Counters<1>,
     cdr_spooled: Counter,
     cdr_unrecorded: Counter,
     cdr_damaged: Counter,
@@ -151,6 +178,7 @@ impl Metrics {
         let figures = Arc::new(Figures::register(&mut registry, &config));
         registry.register_collector(Box::new(Process));
         registry.register_collector(Box::new(Arc::clone(&figures.ports_busy_max)));
+        registry.register_collector(Box::new(Arc::clone(&figures.pools)));
         others.into_iter().for_each(|other| registry.register_collector(other));
         let metrics = Self { registry: Arc::new(registry), figures };
         metrics.start_at_zero();
@@ -173,10 +201,17 @@ impl Metrics {
         for stage in Stage::ALL {
             drop(all.stage_seconds.get_or_create(&[("stage", stage.name().into())]));
             drop(all.over_budget.get_or_create(&[("stage", stage.name().into())]));
+            drop(all.violations.get_or_create(&[("stage", stage.name().into())]));
+        }
+        for band in LoadBand::ALL {
+            drop(all.turn_e2e.get_or_create(&[("load_band", band.name().into())]));
         }
         for stage in STAGES {
             drop(all.provider_failures.get_or_create(&[("stage", stage.into())]));
             drop(all.fallback.get_or_create(&[("stage", stage.into())]));
+        }
+        for result in SPAN_RESULTS {
+            drop(all.otlp_spans.get_or_create(&[("result", result.into())]));
         }
         for way in [Way::In, Way::Out] {
             drop(all.rtp_packets.get_or_create(&[("direction", way.name().into())]));
@@ -196,6 +231,27 @@ impl Metrics {
                 drop(all.llm_attempts.get_or_create(&[("target", target.clone()), ("role", role.into())]));
             }
         }
+    }
+
+    /// A turn of a call that began under this load. The exemplar leads to its trace.
+    pub fn turn(&self, call: CallId, band: LoadBand, latency: &TurnLatency) {
+        let exemplar = [("trace_id", otlp::trace_id_text(call))];
+        let labels = [("load_band", band.name().to_owned())];
+        self.figures.turn_e2e.get_or_create(&labels).observe(
+            seconds_of(latency.total_us),
+            Some(exemplar),
+            None,
+        );
+    }
+
+    /// Port slots that had lost their calls, since the start.
+    pub fn ports_leaked(&self, count: u64) {
+        self.figures.leaked.inner().store(count, Ordering::Relaxed);
+    }
+
+    /// How the pools stand.
+    pub fn pools(&self, pools: &[PoolFigures]) {
+        self.figures.pools.set(pools);
     }
 
     /// Takes from a call's event what is worth counting.
@@ -281,10 +337,13 @@ impl Metrics {
 
     fn observe_latency(&self, latency: &TurnLatency) {
         self.figures.turn_seconds.observe(seconds_of(latency.total_us));
+        if let Some(stage) = latency.violated_by {
+            self.figures.violations.get_or_create(&[("stage", stage.name().to_owned())]).inc();
+        }
         for stage in &latency.stages {
             let labels = [("stage", stage.stage.name().to_owned())];
             self.figures.stage_seconds.get_or_create(&labels).observe(seconds_of(stage.us));
-            if stage.budget_us.is_some_and(|budget| stage.us > budget) {
+            if stage.over_us() > 0 {
                 self.figures.over_budget.get_or_create(&labels).inc();
             }
         }
@@ -299,6 +358,9 @@ impl Metrics {
 
     /// A call is over and has its record.
     pub fn call_ended(&self, record: &CallRecord) {
+        if let Some((from, to)) = record.answer_us.zip(record.end_us) {
+            self.figures.call_seconds.observe(seconds_of(to.saturating_sub(from).unsigned_abs()));
+        }
         let cause = self.figures.causes.or_other(record.end_cause.as_deref().unwrap_or(OTHER));
         let labels = [("direction", record.direction.name().to_owned()), ("end_cause", cause)];
         self.figures.calls.get_or_create(&labels).inc();
@@ -371,6 +433,11 @@ impl Metrics {
         }
     }
 
+    /// Spans were taken by the collector (`sent`) or lost on the way (`failed`).
+    pub fn otlp_spans(&self, result: &'static str, count: u64) {
+        self.figures.otlp_spans.get_or_create(&[("result", listed(result, &SPAN_RESULTS))]).inc_by(count);
+    }
+
     /// Call records have to wait in the journal: the database does not take them.
     pub fn cdr_spooled(&self, count: u64) {
         self.figures.cdr_spooled.inc_by(count);
@@ -423,6 +490,25 @@ impl Figures {
             ports_busy: add(of, "ports_busy", "Port slots in use now", Gauge::default()),
             port_acquire: add(of, "port_acquire", "Port slots asked for, by result", Family::default()),
             turn_seconds: seconds(of, "turn", "Response gap, speech end to answer", Histogram::new(SECONDS)),
+            turn_e2e: seconds(
+                of,
+                "turn_e2e",
+                "Response gap by the load that its call began under",
+                Family::new_with_constructor(turn_seconds),
+            ),
+            call_seconds: seconds(
+                of,
+                "call_duration",
+                "Answer to end of calls",
+                Histogram::new(CALL_SECONDS),
+            ),
+            pools: Arc::default(),
+            leaked: add(
+                of,
+                "port_leaked",
+                "Port slots taken back from calls that were gone",
+                Counter::default(),
+            ),
             stage_seconds: seconds(
                 of,
                 "stage",
@@ -433,6 +519,12 @@ impl Figures {
                 of,
                 "stage_over_budget",
                 "Parts that took longer than their budget",
+                Family::default(),
+            ),
+            violations: add(
+                of,
+                "turn_budget_violations",
+                "Turns over budget, by the stage to blame",
                 Family::default(),
             ),
             barge_in: add(of, "barge_in", "Callers who took the floor", Counter::default()),
@@ -468,6 +560,7 @@ impl Figures {
             provider_failures: add(of, "provider_failures", "Failures of providers", Family::default()),
             fallback: add(of, "fallback", "Turns saved by a prepared sentence", Family::default()),
             llm_attempts: add(of, "llm_attempts", "Requests to language model targets", Family::default()),
+            otlp_spans: add(of, "otlp_spans", "Spans for the trace collector by result", Family::default()),
             cdr_spooled: add(
                 of,
                 "cdr_spooled",
@@ -530,6 +623,10 @@ fn seconds<M: prometheus_client::registry::Metric + Clone>(
 ) -> M {
     of.register_with_unit(name, help, Unit::Seconds, metric.clone());
     metric
+}
+
+fn turn_seconds() -> HistogramWithExemplars<Labels<1>> {
+    HistogramWithExemplars::new(SECONDS.into_iter())
 }
 
 fn in_seconds() -> Histogram {
@@ -709,10 +806,18 @@ mod tests {
         let metrics = metrics();
         let time = |stage, us, budget| StageTime { stage, us, budget_us: Some(budget) };
         let stages = vec![time(Stage::SttFinal, 200_000, 200_000), time(Stage::EndOfTurn, 300_000, 240_000)];
-        let latency = TurnLatency { total_us: 500_000, budget_us: 800_000, stages };
+        let latency = TurnLatency {
+            total_us: 500_000,
+            budget_us: 450_000,
+            work_budget_us: 0,
+            violated_by: Some(Stage::EndOfTurn),
+            stages,
+        };
         metrics.observe(&Event::Latency { turn: TurnId(1), latency });
         has(&metrics, "tandem_stage_over_budget_total{stage=\"stt_final\"} 0");
         has(&metrics, "tandem_stage_over_budget_total{stage=\"end_of_turn\"} 1");
+        has(&metrics, "tandem_turn_budget_violations_total{stage=\"end_of_turn\"} 1");
+        has(&metrics, "tandem_turn_budget_violations_total{stage=\"stt_final\"} 0");
         has(&metrics, "tandem_turn_seconds_sum 0.5");
         has(&metrics, "tandem_turn_seconds_bucket{le=\"0.4\"} 0");
         has(&metrics, "tandem_turn_seconds_bucket{le=\"0.5\"} 1");

@@ -1,11 +1,14 @@
 //! What the server tells about itself: traces, metrics, logs.
 //! Knows events and sinks. Decides nothing; whatever cannot be told in time is dropped and counted.
 
+pub mod alerts;
 pub mod call_trace;
 pub mod live;
 pub mod logs;
 pub mod metrics;
+pub mod otlp;
 pub mod pii;
+mod pool_metrics;
 mod sip_metrics;
 pub mod traces;
 

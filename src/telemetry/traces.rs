@@ -1,13 +1,19 @@
-//! Where a call's events go: to the store, the metrics and whoever follows, in this order and off the call's path.
-//! Knows the three sinks. A call hands an event over and goes on; what does not fit is dropped and counted.
+//! Where a call's events go: to the store, the metrics, whoever follows and the trace collector, off the call's path.
+//! Knows the sinks. A call hands an event over and goes on; what does not fit is dropped and counted.
 
-use super::{LiveEvent, LiveEvents, Metrics};
+use super::{
+    LiveEvent, LiveEvents, Metrics,
+    otlp::{CallSpans, Exporter, Labels, Span},
+};
 use crate::store::Store;
-use call::{CallId, Event, Stamped};
+use call::{CallId, Event, Stamped, cdr::Cdr, port_slots::LoadBand};
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    sync::mpsc::{self, Receiver, SyncSender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
     time::Duration,
 };
 
@@ -22,10 +28,13 @@ const REMEMBERED: usize = 1_024;
 #[derive(Clone)]
 pub struct TraceSink {
     queue: SyncSender<Message>,
+    exporting: bool,
     metrics: Metrics,
 }
 
 enum Message {
+    Begin(Box<Cdr>),
+    Refused(Box<Cdr>),
     Event(CallId, Box<Stamped>),
     Flush(SyncSender<()>),
 }
@@ -36,15 +45,59 @@ impl TraceSink {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(store: Store, metrics: Metrics, live: LiveEvents) -> io::Result<Self> {
+        Self::start_exporting(store, metrics, live, None)
+    }
+
+    /// The same, with a collector that is told of every call.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_exporting(
+        store: Store,
+        metrics: Metrics,
+        live: LiveEvents,
+        collector: Option<(Arc<Exporter>, Labels)>,
+    ) -> io::Result<Self> {
         let (queue, messages) = mpsc::sync_channel(TRACE_QUEUE);
-        let sinks = Sinks { store, metrics: metrics.clone(), live, numbers: Numbers::default() };
+        let collector = collector.map(|(exporter, labels)| Spans {
+            exporter,
+            calls: CallSpans::new(labels),
+            out: Vec::new(),
+        });
+        let sinks = Sinks {
+            store,
+            metrics: metrics.clone(),
+            live,
+            numbers: Numbers::default(),
+            bands: HashMap::new(),
+            collector,
+        };
+        let exporting = sinks.collector.is_some();
         std::thread::Builder::new().name("tandem-traces".to_owned()).spawn(move || sinks.run(&messages))?;
-        Ok(Self { queue, metrics })
+        Ok(Self { queue, exporting, metrics })
     }
 
     /// Something happened in a call. Never waits.
     pub fn record(&self, call: CallId, stamped: Stamped) {
         if self.queue.try_send(Message::Event(call, Box::new(stamped))).is_err() {
+            self.metrics.queue_dropped("trace", 1);
+        }
+    }
+
+    /// A call has its slot and begins; comes before its first event. Never waits.
+    pub fn begin(&self, cdr: &Cdr) {
+        self.tell(Message::Begin(Box::new(cdr.clone())));
+    }
+
+    /// A call was refused. Never waits.
+    pub fn refused(&self, cdr: &Cdr) {
+        if self.exporting {
+            self.tell(Message::Refused(Box::new(cdr.clone())));
+        }
+    }
+
+    fn tell(&self, message: Message) {
+        if self.queue.try_send(message).is_err() {
             self.metrics.queue_dropped("trace", 1);
         }
     }
@@ -63,6 +116,23 @@ struct Sinks {
     metrics: Metrics,
     live: LiveEvents,
     numbers: Numbers,
+    /// Of calls that are going on: how busy it was when they began.
+    bands: HashMap<CallId, LoadBand>,
+    collector: Option<Spans>,
+}
+
+/// Spans in the making, and where they go.
+struct Spans {
+    exporter: Arc<Exporter>,
+    calls: CallSpans,
+    out: Vec<Span>,
+}
+
+impl Spans {
+    fn make(&mut self, make: impl FnOnce(&mut CallSpans, &mut Vec<Span>)) {
+        make(&mut self.calls, &mut self.out);
+        self.out.drain(..).for_each(|span| self.exporter.send(span));
+    }
 }
 
 impl Sinks {
@@ -79,6 +149,11 @@ impl Sinks {
 
     fn handle(&mut self, message: Message) {
         match message {
+            Message::Begin(cdr) => {
+                self.bands.extend(cdr.load.map(|(_, band)| (cdr.arrival.call, band)));
+                self.spans(|calls, _| calls.begin(&cdr));
+            }
+            Message::Refused(cdr) => self.spans(|calls, out| calls.refused(&cdr, out)),
             Message::Event(call, stamped) => self.pass_on(call, *stamped),
             Message::Flush(done) => {
                 let _ = done.try_send(());
@@ -86,9 +161,29 @@ impl Sinks {
         }
     }
 
+    fn spans(&mut self, make: impl FnOnce(&mut CallSpans, &mut Vec<Span>)) {
+        if let Some(collector) = &mut self.collector {
+            collector.make(make);
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "two of many events")]
+    fn observe_load(&mut self, call: CallId, event: &Event) {
+        match event {
+            Event::Latency { latency, .. } => {
+                let band = self.bands.get(&call).copied().unwrap_or(LoadBand::Low);
+                self.metrics.turn(call, band, latency);
+            }
+            Event::Ended { .. } => drop(self.bands.remove(&call)),
+            _ => {}
+        }
+    }
+
     fn pass_on(&mut self, call: CallId, stamped: Stamped) {
         let seq = self.numbers.next(call, matches!(stamped.event, Event::Ended { .. }));
         self.metrics.observe(&stamped.event);
+        self.observe_load(call, &stamped.event);
+        self.spans(|calls, out| calls.event(call, &stamped, out));
         self.store.event(call, seq, stamped.clone());
         self.live.publish(LiveEvent { call, seq, stamped });
     }

@@ -7,6 +7,7 @@ use super::{
     reach::{CheckedNames, Reach},
 };
 use crate::secret::Secret;
+use crate::telemetry::otlp::traceparent;
 use conversation::{HttpMethod, HttpTool, Template, ToolClass};
 use reqwest::{
     Client, Method, Response, StatusCode, Url,
@@ -372,6 +373,7 @@ fn escape(text: &str) -> String {
 pub(super) struct IdempotencyKey {
     digest: [u8; 32],
     call: call::CallId,
+    turn: conversation::TurnId,
 }
 
 impl IdempotencyKey {
@@ -388,13 +390,12 @@ impl IdempotencyKey {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
-        Self { digest: hash.finalize().into(), call }
+        Self { digest: hash.finalize().into(), call, turn }
     }
 
-    /// W3C Trace Context: the call is the trace, the wish the span.
-    fn traceparent(&self) -> String {
-        let span = self.digest[16..24].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("00-{:0>32}-{span}-01", self.call.to_string())
+    /// W3C Trace Context: the call is the trace, its turn the parent.
+    pub(super) fn traceparent(&self) -> String {
+        traceparent(self.call, Some(self.turn))
     }
 }
 

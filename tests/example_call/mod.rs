@@ -96,7 +96,8 @@ fn latency(total_us: u64, parts: &[(Stage, u64, Option<u64>)]) -> TurnLatency {
         let part = parts.iter().find(|part| part.0 == stage);
         StageTime { stage, us: part.map_or(0, |part| part.1), budget_us: part.and_then(|part| part.2) }
     };
-    TurnLatency { total_us, budget_us: 800_000, stages: Stage::ALL.map(time).to_vec() }
+    let stages = Stage::ALL.map(time).to_vec();
+    TurnLatency { total_us, budget_us: 800_000, work_budget_us: 0, violated_by: None, stages }
 }
 
 /// A greeting, a question with its answer, and a booking that the caller cuts short.

@@ -1,7 +1,7 @@
 //! The record of one call, gathered from its events, and the closed list of reasons for its end.
 //! Knows no database: the shell writes the record down.
 
-use crate::{CallId, Event, Stamped};
+use crate::{CallId, Event, Stamped, port_slots::LoadBand};
 
 /// Lines of an agent that are kept.
 const MOST_NOTES: usize = 20;
@@ -53,11 +53,15 @@ pub enum Cause {
     Draining,
     /// Refused: no trunk matched.
     NoTrunk,
+    /// Refused: a stage had no room, such as a recogniser whose provider allows no further stream.
+    StageFull,
+    /// Refused: the machine was short of processors, memory or time.
+    MachineBusy,
 }
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
@@ -80,6 +84,8 @@ impl Cause {
         Self::PortsFull,
         Self::Draining,
         Self::NoTrunk,
+        Self::StageFull,
+        Self::MachineBusy,
     ];
 
     /// As it stands in records, traces and metrics.
@@ -107,6 +113,8 @@ impl Cause {
             Self::PortsFull => "ports_full",
             Self::Draining => "draining",
             Self::NoTrunk => "no_trunk",
+            Self::StageFull => "stage_full",
+            Self::MachineBusy => "machine_busy",
         }
     }
 }
@@ -135,7 +143,9 @@ impl Cause {
             | Self::InternalError
             | Self::PortsFull
             | Self::Draining
-            | Self::NoTrunk => "server",
+            | Self::NoTrunk
+            | Self::StageFull
+            | Self::MachineBusy => "server",
         }
     }
 
@@ -202,6 +212,10 @@ pub struct Cdr {
     pub arrival: Arrival,
     /// The agent that answered, with its version.
     pub agent: Option<String>,
+    /// The pool of that slot.
+    pub pool: Option<String>,
+    /// The cap of that pool, and how busy it was with this call.
+    pub load: Option<(u32, LoadBand)>,
     /// The slot it held.
     pub port_slot: Option<u32>,
     /// Slots in use when it was granted, this one included.
@@ -246,6 +260,8 @@ impl Cdr {
         Self {
             arrival,
             agent: None,
+            pool: None,
+            load: None,
             port_slot: None,
             concurrency: None,
             capacity: None,

@@ -77,28 +77,53 @@ pub struct StageTime {
 pub struct TurnLatency {
     /// From the last packet of the caller's speech to the first voiced packet of the answer, in microseconds.
     pub total_us: u64,
-    /// Budget of the whole.
+    /// Budget of the whole; 0 means none.
     pub budget_us: u64,
+    /// Budget of the work in it: the whole without the wait for the end of the turn. 0 means none.
+    #[serde(default)]
+    pub work_budget_us: u64,
+    /// The stage to blame, when the whole or its work took longer than its budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub violated_by: Option<Stage>,
     /// Every stage of [`Stage::ALL`], in that order.
     pub stages: Vec<StageTime>,
 }
 
-/// What each stage, and the whole, may take before it counts as slow.
+impl TurnLatency {
+    /// Everything but the wait for the end of the turn, which is a choice: what is left is work, in microseconds.
+    pub fn work_us(&self) -> u64 {
+        let waited = self.stages.iter().filter(|stage| stage.stage == Stage::EndOfTurn);
+        self.total_us.saturating_sub(waited.map(|stage| stage.us).sum())
+    }
+}
+
+impl StageTime {
+    /// How far beyond its budget it went, in microseconds; a budget of 0 is none.
+    pub fn over_us(&self) -> u64 {
+        self.budget_us.filter(|budget| *budget > 0).map_or(0, |budget| self.us.saturating_sub(budget))
+    }
+}
+
+/// What each stage, and the whole, may take before it counts as slow. Nothing is cut off by it; whoever can do something
+/// about a slow turn while it is still under way reads it here: a filler, a second model, another route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budgets {
     /// Of the whole response gap.
     pub total: Duration,
+    /// Of the work in it: everything but the wait for the end of the turn.
+    pub work: Duration,
     /// Of single stages; a stage without one is never late.
     pub stages: BTreeMap<Stage, Duration>,
 }
 
 impl Default for Budgets {
-    /// Capture 40, end of turn and transcript 120 beyond the configured wait, model 250, tool 150, speech 180: the
-    /// end-of-turn wait itself is a choice and is given 500 ms.
+    /// Capture 40, transcript 120, model 250, tool 150, speech 180: 740 ms of work. The end-of-turn wait itself is a choice
+    /// and is given 500 ms beside it.
     fn default() -> Self {
         let ms = |stage, ms| (stage, Duration::from_millis(ms));
         Self {
             total: Duration::from_millis(1_200),
+            work: Duration::from_millis(740),
             stages: BTreeMap::from([
                 ms(Stage::Jitter, 40),
                 ms(Stage::EndOfTurn, 500),
@@ -111,6 +136,43 @@ impl Default for Budgets {
                 ms(Stage::Other, 10),
             ]),
         }
+    }
+}
+
+impl Budgets {
+    /// What this stage may take; zero when it has no budget.
+    pub fn of(&self, stage: Stage) -> Duration {
+        self.stages.get(&stage).copied().unwrap_or_default()
+    }
+
+    /// From the question until there is something to say. A model that takes longer is worth a filler, a hedge or the
+    /// next target; `None` when neither of its two stages has a budget.
+    pub fn speakable(&self) -> Option<Duration> {
+        let budget = self.of(Stage::LlmFirstToken) + self.of(Stage::FirstSentence);
+        Some(budget).filter(|budget| !budget.is_zero())
+    }
+
+    /// What is left for a stage of a turn whose work has already taken `spent`: its own budget, or less when the turn is
+    /// late. Zero when the turn is over budget.
+    pub fn left(&self, stage: Stage, spent: Duration) -> Duration {
+        let left = self.work.saturating_sub(spent);
+        match self.of(stage) {
+            own if own.is_zero() => left,
+            own => own.min(left),
+        }
+    }
+
+    /// The stage to blame for a turn that took longer than its budget: the one furthest beyond its own. If each kept to
+    /// its own, the longest that is work.
+    fn violated_by(&self, latency: &TurnLatency) -> Option<Stage> {
+        let over = |took: u64, budget: Duration| !budget.is_zero() && took > micros(budget);
+        if !over(latency.total_us, self.total) && !over(latency.work_us(), self.work) {
+            return None;
+        }
+        let worst = latency.stages.iter().max_by_key(|stage| stage.over_us());
+        let work = latency.stages.iter().filter(|stage| stage.stage != Stage::EndOfTurn);
+        let longest = work.max_by_key(|stage| stage.us);
+        worst.filter(|stage| stage.over_us() > 0).or(longest).map(|stage| stage.stage)
     }
 }
 
@@ -171,11 +233,15 @@ impl Marks {
             us: micros(spent.get(&stage).copied().unwrap_or_default()),
             budget_us: budgets.stages.get(&stage).map(|budget| micros(*budget)),
         });
-        TurnLatency {
+        let mut latency = TurnLatency {
             total_us: stages.iter().map(|stage| stage.us).sum(),
             budget_us: micros(budgets.total),
+            work_budget_us: micros(budgets.work),
+            violated_by: None,
             stages: stages.to_vec(),
-        }
+        };
+        latency.violated_by = budgets.violated_by(&latency);
+        latency
     }
 }
 
@@ -208,6 +274,43 @@ mod tests {
         let ms: Vec<u64> = latency.stages.iter().map(|s| s.us / 1_000).collect();
         assert_eq!(ms, [25, 400, 55, 220, 200, 50, 150, 10, 0]);
         assert_eq!(latency.total_us, 1_110_000);
+    }
+
+    #[test]
+    fn a_slow_turn_is_blamed_on_the_stage_furthest_beyond_its_budget() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let marks = |llm: u64, tts: u64| Marks {
+            arrived: at(0),
+            heard: at(20),
+            silent_enough: at(420),
+            ended: at(420),
+            asked: at(420),
+            first_token: Some(at(420 + llm)),
+            tool_from: None,
+            tool_until: None,
+            first_sentence: Some(at(420 + llm)),
+            first_audio: Some(at(420 + llm + tts)),
+        };
+        let blamed = |llm, tts, sent| {
+            let latency = marks(llm, tts).partition(at(sent), &Budgets::default());
+            (latency.work_us() / 1_000, latency.violated_by)
+        };
+        assert_eq!(blamed(200, 150, 780), (380, None));
+        // One stage is late, and the whole is not: its own counter says so.
+        assert_eq!(blamed(400, 150, 980), (580, None));
+        assert_eq!(blamed(700, 200, 1_330), (930, Some(Stage::LlmFirstToken)));
+        assert_eq!(blamed(300, 500, 1_230), (830, Some(Stage::TtsFirstAudio)));
+    }
+
+    #[test]
+    fn what_is_left_of_a_budget_shrinks_with_the_turn() {
+        let (budgets, ms) = (Budgets::default(), Duration::from_millis);
+        assert_eq!(budgets.speakable(), Some(ms(350)));
+        assert_eq!(budgets.left(Stage::TtsFirstAudio, ms(100)), ms(180));
+        assert_eq!(budgets.left(Stage::TtsFirstAudio, ms(700)), ms(40));
+        assert_eq!(budgets.left(Stage::TtsFirstAudio, ms(800)), Duration::ZERO);
+        assert_eq!(budgets.left(Stage::Other, ms(735)), ms(5));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One call, as one state machine that joins SIP, media, conversation and the AI gateway's answers.
 //! Knows every call feature. Knows no socket, vendor, database or clock.
 
+pub mod admission;
 pub mod cdr;
 mod codec;
 mod config;

@@ -97,6 +97,49 @@ impl PortSlots {
     }
 }
 
+/// How busy the port slots were when a call began: a label with five values, where a count would have hundreds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LoadBand {
+    /// Below half of the cap.
+    Low,
+    /// From there to 70 %.
+    Half,
+    /// From there to 85 %.
+    Warn,
+    /// From there to 95 %.
+    Alert,
+    /// The rest.
+    Full,
+}
+
+impl LoadBand {
+    /// All bands, so that each can be counted from zero.
+    pub const ALL: [Self; 5] = [Self::Low, Self::Half, Self::Warn, Self::Alert, Self::Full];
+
+    /// The band of `busy` slots of `cap`.
+    pub const fn of(busy: u32, cap: u32) -> Self {
+        let (busy, cap) = (busy as u64 * 100, cap as u64);
+        match () {
+            () if cap == 0 || busy >= 95 * cap => Self::Full,
+            () if busy >= 85 * cap => Self::Alert,
+            () if busy >= 70 * cap => Self::Warn,
+            () if busy >= 50 * cap => Self::Half,
+            () => Self::Low,
+        }
+    }
+
+    /// As a label says it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "<50",
+            Self::Half => "50-70",
+            Self::Warn => "70-85",
+            Self::Alert => "85-95",
+            Self::Full => "95+",
+        }
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 mod tests {

@@ -63,7 +63,7 @@ struct Written {
     impair_down: Option<String>,
     give_up_ms: Option<u64>,
     #[serde(default, rename = "scenario")]
-    mix: Vec<Written>,
+    mix: Vec<Self>,
 }
 
 /// Reads `FILE` or `FILE=WEIGHT`: one scenario, or a mix with `[[scenario]]` tables.
@@ -159,6 +159,7 @@ fn checked(written: Written, name: &str, folder: &Path, defaults: &Defaults) -> 
 }
 
 /// Files of a scenario stand beside it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever other step there will be has no file")]
 fn beside(step: Step, folder: &Path) -> Step {
     match step {
         Step::Wav { wav, after_silence_ms } => Step::Wav { wav: folder.join(wav), after_silence_ms },

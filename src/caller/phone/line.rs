@@ -198,5 +198,5 @@ fn receiver_config(agreed: &Negotiated, codec: Codec) -> ReceiverConfig {
 /// How long we have been up as an NTP timestamp, which RFC 3550 section 4 allows in place of the time of day.
 fn uptime(up: Duration) -> u64 {
     let up = up + UPTIME;
-    (up.as_secs() << 32) | (u64::from(up.subsec_nanos()) << 32) / 1_000_000_000
+    (up.as_secs() << 32) | ((u64::from(up.subsec_nanos()) << 32) / 1_000_000_000)
 }

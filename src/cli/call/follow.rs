@@ -95,7 +95,7 @@ async fn read(url: &str, news: &Sender<News>, screen: &Sender<NumberedEvent>) {
 }
 
 fn client() -> reqwest::Client {
-    reqwest::Client::new()
+    crate::cli::api_client()
 }
 
 /// Runs a future on a runtime of its own: the phone's thread has none.

@@ -4,10 +4,13 @@
 use crate::{
     http::{CallControl, Health, HealthReport, Slots, Status as HttpStatus},
     server::{Drained, Server, Status},
-    telemetry::metrics::{Metrics, Way},
+    telemetry::{
+        alerts::{AlertRules, Webhook},
+        metrics::{Metrics, Way},
+    },
     trunks::TrunkStates,
 };
-use call::CallId;
+use call::{CallId, admission::Level};
 use sip::EndpointStatistics;
 use std::{
     io,
@@ -46,15 +49,20 @@ impl Operations {
     }
 
     /// Puts what the server counts into the metrics, once a second.
-    pub(super) fn publish(&self, trunks: TrunkStates) -> JoinHandle<()> {
+    pub(super) fn publish(&self, trunks: TrunkStates, webhook: Option<Webhook>) -> JoinHandle<()> {
         let (server, status, metrics) = (self.server.clone(), self.status.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let mut seen = Seen::default();
+            let mut rules = AlertRules::default();
             let mut second = time::interval(Duration::from_secs(1));
             loop {
                 second.tick().await;
                 let Some(server) = server.upgrade() else { return };
                 let status = status.borrow().clone();
+                for alert in rules.look(Instant::now(), &status.pools) {
+                    tracing::warn!(state = alert.state, pool = alert.pool, "{}", alert.text);
+                    webhook.iter().for_each(|webhook| webhook.send(alert.clone()));
+                }
                 trunks.count(&status.trunks, &status.sip.gate);
                 seen.publish(&server, &status, &metrics);
             }
@@ -70,13 +78,33 @@ struct ServerHealth {
 impl Health for ServerHealth {
     fn health(&self) -> HealthReport {
         let status = self.status.borrow();
+        let reasons = reasons(&status);
         HealthReport {
-            status: if status.draining { HttpStatus::Draining } else { HttpStatus::Ready },
+            status: match (status.draining, reasons.is_empty()) {
+                (true, _) => HttpStatus::Draining,
+                (false, true) => HttpStatus::Ready,
+                (false, false) => HttpStatus::Degraded,
+            },
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs_f64(),
             slots: Slots { cap: status.cap as usize, busy: status.calls as usize },
+            reasons,
         }
     }
+}
+
+/// What somebody should look at.
+fn reasons(status: &Status) -> Vec<String> {
+    let full = status.pools.iter().filter(|pool| pool.level >= Level::Alert);
+    let mut reasons: Vec<String> =
+        full.map(|pool| format!("pool {}: {} of {} ports in use", pool.name, pool.busy, pool.cap)).collect();
+    if status.undelivered > 0 {
+        reasons.push(format!("{} commands wait for a media thread that is behind", status.undelivered));
+    }
+    if status.draining {
+        reasons.push("the server is stopping: new calls are refused".to_owned());
+    }
+    reasons
 }
 
 struct Control {
@@ -104,11 +132,13 @@ struct Seen {
 const TRANSPORT_REASONS: [&str; 5] =
     ["connection_refused", "connection_cut", "stream_send_failed", "datagram_send_failed", "panic"];
 /// The queues that the server counts itself.
-const QUEUES: [&str; 5] = ["stt_audio", "sentences", "rtp_send", "rtp_receive", "commands"];
+const QUEUES: [&str; 6] = ["stt_audio", "sentences", "rtp_send", "rtp_receive", "commands", "recording"];
 
 impl Seen {
     fn publish(&mut self, server: &Server, status: &Status, metrics: &Metrics) {
         metrics.ports(status.cap as usize, status.calls as usize);
+        metrics.pools(&status.pools);
+        metrics.ports_leaked(status.leaked);
         for thread in server.media_threads() {
             metrics.media_lag(thread.counters().lateness.take_worst());
         }
@@ -167,6 +197,7 @@ impl Seen {
             actors.datagrams_dropped.load(Relaxed),
             over_rate,
             status.lost_commands,
+            actors.recording_frames_lost.load(Relaxed),
         ];
         for ((queue, now), before) in QUEUES.iter().zip(now).zip(self.queues) {
             metrics.queue_dropped(queue, now - before);

@@ -2,7 +2,7 @@
 //! Knows characters and colours; takes a trace and gives text.
 
 use super::{in_seconds, millis, moment, safe};
-use crate::store::CallRecord;
+use crate::store::{CallRecord, Quality};
 use crate::telemetry::call_trace::{
     BargeInTrace, CallTrace, LatencyTrace, Mark, Note, StageTrace, TurnTrace,
 };
@@ -115,6 +115,7 @@ fn summary(page: &mut Page, record: &CallRecord, trace: &CallTrace) {
             quality.sent
         ));
     }
+    page.scores(quality);
 }
 
 fn draw_turn(page: &mut Page, turn: &TurnTrace, running: bool) {
@@ -166,7 +167,11 @@ fn draw_work(page: &mut Page, turn: &TurnTrace) {
 fn gap(latency: &LatencyTrace) -> String {
     let budget =
         if latency.budget_us > 0 { format!(" of {}", millis(latency.budget_us)) } else { String::new() };
-    let over = if latency.over { "  OVER" } else { "" };
+    let over = match latency.violated_by {
+        Some(stage) => format!("  OVER BUDGET by {}", stage.name()),
+        None if latency.over => "  OVER".to_owned(),
+        None => String::new(),
+    };
     format!("  gap {}{budget} ms{over}", millis(latency.total_us))
 }
 
@@ -223,6 +228,24 @@ fn draw_stage(page: &mut Page, stage: &StageTrace, start: usize, length: usize, 
 }
 
 impl Page {
+    /// How the call sounded on either side, as far as it is known.
+    fn scores(&mut self, quality: &Quality) {
+        let mut facts = Vec::new();
+        if let (Some(mean), Some(worst)) = (quality.mos_in, quality.mos_in_min) {
+            facts.push(format!("caller heard with MOS {mean:.2} (worst {worst:.2})"));
+        }
+        if let (Some(mean), Some(worst)) = (quality.mos_out, quality.mos_out_min) {
+            facts.push(format!("agent heard with {mean:.2} (worst {worst:.2})"));
+        }
+        if let (Some(lost), Some(jitter)) = (quality.remote_lost, quality.remote_jitter_us) {
+            facts.push(format!("{lost} of ours lost, jitter there {} ms", millis(jitter)));
+        }
+        facts.extend(quality.rtt_us.map(|rtt| format!("round trip {} ms", millis(rtt))));
+        if !facts.is_empty() {
+            self.line(&format!("quality: {}", facts.join("; ")));
+        }
+    }
+
     fn line(&mut self, line: &str) {
         self.text.push_str(line.trim_end());
         self.text.push('\n');

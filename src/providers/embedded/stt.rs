@@ -389,7 +389,12 @@ mod tests {
         let stt = stt(1);
         let open = || {
             let (events, inbox) = Events::channel(Arc::new(|| ()));
-            let info = CallInfo { call: CallId(7), rate: SampleRate::Hz8000, language: "en-US".to_owned() };
+            let info = CallInfo {
+                call: CallId(7),
+                rate: SampleRate::Hz8000,
+                language: "en-US".to_owned(),
+                turn: None,
+            };
             (stt.start(&info, events), inbox)
         };
         let (first, mut first_inbox) = open();
@@ -407,7 +412,8 @@ mod tests {
     async fn a_whole_call_through_the_threads() {
         let stt = stt(2);
         let (events, mut inbox) = Events::channel(Arc::new(|| ()));
-        let info = CallInfo { call: CallId(7), rate: SampleRate::Hz8000, language: "en-US".to_owned() };
+        let info =
+            CallInfo { call: CallId(7), rate: SampleRate::Hz8000, language: "en-US".to_owned(), turn: None };
         let stream = stt.start(&info, events);
         for frame in frames("cancel my appointment") {
             while !stream.send(SttCommand::Audio(frame.clone())) {

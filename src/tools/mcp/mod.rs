@@ -153,7 +153,7 @@ impl Mcp {
         let parameters = json!({
             "name": tool,
             "arguments": named_values(values),
-            "_meta": { "tandem/idempotency-key": key.to_string() },
+            "_meta": { "tandem/idempotency-key": key.to_string(), "traceparent": key.traceparent() },
         });
         let result = self.request("tools/call", parameters, deadline).await?;
         read_result(&result)

@@ -146,6 +146,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                 call: CallId(u64::from(number)),
                 rate: SampleRate::Hz8000,
                 language: "en".into(),
+                turn: None,
             },
             providers: Providers {
                 stt: Arc::new(Nobody),

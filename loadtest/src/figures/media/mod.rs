@@ -78,7 +78,7 @@ struct Measured {
     lost: u64,
     /// Packets that are missing where one is due every 20 ms.
     short: u64,
-    /// The share of packets that are not digital silence.
+    /// The share of packets with more than silence or comfort noise.
     voiced: f64,
     /// How busy the server's core and the first of the others were.
     busy: [f64; 2],
