@@ -305,7 +305,7 @@ fn a_tool_that_hangs_is_given_up_and_told_to_the_model() {
         20.030 caller hangs up
         20.060 packets: 999 received, 0 lost, 0 foreign, 1002 sent
         20.060 ended: caller_hung_up
-        "#,
+    "#,
     );
 }
 

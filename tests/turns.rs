@@ -176,7 +176,7 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         12.030 caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
-        "#,
+    "#,
     );
 }
 
@@ -209,7 +209,7 @@ fn a_caller_may_cut_in_while_a_tool_runs_and_its_result_is_kept() {
         11.030 caller hangs up
         11.060 packets: 549 received, 0 lost, 0 foreign, 552 sent
         11.060 ended: caller_hung_up
-        "#,
+    "#,
     );
 }
 

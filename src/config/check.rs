@@ -351,6 +351,12 @@ impl Checker<'_> {
                 60 * self.number(&conversation.max_duration_minutes, minutes.unsigned_abs(), 1..=1440),
             ),
             no_inputs: self.number(&conversation.no_input_limit, default.no_inputs, 1..=20),
+            filler: self.milliseconds(&conversation.filler_after_ms, default.filler, 300..=10_000),
+            still: self.milliseconds(&conversation.longest_silence_ms, default.still, 500..=10_000),
+            warning: self.seconds(&conversation.max_duration_warning_seconds, default.warning, 0..=3_600),
+            silence: self.seconds(&conversation.max_silence_seconds, default.silence, 5..=3_600),
+            circles: self.number(&conversation.repeat_limit, default.circles, 3..=100),
+            failures: self.number(&conversation.failed_turns_limit, default.failures, 1..=100),
         }
     }
 

@@ -196,6 +196,12 @@ pub(super) struct RawConversation {
     pub(super) no_input_seconds: Key<i64>,
     pub(super) no_input_limit: Key<i64>,
     pub(super) max_duration_minutes: Key<i64>,
+    pub(super) max_duration_warning_seconds: Key<i64>,
+    pub(super) max_silence_seconds: Key<i64>,
+    pub(super) filler_after_ms: Key<i64>,
+    pub(super) longest_silence_ms: Key<i64>,
+    pub(super) repeat_limit: Key<i64>,
+    pub(super) failed_turns_limit: Key<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -21,16 +21,22 @@ pub(super) async fn render(
 ) -> Result<Clips, StartError> {
     let rate = if wide { SampleRate::Hz16000 } else { SampleRate::Hz8000 };
     let fallback = agent.fallback();
+    let menu = agent.menu();
+    let menu_options = menu.map_or(&[][..], |menu| &menu.options);
     let greeting = agent.greeting(agent.variables());
-    let texts = [
+    let mut texts = vec![
         greeting.as_str(),
         &fallback.trouble,
         &fallback.not_heard,
         &fallback.still_there,
         &fallback.goodbye,
-        &fallback.one_moment,
+        &fallback.ending_soon,
+        menu.map_or("", |menu| &menu.prompt),
     ];
-    let said = texts.map(|text| agent.spoken().say(text).text().to_owned());
+    let lists = [fallback.acknowledge.len(), fallback.one_moment.len(), menu_options.len()];
+    texts.extend(fallback.acknowledge.iter().chain(&fallback.one_moment).map(String::as_str));
+    texts.extend(menu_options.iter().map(|option| option.say.as_str()));
+    let said: Vec<String> = texts.iter().map(|text| agent.spoken().say(text).text().to_owned()).collect();
     let rendered = match render_all(&**tts, agent.language(), rate, &said).await {
         Ok(rendered) => rendered,
         Err(reason) => {
@@ -40,21 +46,34 @@ pub(super) async fn render(
                 "the agent's voice does not answer: its prepared sentences are spoken by the embedded one"
             );
             let voice = stages::embedded_tts()?;
-            let speak = |text: &String| voice.render(text, rate).map_err(StartError::Engine);
+            let speak = |text: &String| match text.trim().is_empty() {
+                true => Ok(Vec::new()),
+                false => voice.render(text, rate).map_err(StartError::Engine),
+            };
             said.iter().map(speak).collect::<Result<_, _>>()?
         }
     };
     let mut clips =
         texts.iter().zip(rendered).map(|(text, samples)| Clip::new((*text).to_owned(), rate, samples));
     let mut next = || clips.next().unwrap_or_default();
-    Ok(Clips {
+    let mut out = Clips {
         greeting: next(),
         trouble: next(),
         not_heard: next(),
         still_there: next(),
         goodbye: next(),
-        one_moment: next(),
-    })
+        ending_soon: next(),
+        menu: next(),
+        ..Clips::default()
+    };
+    let [acknowledge, one_moment, options] = lists;
+    out.acknowledge = (0..acknowledge).map(|_| next()).collect();
+    out.one_moment = (0..one_moment).map(|_| next()).collect();
+    out.menu_options = (0..options).map(|_| next()).collect();
+    for clip in out.all().filter(|clip| !clip.text.is_empty() && clip.audio(rate).is_empty()) {
+        tracing::warn!(agent = agent.name(), text = clip.text, "a prepared sentence has no sound");
+    }
+    Ok(out)
 }
 
 /// All of them in one voice, or none: a provider that is down is waited for once.
@@ -66,7 +85,8 @@ async fn render_all(
 ) -> Result<Vec<Vec<i16>>, String> {
     let mut rendered = Vec::with_capacity(texts.len());
     for text in texts {
-        rendered.push(speak(tts, language, rate, text).await?);
+        let silent = text.trim().is_empty();
+        rendered.push(if silent { Vec::new() } else { speak(tts, language, rate, text).await? });
     }
     Ok(rendered)
 }

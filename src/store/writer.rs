@@ -352,6 +352,8 @@ fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
         | Event::Transfer { .. }
         | Event::Noted { .. }
         | Event::AgentDone { .. }
+        | Event::Filler { .. }
+        | Event::Loop { .. }
         | Event::NoInput { .. }
         | Event::Fallback { .. }
         | Event::ProviderFailed { .. }

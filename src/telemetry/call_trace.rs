@@ -269,6 +269,9 @@ impl CallTrace {
                 let spent = format!("{input_tokens} tokens in, {output_tokens} out");
                 self.note(at, "guess", format!("turn {turn} wasted, {why}: {spent}"));
             }
+            Event::Filler { rung, text, .. } => self.note(at, "filler", format!("{rung}: {text}")),
+            Event::Loop { who, count: 0 } => self.note(at, "loop", who.clone()),
+            Event::Loop { who, count } => self.note(at, "loop", format!("{who} ({count} in a row)")),
             Event::Transfer { destination, state, status } => {
                 let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
                 self.note(at, "transfer", format!("to {destination}: {state}{status}"));

@@ -360,6 +360,8 @@ impl Metrics {
             | Event::Transfer { .. }
             | Event::Noted { .. }
             | Event::AgentDone { .. }
+            | Event::Filler { .. }
+            | Event::Loop { .. }
             | Event::NoInput { .. }
             | Event::Ended { .. } => {}
         }

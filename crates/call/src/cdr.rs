@@ -23,6 +23,14 @@ pub enum Cause {
     NoInput,
     /// The longest allowed duration was reached.
     MaxDuration,
+    /// Neither side made a sound for too long.
+    MaxSilence,
+    /// The agent said the same again and again.
+    RepeatLoop,
+    /// A machine was at the other end.
+    BotLoop,
+    /// No language model answered, several turns in a row.
+    LlmFailed,
     /// The server was stopping.
     ServerStopping,
     /// The operator ended it.
@@ -55,13 +63,17 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
         Self::Transferred,
         Self::NoInput,
         Self::MaxDuration,
+        Self::MaxSilence,
+        Self::RepeatLoop,
+        Self::BotLoop,
+        Self::LlmFailed,
         Self::ServerStopping,
         Self::Admin,
         Self::MediaTimeout,
@@ -87,6 +99,10 @@ impl Cause {
             Self::Transferred => "transferred",
             Self::NoInput => "no_input",
             Self::MaxDuration => "max_duration",
+            Self::MaxSilence => "max_silence",
+            Self::RepeatLoop => "repeat_loop",
+            Self::BotLoop => "bot_loop",
+            Self::LlmFailed => "llm_failed",
             Self::ServerStopping => "server_stopping",
             Self::Admin => "admin",
             Self::MediaTimeout => "media_timeout",
@@ -115,9 +131,12 @@ impl Cause {
     pub const fn party(self) -> &'static str {
         match self {
             Self::CallerHungUp | Self::CallerCancelled => "caller",
-            Self::AgentEnded | Self::Transferred | Self::NoInput => "agent",
-            Self::MediaTimeout | Self::AckTimeout | Self::SessionExpired => "network",
+            Self::AgentEnded | Self::Transferred | Self::NoInput | Self::RepeatLoop | Self::BotLoop => {
+                "agent"
+            }
+            Self::MediaTimeout | Self::AckTimeout | Self::SessionExpired | Self::MaxSilence => "network",
             Self::MaxDuration
+            | Self::LlmFailed
             | Self::ServerStopping
             | Self::Admin
             | Self::NoCommonCodec
@@ -151,7 +170,14 @@ impl Cause {
             (_, Some(300..)) => 41,
             (Self::MediaTimeout | Self::AckTimeout | Self::SessionExpired, _) => 102,
             (Self::NoCommonCodec, _) => 65,
-            (Self::SttFailed | Self::TtsFailed | Self::InternalError | Self::ServerStopping, _) => 41,
+            (
+                Self::SttFailed
+                | Self::TtsFailed
+                | Self::LlmFailed
+                | Self::InternalError
+                | Self::ServerStopping,
+                _,
+            ) => 41,
             (_, _) => 16,
         }
     }

@@ -74,11 +74,24 @@ pub struct Patience {
     pub call: Duration,
     /// Unanswered questions before the agent says goodbye.
     pub no_inputs: u32,
+    /// From the caller's last word to a sound of attention, if there is no answer by then.
+    pub filler: Duration,
+    /// The longest silence on the wire while the agent owes an answer; below 2 s.
+    pub still: Duration,
+    /// How long before the end of the longest call the caller is warned; zero: never.
+    pub warning: Duration,
+    /// Without a sound from either side.
+    pub silence: Duration,
+    /// Nearly equal answers in a row after which the agent says goodbye. The menu, if there is one, comes after three.
+    pub circles: u32,
+    /// Turns in a row without any answer from a language model after which the agent says goodbye.
+    pub failures: u32,
 }
 
 impl Default for Patience {
     /// `reliability.md` 5 and R16, R21: 8 s of reply over all attempts, 1.5 s of speech, 8 s of a tool, 60 s of media,
-    /// 30 min of call, two reprompts.
+    /// 30 min of call, two reprompts, 45 s of silence; GW-23 of the same:
+    /// 1.2 s to a sound of attention.
     fn default() -> Self {
         Self {
             reply: Duration::from_secs(8),
@@ -88,6 +101,12 @@ impl Default for Patience {
             media: Duration::from_secs(60),
             call: Duration::from_secs(30 * 60),
             no_inputs: 3,
+            filler: Duration::from_millis(1_200),
+            still: Duration::from_millis(1_800),
+            warning: Duration::from_secs(60),
+            silence: Duration::from_secs(45),
+            circles: 5,
+            failures: 4,
         }
     }
 }
@@ -200,6 +219,31 @@ pub struct Clips {
     pub still_there: Clip,
     /// Said before we hang up.
     pub goodbye: Clip,
-    /// Said when a tool takes its time.
-    pub one_moment: Clip,
+    /// Sounds of attention while an answer is on its way, in turn.
+    pub acknowledge: Vec<Clip>,
+    /// Said when it takes longer, one after the other.
+    pub one_moment: Vec<Clip>,
+    /// Said when the longest call is nearly over.
+    pub ending_soon: Clip,
+    /// The agent's menu, if it has one.
+    pub menu: Clip,
+    /// What is said to each of its choices.
+    pub menu_options: Vec<Clip>,
+}
+
+impl Clips {
+    /// Every one of them.
+    pub fn all(&self) -> impl Iterator<Item = &Clip> {
+        let single = [
+            &self.greeting,
+            &self.trouble,
+            &self.not_heard,
+            &self.still_there,
+            &self.goodbye,
+            &self.ending_soon,
+            &self.menu,
+        ];
+        let lists = self.acknowledge.iter().chain(&self.one_moment).chain(&self.menu_options);
+        single.into_iter().chain(lists)
+    }
 }

@@ -261,6 +261,22 @@ pub enum Event {
         #[serde(flatten)]
         latency: TurnLatency,
     },
+    /// A prepared sound while the answer is on its way.
+    Filler {
+        /// Whose answer.
+        turn: TurnId,
+        /// `acknowledge` or `one_moment`.
+        rung: String,
+        /// What is said.
+        text: String,
+    },
+    /// One side turns in circles.
+    Loop {
+        /// `agent_repeats` or `caller_is_a_machine`.
+        who: String,
+        /// Nearly equal answers in a row.
+        count: u32,
+    },
     /// The caller said nothing for a while.
     NoInput {
         /// How often by now.

@@ -6,12 +6,14 @@ use crate::{
     cdr::Cause,
     codec::conversation_rate,
     leg::{Leg, Listened, Wall},
+    menu::MenuState,
     pressing::info_body,
     reply::{Reply, RunningTool},
+    silence::{Ladder, is_filler},
     speculation::Speculation,
     transfer::Passing,
 };
-use conversation::{Context, Floor, FloorConfig, Holder, Sound, TurnId};
+use conversation::{Context, Floor, FloorConfig, Holder, LoopWatch, Sound, TurnId};
 use media::{Digit, EchoGuard, FRAME, Pitch, SampleRate};
 use sip::MediaSession;
 use std::{
@@ -73,6 +75,9 @@ pub struct Call {
     pub(crate) tools_left: BTreeMap<String, RunningTool>,
     /// The call is to end as soon as there is somebody to say goodbye to.
     pub(crate) farewell: Option<Cause>,
+    pub(crate) ladder: Ladder,
+    pub(crate) menu: MenuState,
+    pub(crate) loops: LoopWatch,
     /// The start is on disk, or nobody will say so.
     pub(crate) recorded: bool,
     /// The caller is being passed on.
@@ -127,6 +132,9 @@ impl Call {
             silent_since: None,
             tools_left: BTreeMap::new(),
             farewell: None,
+            ladder: Ladder::default(),
+            menu: MenuState::default(),
+            loops: LoopWatch::default(),
             transfer: None,
             excused_until: None,
             holder: Holder::Nobody,
@@ -289,7 +297,11 @@ impl Call {
         if listened.speech != self.hearing.speech {
             out.push(Output::Event(Event::Speech { active: listened.speech }));
         }
-        let sound = match self.hearing.note(now, &listened) {
+        let voiced = self.hearing.note(now, &listened);
+        if voiced {
+            self.ladder.note_heard(now);
+        }
+        let sound = match voiced {
             true if self.floor.holder() == Holder::Agent && !self.pitch.is_voiced() => Sound::Unvoiced,
             true => Sound::Voiced,
             false => Sound::Silence,
@@ -331,7 +343,8 @@ impl Call {
             out.push(Output::SendRtp { to: leg.address(), datagram });
         }
         out.extend(leg.report(now));
-        self.silent_since = match played.segment {
+        self.ladder.note_played(now, &played);
+        self.silent_since = match played.segment.filter(|segment| !is_filler(*segment)) {
             Some(_) => None,
             None if leg.is_held_up() => None,
             None => self.silent_since.or(Some(now)),
@@ -351,6 +364,7 @@ impl Call {
         }
         self.watch_floor(now, out);
         self.watch_reply(now, out);
+        self.watch_silence(now, out);
         if matches!(self.phase, Phase::Leaving) && self.leg.as_ref().is_some_and(|leg| !leg.may_send()) {
             let cause = self.reply.as_ref().and_then(|reply| reply.then);
             return self.end(cause.unwrap_or(Cause::InternalError), out);
@@ -370,8 +384,12 @@ impl Call {
         }
     }
 
+    pub(crate) fn is_on_hold(&self) -> bool {
+        self.leg.as_ref().is_some_and(Leg::on_hold)
+    }
+
     /// The agent may have less time than others.
-    fn longest(&self) -> Duration {
+    pub(crate) fn longest(&self) -> Duration {
         self.setup.agent.limits().max_duration.unwrap_or(self.config.patience.call)
     }
 

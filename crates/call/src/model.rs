@@ -106,7 +106,7 @@ impl Call {
         let Some(reply) = self.reply.as_ref().filter(|reply| !reply.asked && reply.tools.is_empty()) else {
             return;
         };
-        if reply.then.is_none() && reply.results {
+        if reply.then.is_none() && reply.results && !reply.scripted {
             return self.ask_again(now, out);
         }
         if reply.sentences.is_empty() {

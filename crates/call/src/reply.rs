@@ -33,8 +33,6 @@ pub(crate) struct Reply {
     pub(crate) tools: BTreeMap<String, RunningTool>,
     /// Changes that tools were asked for in this turn: name and arguments.
     pub(crate) changes: Vec<(String, serde_json::Value)>,
-    /// The caller was told that a tool takes its time.
-    pub(crate) filled: bool,
     /// Times the model was asked within this turn.
     pub(crate) rounds: u32,
     /// The model is writing.
@@ -53,6 +51,10 @@ pub(crate) struct Reply {
     pub(crate) mute: bool,
     /// A prepared sentence has already saved this turn.
     pub(crate) saved: bool,
+    /// No model answered it.
+    pub(crate) unanswered: bool,
+    /// It follows a menu: no model is asked, whatever its tools answer.
+    pub(crate) scripted: bool,
     /// Hang up once it has been said.
     pub(crate) then: Option<Cause>,
 }
@@ -101,7 +103,6 @@ impl Reply {
             finished: false,
             tools: BTreeMap::new(),
             changes: Vec::new(),
-            filled: false,
             rounds: 0,
             asked: false,
             answered: false,
@@ -113,6 +114,8 @@ impl Reply {
             failed: false,
             mute: false,
             saved: false,
+            unanswered: false,
+            scripted: false,
             then: None,
         }
     }

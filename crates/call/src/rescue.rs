@@ -21,6 +21,7 @@ impl Call {
             out.push(Output::Event(Event::Fallback { turn, stage: stage.to_owned(), reason }));
         }
         reply.asked = false;
+        reply.unanswered = stage == "llm";
         reply.chunker.finish();
         self.tools_left.append(&mut reply.tools);
         if stage == "tts" || reply.sentences.is_empty() {
@@ -54,6 +55,7 @@ impl Call {
             // Not even the prepared sentence can be spoken: an honest end is better than a mute agent.
             return self.end(then.unwrap_or(Cause::TtsFailed), out);
         }
+        let failures = self.note_failure(failed);
         let clip = if then.is_some() { &self.setup.clips.goodbye } else { &self.setup.clips.trouble }.clone();
         if !failed.mute {
             out.push(Output::Cancel { turn: failed.turn });
@@ -69,13 +71,27 @@ impl Call {
             (reply.marks, reply.first_packet) = (failed.marks, failed.first_packet);
             (reply.saved, reply.then) = (true, then);
         }
+        if failures > 0 && then.is_none() && self.tell_menu(now, out) {
+            return;
+        }
+        if failures >= self.config.patience.failures && then.is_none() && !leaving {
+            return self.say_goodbye(now, Cause::LlmFailed, out);
+        }
         self.say_clip(now, &clip, out);
         self.close_text(out);
     }
 
+    /// Turns in a row in which no model had anything to say, this one included; 0 if it was something else.
+    fn note_failure(&mut self, failed: &Reply) -> u32 {
+        if failed.rounds == 0 || !failed.unanswered {
+            return 0;
+        }
+        self.ladder.failures += 1;
+        self.ladder.failures
+    }
+
     pub(crate) fn watch_reply(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.say_early(now, out);
-        self.fill_in(now, out);
         self.watch_transfer(now, out);
         let Some(reply) = &self.reply else { return };
         let late = now.saturating_duration_since(reply.last_text).as_millis();

@@ -1,7 +1,10 @@
 //! A reply on its way to the caller's ear: sentences to text-to-speech, audio to the playout, and how much was heard.
 //! Knows sentences and segments. Knows nothing of models.
 
-use crate::{Event, Output, TtsEvent, WordTime, config::Clip, leg::Leg, machine::Call, reply::Reply};
+use crate::{
+    Event, Output, TtsEvent, WordTime, config::Clip, leg::Leg, machine::Call, reply::Reply,
+    silence::is_filler,
+};
 use conversation::{HeardSentence, TurnId};
 use media::SegmentId;
 use std::time::{Duration, Instant};
@@ -41,9 +44,10 @@ impl Call {
 
     /// A prepared sentence: its audio goes straight to the playout. One that could not be rendered is spoken instead.
     pub(crate) fn say_clip(&mut self, now: Instant, clip: &Clip, out: &mut Vec<Output>) {
-        let (Some(reply), Some(leg)) = (&mut self.reply, &mut self.leg) else { return };
-        let turn = reply.turn;
-        if clip.audio(leg.rate()).is_empty() {
+        let Some(rate) = self.leg.as_ref().map(Leg::rate) else { return };
+        let Some(reply) = &mut self.reply else { return };
+        let (turn, audio) = (reply.turn, clip.audio(rate));
+        if audio.is_empty() {
             return self.say(now, turn, clip.text.clone(), out);
         }
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, clip.text.clone());
@@ -54,9 +58,12 @@ impl Call {
             marks.first_audio.get_or_insert(now);
         }
         out.push(Output::Event(Event::Sentence { turn, sentence: index as u32, text: clip.text.clone() }));
+        self.make_way();
         let segment = segment(turn, index as u32);
-        leg.playout.push(segment, &clip.audio(leg.rate()));
-        leg.playout.finish(segment);
+        if let Some(leg) = &mut self.leg {
+            leg.playout.push(segment, &audio);
+            leg.playout.finish(segment);
+        }
     }
 
     pub(crate) fn close_text(&mut self, out: &mut Vec<Output>) {
@@ -89,6 +96,7 @@ impl Call {
                 {
                     out.push(Output::Event(Event::FirstAudio { turn }));
                 }
+                self.make_way();
                 if let Some(leg) = &mut self.leg {
                     leg.playout.push(segment(turn, sentence), &samples);
                 }
@@ -118,7 +126,8 @@ impl Call {
         out: &mut Vec<Output>,
     ) {
         let Some(reply) = &mut self.reply else { return };
-        let own = played.is_some_and(|played| played.0 >> 32 == u64::from(reply.turn.0));
+        let own =
+            played.is_some_and(|played| played.0 >> 32 == u64::from(reply.turn.0) && !is_filler(played));
         if !own || std::mem::replace(&mut reply.first_packet, true) {
             return;
         }
@@ -151,7 +160,23 @@ impl Call {
         self.floor.agent_done(now, asked);
         out.push(Output::Event(Event::AgentDone { turn: reply.turn }));
         if let Some(cause) = reply.then {
-            self.end(cause, out);
+            return self.end(cause, out);
+        }
+        self.note_answer(now, &reply, out);
+    }
+
+    /// An answer was heard to its end: does the agent turn in circles, is the model alive again?
+    fn note_answer(&mut self, now: Instant, reply: &Reply, out: &mut Vec<Output>) {
+        if reply.marks.is_none() || reply.saved || reply.scripted {
+            return;
+        }
+        if reply.rounds > 0 {
+            self.ladder.failures = 0;
+            self.close_menu();
+        }
+        let said: Vec<&str> = reply.sentences.iter().map(|sentence| sentence.text.as_str()).collect();
+        if let Some(found) = self.loops.agent_said(&said.join(" ")) {
+            self.break_loop(now, found, out);
         }
     }
 

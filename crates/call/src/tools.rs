@@ -8,10 +8,6 @@ use conversation::{Expectation, Tool, ToolCall, ToolClass, ToolKind, TurnId};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Silence after which a caller is told that a tool takes its time.
-const FILLER_AFTER: Duration = Duration::from_millis(1_200);
-/// A tool that has only begun may be done before the filler is.
-const FILLER_RUNNING: Duration = Duration::from_millis(300);
 /// A tool that keeps its own time is given this much more before the turn goes on without it.
 const GRACE: Duration = Duration::from_millis(500);
 /// Characters of a note in the call's record.
@@ -149,23 +145,6 @@ impl Call {
         self.context.tool_overdue(call_id, result_text(Err("the tool did not answer in time".into())));
         out.push(tool.ended(now, false));
         self.go_on(now, out);
-    }
-
-    /// "One moment, please", once in a turn, when a tool leaves the caller in silence.
-    pub(crate) fn fill_in(&mut self, now: Instant, out: &mut Vec<Output>) {
-        // Whoever speaks is not waiting.
-        let silent =
-            self.silent_since.is_some_and(|since| now >= since + FILLER_AFTER) && !self.hearing.speech;
-        let transferring = self.transfer.as_ref().is_some_and(|transfer| transfer.is_asked());
-        let Some(reply) = self.reply.as_mut().filter(|_| silent && !transferring) else { return };
-        let running = reply.tools.values().any(|tool| now >= tool.started + FILLER_RUNNING);
-        let owed = reply.sentences.iter().any(|sentence| !sentence.done);
-        if reply.filled || reply.failed || !running || owed || reply.asked {
-            return;
-        }
-        reply.filled = true;
-        let clip = self.setup.clips.one_moment.clone();
-        self.say_clip(now, &clip, out);
     }
 
     /// The caller wants a moment: nobody asks whether they are still there meanwhile.

@@ -60,7 +60,12 @@ impl Call {
     }
 
     fn answer_caller(&mut self, now: Instant, heard: Heard, marks: Marks, out: &mut Vec<Output>) {
-        let guess = self.take_guess(now, &heard.text, out);
+        let guess = if self.menu.answers() {
+            self.give_up_guess(now, "the menu answers", out);
+            None
+        } else {
+            self.take_guess(now, &heard.text, out)
+        };
         self.turn = guess.as_ref().map_or(self.turn.next(), Guess::turn);
         let turn = self.turn;
         out.push(Output::Event(Event::TurnEnded {
@@ -71,16 +76,26 @@ impl Call {
         }));
         let understood = !heard.text.trim().is_empty();
         if understood {
-            self.context.user(heard.text);
+            self.context.user(heard.text.clone());
         }
+        let (said, digits) = (heard.text, heard.digits);
         self.begin_reply(now, self.setup.agent.interruptible().1);
         if let Some(reply) = &mut self.reply {
             reply.marks = Some(marks);
         }
-        match guess {
-            Some(guess) => return self.adopt(now, guess, out),
-            None if understood => return self.ask(now, out),
-            None => {}
+        if understood {
+            if self.menu.wanted && self.tell_menu(now, out) || self.choose(now, &said, digits, out) {
+                return;
+            }
+            if let Some(found) = self.loops.caller_said(&said).filter(|_| !digits)
+                && self.break_loop(now, found, out)
+            {
+                return;
+            }
+            return match guess {
+                Some(guess) => self.adopt(now, guess, out),
+                None => self.ask(now, out),
+            };
         }
         let clip = self.setup.clips.not_heard.clone();
         self.say_clip(now, &clip, out);

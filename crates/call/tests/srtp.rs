@@ -70,7 +70,7 @@ impl Line {
             not_heard: clip(),
             still_there: clip(),
             goodbye: clip(),
-            one_moment: clip(),
+            ..Clips::default()
         };
         let setup = CallSetup {
             id: CallId(1),

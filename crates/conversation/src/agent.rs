@@ -2,11 +2,14 @@
 //! Knows its text. Knows nothing of vendors, files or databases; what it names is looked up elsewhere.
 
 mod error;
+mod menu;
+mod prepared;
 mod raw;
 mod raw_tool;
 mod tool;
 
 pub use error::AgentError;
+pub use menu::{Menu, MenuOption};
 pub use tool::{HttpMethod, HttpTool, McpServer, McpTransport, Returns, Tool, ToolClass, ToolKind, Transfer};
 
 use crate::{
@@ -49,8 +52,12 @@ pub struct Fallbacks {
     pub goodbye: String,
     /// Nothing was understood twice: what can be asked for.
     pub examples: String,
-    /// A tool takes its time.
-    pub one_moment: String,
+    /// Sounds of attention while an answer is on its way, said in turn.
+    pub acknowledge: Vec<String>,
+    /// Said when it takes longer, one after the other.
+    pub one_moment: Vec<String>,
+    /// The longest call is nearly over.
+    pub ending_soon: String,
 }
 
 /// How far an agent may go.
@@ -85,6 +92,7 @@ pub struct Agent {
     pub(crate) knowledge: Vec<Passage>,
     pronunciations: BTreeMap<String, String>,
     spoken: Arc<Spoken>,
+    menu: Option<Menu>,
     hints: Vec<String>,
     phrases: Arc<Phrases>,
     pub(crate) matcher: Matcher,
@@ -260,6 +268,11 @@ impl Agent {
     /// How its writing is read aloud.
     pub fn spoken(&self) -> &Arc<Spoken> {
         &self.spoken
+    }
+
+    /// What it offers when no language model answers.
+    pub fn menu(&self) -> Option<&Menu> {
+        self.menu.as_ref()
     }
 
     /// Words and names worth telling any recogniser.

@@ -10,14 +10,15 @@ mod endpointing;
 mod floor;
 mod flow;
 mod grammar;
+mod loops;
 mod request;
 mod spoken;
 mod turn;
 mod variables;
 
 pub use agent::{
-    Agent, AgentError, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Returns, Stage,
-    Tool, ToolClass, ToolKind, Transfer,
+    Agent, AgentError, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Menu, MenuOption,
+    Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
 };
 pub use backchannel::{SideSound, Sound};
 pub use chunker::SentenceChunker;
@@ -26,6 +27,7 @@ pub use context::{Context, HeardSentence};
 pub use endpointing::{EndOfTurnReason, Phrases};
 pub use floor::{AgentVoice, BargeInConfig, Decision, Floor, FloorConfig, Holder, Interruptible};
 pub use flow::{FlowReply, flow_reply};
+pub use loops::{Loop, LoopWatch};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
 pub use spoken::{Language, Spoken, SpokenForm};
 pub use turn::{Expectation, ProviderTurn, Transcript, TurnId};

@@ -67,6 +67,8 @@ fn describe(event: &Event) -> Option<String> {
         }
         Event::AgentDone { turn } => format!("turn {turn} done"),
         Event::Latency { latency, .. } => waterfall(latency),
+        Event::Filler { text, .. } => format!("filler {text:?}"),
+        Event::Loop { who, count } => format!("loop: {who} {count}"),
         Event::NoInput { count } => format!("no input {count}"),
         Event::Fallback { turn, stage, reason } => format!("turn {turn} fallback: {stage}, {reason}"),
         Event::ProviderFailed { stage, reason } => format!("{stage} failed: {reason}"),

@@ -697,7 +697,16 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
         not_heard: clip(&fallbacks.not_heard, CLIP_VOICE),
         still_there: clip(&fallbacks.still_there, CLIP_VOICE),
         goodbye: clip(&fallbacks.goodbye, CLIP_VOICE),
-        one_moment: clip(&fallbacks.one_moment, CLIP_VOICE),
+        acknowledge: fallbacks.acknowledge.iter().map(|text| clip(text, CLIP_VOICE)).collect(),
+        one_moment: fallbacks.one_moment.iter().map(|text| clip(text, CLIP_VOICE)).collect(),
+        ending_soon: clip(&fallbacks.ending_soon, CLIP_VOICE),
+        menu: clip(agent.menu().map_or("", |menu| &menu.prompt), CLIP_VOICE),
+        menu_options: agent
+            .menu()
+            .into_iter()
+            .flat_map(|menu| &menu.options)
+            .map(|option| clip(&option.say, CLIP_VOICE))
+            .collect(),
     }
 }
 

@@ -2,10 +2,11 @@
 //! Knows the file's keys. What the rest of the crate needs comes out as [`Agent`].
 
 use super::{
-    Action, Agent, AgentError, Fallbacks, Intent, Limits, Passage, Slot, SlotKind, Stage, Task, Tool,
-    ToolKind,
+    Action, Agent, AgentError, Intent, Limits, Passage, Slot, SlotKind, Stage, Task, Tool, ToolKind,
     error::did_you_mean,
     examples,
+    menu::{RawMenu, menu},
+    prepared::fallbacks,
     raw_tool::{RawMcp, RawTool},
 };
 use crate::{
@@ -51,6 +52,8 @@ struct Raw {
     knowledge: Vec<RawKnowledge>,
     #[serde(default)]
     speech: RawSpeech,
+    #[serde(default)]
+    menu: Option<RawMenu>,
 }
 
 #[derive(Deserialize)]
@@ -104,13 +107,15 @@ struct RawRoutes {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawFallbacks {
-    not_heard: Option<String>,
-    trouble: Option<String>,
-    still_there: Option<String>,
-    goodbye: Option<String>,
-    examples: Option<String>,
-    one_moment: Option<String>,
+pub(super) struct RawFallbacks {
+    pub(super) not_heard: Option<String>,
+    pub(super) trouble: Option<String>,
+    pub(super) still_there: Option<String>,
+    pub(super) goodbye: Option<String>,
+    pub(super) examples: Option<String>,
+    pub(super) acknowledge: Option<Vec<String>>,
+    pub(super) one_moment: Option<Vec<String>>,
+    pub(super) ending_soon: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -267,7 +272,8 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         limits,
         mcp,
         routes: routes.into_iter().filter_map(|(stage, route)| Some((stage, route?))).collect(),
-        fallbacks: fallbacks(raw.fallbacks),
+        fallbacks: fallbacks(raw.fallbacks, &language),
+        menu: raw.menu.map(|raw| menu(raw, &tool_names, &check)).transpose()?,
         slots,
         tools,
         intents,
@@ -278,18 +284,6 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         phrases,
         matcher,
     })
-}
-
-fn fallbacks(raw: RawFallbacks) -> Fallbacks {
-    let or = |text: Option<String>, default: &str| text.unwrap_or_else(|| default.to_owned());
-    Fallbacks {
-        not_heard: or(raw.not_heard, "Sorry, could you say that again?"),
-        trouble: or(raw.trouble, "Sorry, I am having some trouble here. Could you say that again?"),
-        still_there: or(raw.still_there, "Are you still there?"),
-        goodbye: or(raw.goodbye, "Thank you for calling. Goodbye."),
-        examples: or(raw.examples, "Sorry, I still do not understand. Please ask me in other words."),
-        one_moment: or(raw.one_moment, "One moment, please."),
-    }
 }
 
 /// The checks, with the text that faults are located in.
