@@ -23,6 +23,9 @@ fn a_model_that_hangs_costs_a_fallback_sentence() {
         world(with(Fault::LlmHangs)),
         r#"
         [usual]
+        4.940 filler "All right."
+        7.360 filler "One moment, please."
+        10.320 filler "I am still on it."
         12.220 turn 1 fallback: llm, nothing for 8010 ms
         12.220 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         12.240 turn 2 is heard
@@ -303,7 +306,7 @@ fn a_tool_that_hangs_is_given_up_and_told_to_the_model() {
         12.600 turn 1 asked
         13.000 filler "Thank you for waiting, just a little longer."
         13.057 turn 1 text complete
-        13.057 turn 1 sentence 2: "I cannot look that up now."
+        13.057 turn 1 sentence 1: "I cannot look that up now."
         14.760 turn 1 done
         20.030         caller hangs up
         20.060 packets: 999 received, 0 lost, 0 foreign, 1002 sent

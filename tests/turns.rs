@@ -118,12 +118,14 @@ fn a_caller_may_cut_in_while_the_model_still_writes() {
         r#"
         [usual]
         4.510 turn 1 first token
+        4.940 filler "All right."
         6.030         caller says "never mind" (900 ms)
         6.240 turn 1 barge-in (streaming, after 140 ms): heard "", unsaid "We open at nine in"
         7.280 understood "never mind"
         7.410 turn 2 ended: "never mind" (pause, waited 450 ms)
         7.410 turn 2 asked
         7.710 turn 2 first token
+        8.140 filler "Let me see."
         8.583 turn 2 text complete
         8.583 turn 2 sentence 0: "All right."
         8.733 turn 2 first audio
@@ -133,7 +135,7 @@ fn a_caller_may_cut_in_while_the_model_still_writes() {
         10.030         caller hangs up
         10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
         10.060 ended: caller_hung_up
-        "#,
+    "#,
     );
 }
 
@@ -152,6 +154,7 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         4.929 turn 1 text complete
         4.929 turn 1 sentence 1: "We close at five in the afternoon, every day."
         5.030         caller says "never mind" (900 ms)
+        5.080 filler "All right."
         5.240 turn 1 barge-in (speaking, after 140 ms): heard "", unsaid "We open at nine in the morning. We close at five in the afternoon, every day."
         6.280 understood "never mind"
         6.410 turn 2 ended: "never mind" (pause, waited 450 ms)
@@ -159,7 +162,7 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         6.710 turn 2 first token
         6.763 turn 2 text complete
         6.763 turn 2 sentence 0: "All right."
-        7.180 filler "All right."
+        7.180 filler "Let me see."
         8.063 turn 2 first audio
         8.080 turn 2 is heard
         8.080 gap 2140 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 53 + tts_first_audio 1300 + pacing 17
