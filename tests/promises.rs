@@ -220,9 +220,9 @@ fn what_was_to_be_said_was_heard_or_reported(seed: u64, scenario: &Scenario, wor
                 let due: usize = sentences(world, *turn).iter().map(|text| text.len() * 3).sum();
                 let own = world.sent().iter().filter(|sent| sent.voice == Some(*turn)).count();
                 let clips = world.sent().iter().filter(|sent| sent.clip).count();
-                let faded = if has_filler(world, *turn) { FADE } else { 0 };
+                let faded = if has_filler(world) { FADE } else { 0 };
                 assert!(
-                    (own..=own + faded).contains(&due) || own == 0 && clips >= due,
+                    own.abs_diff(due) <= faded || own == 0 && clips >= due,
                     "seed {seed}: {own} frames of {due} in turn {turn}"
                 );
             }
@@ -309,12 +309,9 @@ fn the_agent_is_not_silenced_for_long(seed: u64, scenario: &Scenario, world: &Wo
     }
 }
 
-/// Whether a prepared sound bridged the wait for this turn.
-fn has_filler(world: &World, wanted: TurnId) -> bool {
-    world
-        .trace()
-        .iter()
-        .any(|stamped| matches!(&stamped.event, Event::Filler { turn, .. } if *turn == wanted))
+/// Whether a prepared sound bridged a wait: where it gives way to the answer, a packet sounds like neither.
+fn has_filler(world: &World) -> bool {
+    world.trace().iter().any(|stamped| matches!(&stamped.event, Event::Filler { .. }))
 }
 
 fn sentences(world: &World, wanted: TurnId) -> Vec<&str> {

@@ -141,7 +141,7 @@ fn a_caller_may_cut_in_while_the_model_still_writes() {
         10.030 caller hangs up
         10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
         10.060 ended: caller_hung_up
-        "#,
+    "#,
     );
 }
 
