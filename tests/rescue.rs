@@ -23,6 +23,9 @@ fn a_model_that_hangs_costs_a_fallback_sentence() {
         world(with(Fault::LlmHangs)),
         r#"
         [usual]
+        4.940 filler "All right."
+        7.360 filler "One moment, please."
+        10.320 filler "I am still on it."
         12.080 turn 1 fallback: llm, nothing for 8000 ms
         12.080 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         12.100 turn 2 is heard
@@ -72,6 +75,8 @@ fn a_model_that_stops_is_heard_so_far_and_excused() {
         4.609 turn 1 first audio
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        7.380 filler "One moment, please."
+        10.340 filler "I am still on it."
         12.500 turn 1 fallback: llm, nothing for 8013 ms
         12.500 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         16.280 turn 2 done
@@ -95,6 +100,7 @@ fn a_voice_that_hangs_costs_a_fallback_sentence() {
         4.459 turn 1 sentence 0: "We open at nine."
         4.592 turn 1 text complete
         4.592 turn 1 sentence 1: "We close at five."
+        4.940 filler "All right."
         5.960 turn 1 fallback: tts, no audio for a sentence
         5.960 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
         5.980 turn 2 is heard
@@ -297,8 +303,11 @@ fn a_tool_that_hangs_is_given_up_and_told_to_the_model() {
         4.609 turn 1 first audio
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        7.080 filler "One moment, please."
+        10.040 filler "I am still on it."
         12.460 turn 1 tool look_up failed after 8000 ms
         12.460 turn 1 asked
+        12.880 filler "Thank you for waiting, just a little longer."
         12.916 turn 1 text complete
         12.916 turn 1 sentence 1: "I cannot look that up now."
         14.620 turn 1 done
@@ -365,9 +374,12 @@ fn a_caller_who_sends_nothing_any_more_is_let_go() {
         4.606 turn 1 first audio
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 76 + tts_first_audio 150 + pacing 14
+        5.620 media: silent
         6.580 turn 1 done
-        8.940 packets: 194 received, 0 lost, 0 foreign, 447 sent
-        8.940 ended: media_timeout
+        9.020 media: no longer silent
+        9.020 media: dead
+        9.020 packets: 194 received, 0 lost, 0 foreign, 451 sent
+        9.020 ended: media_timeout
         "#,
     );
 }
@@ -496,6 +508,7 @@ fn a_model_that_calls_tools_for_ever_is_stopped() {
         4.780 turn 1 text complete
         4.880 turn 1 tool look_up answered after 100 ms
         4.880 turn 1 asked
+        4.940 filler "All right."
         5.180 turn 1 tool look_up
         5.180 turn 1 text complete
         5.280 turn 1 tool look_up answered after 100 ms
@@ -509,13 +522,17 @@ fn a_model_that_calls_tools_for_ever_is_stopped() {
         6.080 turn 1 tool look_up answered after 100 ms
         6.080 turn 1 asked
         6.380 turn 1 tool look_up
+        6.380 turn 1 tool look_up failed after 0 ms
         6.380 turn 1 text complete
-        6.480 turn 1 tool look_up answered after 100 ms
-        6.480 turn 1 fallback: llm, still calling tools after 6 rounds
-        6.480 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
-        6.480 turn 2 is heard
-        6.480 gap 2740 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + tool 2100
-        10.240 turn 2 done
+        6.380 turn 1 asked
+        6.680 turn 1 tool look_up
+        6.680 turn 1 tool look_up failed after 0 ms
+        6.680 turn 1 text complete
+        6.680 turn 1 fallback: llm, still calling tools after 5 steps
+        6.680 turn 2 sentence 0: "Sorry, I am having some trouble here. Could you say that again?"
+        6.680 turn 2 is heard
+        6.680 gap 2940 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + tool 2300
+        10.440 turn 2 done
         18.030 caller hangs up
         18.060 packets: 899 received, 0 lost, 0 foreign, 902 sent
         18.060 ended: caller_hung_up

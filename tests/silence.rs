@@ -75,15 +75,15 @@ fn a_slow_answer_is_bridged_and_a_fast_one_is_not() {
         [usual]
         4.940 filler "All right."
         7.360 filler "One moment, please."
-        8.710 turn 1 first token
-        8.787 turn 1 sentence 0: "We open at nine."
-        8.918 turn 1 text complete
-        8.918 turn 1 sentence 1: "We close at five."
-        8.937 turn 1 first audio
-        8.940 turn 1 is heard
-        8.940 gap 5200 ms = jitter 20 + end_of_turn 450 + llm_first_token 4500 + first_sentence 77 + tts_first_audio 150 + pacing 3
-        10.900 turn 1 done
-        14.030         caller hangs up
+        8.580 turn 1 first token
+        8.659 turn 1 sentence 0: "We open at nine."
+        8.792 turn 1 text complete
+        8.792 turn 1 sentence 1: "We close at five."
+        8.809 turn 1 first audio
+        8.820 turn 1 is heard
+        8.820 gap 5080 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 4500 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        10.780 turn 1 done
+        14.030 caller hangs up
         14.060 packets: 699 received, 0 lost, 0 foreign, 702 sent
         14.060 ended: caller_hung_up
     "#,
@@ -104,37 +104,37 @@ fn with_every_model_dead_a_caller_gets_a_menu() {
         with_menu(scenario),
         r#"
         [usual]
-        4.510 turn 1 fallback: llm, simulated
-        4.510 turn 2 sentence 0: "Press 1 for our hours, 2 to leave a note."
-        4.520 turn 2 is heard
-        4.520 gap 780 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + pacing 10
-        6.960 turn 2 done
-        10.030         caller presses 1
+        4.380 turn 1 fallback: llm, simulated
+        4.380 turn 2 sentence 0: "Press 1 for our hours, 2 to leave a note."
+        4.380 turn 2 is heard
+        4.380 gap 640 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300
+        6.820 turn 2 done
+        10.030 caller presses 1
         10.060 key
         10.060 turn 3 ended: "*" (key_count, waited 0 ms)
         10.060 turn 3 sentence 0: "We open at 9 a.m."
         10.060 turn 3 is heard
         10.060 gap 0 ms =
         11.060 turn 3 done
-        15.030         caller says "leave a note" (900 ms)
+        15.030 caller says "leave a note" (900 ms)
         16.280 understood "leave a note"
-        16.410 turn 4 ended: "leave a note" (pause, waited 450 ms)
-        16.410 turn 4 sentence 0: "I note that."
-        16.410 turn 4 first token
-        16.410 turn 4 tool look_up
-        16.420 turn 4 is heard
-        16.420 gap 480 ms = jitter 20 + end_of_turn 450 + pacing 10
-        16.610 turn 4 tool look_up answered after 200 ms
-        17.120 turn 4 done
-        20.030         caller says "goodbye" (600 ms)
+        16.660 turn 4 ended: "leave a note" (pause, waited 700 ms)
+        16.660 turn 4 sentence 0: "I note that."
+        16.660 turn 4 first token
+        16.660 turn 4 tool look_up
+        16.660 turn 4 is heard
+        16.660 gap 720 ms = jitter 20 + end_of_turn 700
+        16.860 turn 4 tool look_up answered after 200 ms
+        17.360 turn 4 done
+        20.030 caller says "goodbye" (600 ms)
         20.980 understood "goodbye"
-        21.110 turn 5 ended: "goodbye" (pause, waited 450 ms)
-        21.110 turn 5 sentence 0: "Goodbye."
-        21.120 turn 5 is heard
-        21.120 gap 480 ms = jitter 20 + end_of_turn 450 + pacing 10
-        21.580 turn 5 done
-        21.580 packets: 1076 received, 0 lost, 0 foreign, 1079 sent
-        21.580 ended: agent_ended
+        20.980 turn 5 ended: "goodbye" (sentence, waited 320 ms)
+        20.980 turn 5 sentence 0: "Goodbye."
+        20.980 turn 5 is heard
+        20.980 gap 340 ms = jitter 20 + end_of_turn 250 + stt_final 70
+        21.440 turn 5 done
+        21.440 packets: 1069 received, 0 lost, 0 foreign, 1072 sent
+        21.440 ended: agent_ended
     "#,
     );
 }

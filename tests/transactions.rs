@@ -109,17 +109,17 @@ fn never_tells(world: &World, unwanted: &str) {
 }
 
 #[test]
-fn a_tool_that_takes_its_time_is_bridged_once() {
+fn a_tool_that_takes_its_time_is_bridged_in_other_words_each_time() {
     let world =
         run(replies(vec![calls("", vec![tool("look_up", 6_000)]), Said::text("We open at nine.")], 16_000));
     tells(
         &world,
         &[
             "tool look_up",
-            "5.4",
-            "sentence 0: \"One moment, please.\"",
+            "4.940 filler \"One moment, please.\"",
+            "filler \"I am still on it.\"",
             "tool look_up answered after 6000 ms",
-            "sentence 1: \"We open at nine.\"",
+            "sentence 0: \"We open at nine.\"",
             "turn 1 done",
         ],
     );
@@ -129,7 +129,7 @@ fn a_tool_that_takes_its_time_is_bridged_once() {
 #[test]
 fn a_quick_tool_needs_no_filler() {
     let world =
-        run(replies(vec![calls("", vec![tool("look_up", 700)]), Said::text("We open at nine.")], 9_000));
+        run(replies(vec![calls("", vec![tool("look_up", 200)]), Said::text("We open at nine.")], 9_000));
     never_tells(&world, "One moment");
     let said = "Let me see what I can find out about that.";
     let world =

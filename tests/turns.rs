@@ -122,6 +122,7 @@ fn a_caller_may_cut_in_while_the_model_still_writes() {
         r#"
         [usual]
         4.380 turn 1 first token
+        4.940 filler "All right."
         6.030 caller says "never mind" (900 ms)
         6.140 agent speaks more quietly
         6.183 turn 1 sentence 0: "We open at nine"
@@ -132,6 +133,7 @@ fn a_caller_may_cut_in_while_the_model_still_writes() {
         7.280 turn 2 ended: "never mind" (sentence, waited 320 ms)
         7.280 turn 2 asked
         7.580 turn 2 first token
+        8.140 filler "Let me see."
         8.440 turn 2 text complete
         8.440 turn 2 sentence 0: "All right."
         8.590 turn 2 first audio
@@ -159,6 +161,7 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         4.539 turn 1 sentence 0: "We open at nine in the morning."
         4.802 turn 1 text complete
         4.802 turn 1 sentence 1: "We close at five in the afternoon, every day."
+        4.940 filler "All right."
         5.030 caller says "never mind" (900 ms)
         5.140 agent speaks more quietly
         5.280 turn 1 falls silent after 180 ms
@@ -169,6 +172,7 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         6.580 turn 2 first token
         6.634 turn 2 text complete
         6.634 turn 2 sentence 0: "All right."
+        7.140 filler "Let me see."
         7.934 turn 2 first audio
         7.940 turn 2 is heard
         7.940 gap 2000 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 54 + tts_first_audio 1300 + pacing 6
@@ -191,10 +195,11 @@ fn a_caller_may_cut_in_while_a_tool_runs_and_its_result_is_kept() {
         4.380 turn 1 first token
         4.380 turn 1 tool look_up
         4.380 turn 1 text complete
+        4.940 filler "One moment, please."
         5.230 caller says "are you there" (900 ms)
         5.340 agent speaks more quietly
         5.480 turn 1 falls silent after 180 ms
-        5.840 turn 1 barge-in (tool): heard "", unsaid ""
+        5.840 turn 1 barge-in (thinking): heard "", unsaid ""
         6.480 understood "are you there"
         6.480 turn 2 ended: "are you there" (sentence, waited 320 ms)
         6.480 turn 2 asked
@@ -258,8 +263,8 @@ fn speech_that_nobody_understands_does_not_leave_the_agent_mute() {
         5.340 agent speaks more quietly
         5.480 turn 1 falls silent after 180 ms
         5.800 understood ""
-        6.080 turn 1 goes on after 600 ms: backchannel ""
-        7.180 turn 1 done
+        5.840 turn 1 goes on after 360 ms: backchannel ""
+        6.940 turn 1 done
         12.030 caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
@@ -441,6 +446,7 @@ fn a_caller_may_take_back_the_goodbye() {
         6.580 understood "wait until when"
         8.260 turn 2 ended: "wait until when" (long_pause, waited 2000 ms)
         8.260 turn 2 asked
+        8.260 filler "All right."
         8.560 turn 2 first token
         8.693 turn 2 text complete
         8.693 turn 2 sentence 0: "We are open until five."
