@@ -238,6 +238,14 @@ impl RtpPorts {
         Self { config, idle, cooling: Vec::new(), statistics: PortsStatistics::default() }
     }
 
+    /// Hands ports out from this place of the range on, whatever number it is: after a restart the first calls then do not
+    /// get the ports that callers of the old process may still send to, and servers that share a range stay apart.
+    pub fn begin_at(&mut self, place: u64) {
+        if let Some(pairs) = std::num::NonZeroU64::new(self.idle.len() as u64) {
+            self.idle.rotate_left((place % pairs) as usize);
+        }
+    }
+
     /// The number of calls the range can carry at once; `None` where the kernel chooses.
     pub fn capacity(&self) -> Option<usize> {
         (self.config.low != 0).then(|| even_ports(self.config.low, self.config.high).count())
@@ -364,6 +372,17 @@ mod tests {
         assert_eq!(pair.port() % 2, 0);
         let rtcp = pair.rtcp().and_then(|rtcp| rtcp.local_addr().ok());
         assert_eq!(rtcp.map(|address| address.port()), Some(pair.port() + 1));
+    }
+
+    #[test]
+    fn any_place_of_the_range_will_do_to_begin_at_and_no_port_is_lost() {
+        let range = RtpPortsConfig { low: 40_000, high: 40_009, ..RtpPortsConfig::default() };
+        for (place, first) in [(0, 40_000), (3, 40_006), (5, 40_000), (u64::MAX, 40_000)] {
+            let mut ports = RtpPorts::new(range.clone());
+            ports.begin_at(place);
+            assert_eq!((ports.idle[0], ports.idle.len()), (first, 5), "{place}");
+        }
+        RtpPorts::new(RtpPortsConfig { low: 0, ..range }).begin_at(7);
     }
 
     #[test]

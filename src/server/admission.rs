@@ -286,17 +286,19 @@ impl Admission {
         config: ServerConfig,
         (services, outgoing): (Services, OutgoingSink),
         threads: Vec<MediaThread>,
-        chance: Chance,
+        mut chance: Chance,
         counters: Arc<ActorCounters>,
         publish: watch::Sender<Status>,
     ) -> Self {
         let status = publish.borrow().clone();
+        let mut ports = RtpPorts::new(config.rtp.clone());
+        ports.begin_at(chance.name());
         Self {
             pools: Pools::new(config.pools(), config.permits.clone()),
             processors: Processors::default(),
             overflow: PortSlots::new(config.overflow_ports, 0, Duration::ZERO),
             loads_of_trunks: TrunkLoads::default(),
-            ports: RtpPorts::new(config.rtp.clone()),
+            ports,
             loads: vec![0; threads.len()],
             status,
             dialogs: HashMap::new(),

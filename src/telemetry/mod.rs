@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod otlp;
 pub mod pii;
 mod pool_metrics;
+mod process_metrics;
 mod sip_metrics;
 pub mod traces;
 

@@ -10,10 +10,13 @@ const FRAME_SAMPLES: usize = HZ / 50;
 const LONGEST: usize = HZ / 2;
 /// Compared at a time: 100 ms. Shorter stretches of two voices resemble each other by chance.
 const STRETCH: usize = 5 * FRAME_SAMPLES;
-/// How alike they must be. Two voices reach 0.45 by chance over all delays, an echo through G.711 0.8.
-const ALIKE: f32 = 0.65;
+/// How alike they must be. Two voices often reach 0.5 by chance over all delays, an echo through G.711 0.8.
+const ALIKE: f32 = 0.6;
 /// And by how much the delay may differ from frame to frame: 1 ms.
 const STEADY: usize = 2;
+/// Frames in a row that must be alike at one delay. Two voices are alike by chance now and then, for as long as the
+/// stretches overlap.
+const IN_A_ROW: u32 = 8;
 /// An echo this much louder than what we sent is none, in amplitude.
 const LOUDEST: f32 = 2.0;
 
@@ -22,13 +25,13 @@ const LOUDEST: f32 = 2.0;
 pub struct EchoGuard {
     ours: Vec<f32>,
     theirs: Vec<f32>,
-    /// The delay at which both were most alike in the frame before.
-    delay: Option<usize>,
+    /// The delay at which both have been alike, and for how many frames in a row.
+    found: Option<(usize, u32)>,
 }
 
 impl Default for EchoGuard {
     fn default() -> Self {
-        Self { ours: vec![0.0; LONGEST + STRETCH], theirs: vec![0.0; STRETCH], delay: None }
+        Self { ours: vec![0.0; LONGEST + STRETCH], theirs: vec![0.0; STRETCH], found: None }
     }
 }
 
@@ -43,9 +46,9 @@ impl EchoGuard {
         shift(&mut self.theirs, frame);
     }
 
-    /// How much the last 100 ms from the far end are like something that we sent within the half second before, 0 to 1,
-    /// and how long ago that was, in half milliseconds. Costs 400,000 multiplications.
-    fn likeness(&self) -> (f32, usize) {
+    /// How much the last 100 ms from the far end are like something that we sent so much earlier, 0 to 1; the best within
+    /// these delays, and where. All delays cost 400,000 multiplications.
+    fn likeness(&self, delays: std::ops::RangeInclusive<usize>) -> (f32, usize) {
         let theirs = energy(&self.theirs);
         if theirs < STRETCH as f32 {
             return (0.0, 0);
@@ -56,16 +59,23 @@ impl EchoGuard {
             let plausible = sent > STRETCH as f32 && theirs < sent * LOUDEST * LOUDEST;
             if plausible { product(ours, &self.theirs).abs() / (sent * theirs).sqrt() } else { 0.0 }
         };
-        let all = (0..=LONGEST).map(|delay| (at(delay), delay));
-        all.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default()
+        delays.map(|delay| (at(delay), delay)).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default()
     }
 
-    /// Whether the last frame from the far end was our own voice: like what we sent, and as late as the frame before.
-    /// Two voices are alike by chance now and then, but not with the same delay. Ask only while both sides sound.
+    /// Whether the last frame from the far end was our own voice: like what we sent, at one delay for some frames. A voice
+    /// is periodic and so like itself at several delays: the one found is kept while it holds, even if another is better.
+    /// Ask only while both sides sound.
     pub fn is_echo(&mut self) -> bool {
-        let (likeness, delay) = self.likeness();
-        let before = std::mem::replace(&mut self.delay, (likeness >= ALIKE).then_some(delay));
-        likeness >= ALIKE && before.is_some_and(|before| before.abs_diff(delay) <= STEADY)
+        let held = self.found.and_then(|(delay, frames)| {
+            let near = delay.saturating_sub(STEADY)..=(delay + STEADY).min(LONGEST);
+            let (likeness, _) = self.likeness(near);
+            (likeness >= ALIKE).then_some((delay, frames + 1))
+        });
+        self.found = held.or_else(|| {
+            let (likeness, delay) = self.likeness(0..=LONGEST);
+            (likeness >= ALIKE).then_some((delay, 1))
+        });
+        self.found.is_some_and(|(_, frames)| frames >= IN_A_ROW)
     }
 }
 

@@ -1,3 +1,6 @@
+//! What is written and how it is said, row by row for each language.
+//! Knows nothing of when a piece is spoken.
+
 use super::*;
 
 const EN: &[(&str, &str)] = &[
