@@ -204,7 +204,7 @@ async fn deepgram_comes_back_after_every_loss_of_connection() {
         assert!(matches!(stt.next().await, SttEvent::Ready));
         // The first frame of each of the first two connections breaks it.
         for streams in 2..4 {
-            stt.hear(SampleRate::Hz8000, 20, None).await;
+            stt.hear(SampleRate::Hz8000, 40, None).await;
             until(|| simulators.statistics().stt_streams >= streams).await;
         }
         stt.hear(SampleRate::Hz8000, 800, LOUD).await;
@@ -288,7 +288,7 @@ async fn deepgram_answers_a_finalize_that_a_lost_connection_swallowed() {
     stt.send(SttCommand::Finalize).await;
     until(|| simulators.statistics().faults == 1).await;
     simulators.fault(Fault::new(Provider::Deepgram, FaultKind::Close(1011)).times(1));
-    stt.hear(SampleRate::Hz8000, 20, None).await;
+    stt.hear(SampleRate::Hz8000, 40, None).await;
     assert_eq!(stt.settled().await, "");
     assert_eq!(simulators.statistics().stt_streams, 2);
 }
@@ -615,6 +615,7 @@ async fn elevenlabs_is_silent_about_a_cancelled_turn() {
                 // What was under way when the turn was cancelled may still be in the inbox.
                 ProviderEvent::Tts(TurnId(turn), TtsEvent::Audio { .. }) if turn < 9 => {}
                 ProviderEvent::Tts(TurnId(turn), TtsEvent::SentenceDone { .. }) if turn < 9 => {}
+                ProviderEvent::Tts(TurnId(_), TtsEvent::Words { .. }) => {}
                 ProviderEvent::Tts(TurnId(9), TtsEvent::Audio { .. }) => {}
                 other => panic!("{other:?}"),
             }

@@ -6,7 +6,10 @@ mod example_call;
 use call::{CallId, Event, Stamped};
 use example_call::{Directory, INVITE_US, ended, events, figure, keep, running};
 use rusqlite::Connection;
-use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, process::Command, sync::mpsc};
+use std::{
+    collections::BTreeSet, fs, io::Write as _, os::unix::fs::PermissionsExt as _, process::Command,
+    sync::mpsc,
+};
 use tandem::store::{
     CRASHED, CallFilter, DATABASE_FILE, JOURNAL_FOLDER, Reader, Store, StoreConfig, StoreError,
 };
@@ -274,7 +277,9 @@ fn the_word_that_a_start_is_on_disk_comes_when_it_is() {
     let journal = fs::read_dir(directory.path().join(JOURNAL_FOLDER)).expect("it is there");
     let text: String =
         journal.map(|entry| fs::read_to_string(entry.expect("readable").path()).expect("text")).collect();
-    assert_eq!(text.matches("\"entry\":\"begin\"").count(), 100);
+    // A new file begins with copies of what is open.
+    let begun: BTreeSet<&str> = text.lines().filter(|line| line.contains("\"entry\":\"begin\"")).collect();
+    assert_eq!(begun.len(), 100);
     assert_eq!(figure(&metrics, "tandem_cdr_unrecorded_total"), 0);
     (1..=99).for_each(|call| store.end_call(ended(CallId(call))));
     store.flush();

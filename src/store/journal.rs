@@ -104,8 +104,8 @@ impl Journal {
         for (index, segment) in segments.iter().enumerate() {
             memory.read(&folder, *segment, index + 1 == segments.len())?;
         }
-        // A journal that somebody deleted goes on with numbers that no database has seen: seconds are never used up.
-        let fresh = super::unix_us().unsigned_abs() / 1_000_000;
+        // A journal that somebody deleted goes on with numbers that no database has seen: milliseconds are never used up.
+        let fresh = super::unix_us().unsigned_abs() / 1_000;
         let last = segments.last().copied().unwrap_or(fresh);
         let (number, file) = match begin_segment(&folder, last + 1, limits.segment, segments.is_empty()) {
             Ok(file) => (last + 1, file),
@@ -388,7 +388,7 @@ fn put_aside(folder: &Path, lines: &[&[u8]]) -> io::Result<()> {
 }
 
 fn path_of(folder: &Path, segment: u64) -> PathBuf {
-    folder.join(format!("{segment:010}.log"))
+    folder.join(format!("{segment:013}.log"))
 }
 
 /// The numbers of the files there are, in order.

@@ -1,7 +1,7 @@
 //! Ends of turns: how many callers are cut off, how many are not noticed to have finished, and how long they wait.
 
 use crate::{LINES, corpus, corpus::Turn, percent, percentile};
-use call::Event;
+use call::{Event, Stamped};
 use conversation::{Agent, FloorConfig};
 use pico_engine::Voice;
 use sim::{Act, Planned, Said, Scenario, World, say};
@@ -75,7 +75,7 @@ fn line(name: &str, outcomes: &[Outcome]) {
         .iter()
         .filter_map(|outcome| match outcome {
             Outcome::Ended(ms) => Some(*ms),
-            _ => None,
+            Outcome::CutOff | Outcome::Missed => None,
         })
         .collect();
     let at = |share| percentile(&delays, share);
@@ -119,12 +119,11 @@ fn play(
         .run();
     // The call is answered one way after the INVITE and acknowledged after two; the script begins with the answer.
     let ended = at + latency + latency;
-    let first = world.trace().iter().find_map(|stamped| match &stamped.event {
-        Event::TurnEnded { .. } if stamped.at_us > (BEGINS + 60) * 1_000 => {
-            Some(Duration::from_micros(stamped.at_us))
-        }
-        _ => None,
-    });
+    let greeted = (BEGINS + 60) * 1_000;
+    let ended_after =
+        |stamped: &Stamped| matches!(stamped.event, Event::TurnEnded { .. }) && stamped.at_us > greeted;
+    let first = world.trace().iter().find(|stamped| ended_after(stamped));
+    let first = first.map(|stamped| Duration::from_micros(stamped.at_us));
     Ok(match first {
         None => Outcome::Missed,
         Some(first) if first + Duration::from_millis(60) < ended => Outcome::CutOff,

@@ -76,6 +76,7 @@ pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>) -> Result<(), Strin
 }
 
 impl Tally {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "four of many events make a figure")]
     fn add(&mut self, world: &World, heard: Duration) {
         self.all += 1;
         let after = world.trace().iter().filter(|stamped| Duration::from_micros(stamped.at_us) >= heard);
@@ -89,8 +90,8 @@ impl Tally {
                 }
                 Event::BargeIn { turn, .. } if !cut => {
                     cut = true;
-                    let own = world.sent().iter().filter(|sent| sent.voice == Some(*turn));
-                    let last = own.last().map(|sent| sent.at + media::FRAME).unwrap_or(heard);
+                    let mut own = world.sent().iter().filter(|sent| sent.voice == Some(*turn));
+                    let last = own.next_back().map(|sent| sent.at + media::FRAME).unwrap_or(heard);
                     self.reactions.push(last.saturating_sub(heard).as_millis() as u64);
                 }
                 _ => {}
