@@ -21,6 +21,8 @@ const DRAIN_AT_ONCE: usize = 256;
 
 /// Ports that are tried beyond the first when other processes hold them. More would keep everybody's SIP waiting.
 const ALTERNATES: usize = 5;
+/// An alternate is this part of the range away from the port that was taken.
+const LEAP: usize = 64;
 
 /// Tries to find an even port whose neighbour is free too, where the kernel chooses.
 const ANY_PORT_TRIES: usize = 64;
@@ -274,6 +276,8 @@ impl RtpPorts {
                     taken += 1;
                     self.statistics.taken_by_others += 1;
                     self.idle.push_back(port);
+                    // Whoever holds it is likely to hold its neighbours as well.
+                    self.idle.rotate_left(self.idle.len() / LEAP);
                 }
                 Err(error) => {
                     self.idle.push_front(port);

@@ -120,8 +120,9 @@ fn what_fails_is_tried_again_in_the_order_of_its_call_and_survives_a_restart() {
     let (store, metrics) = directory.store();
     let receiver = Receiver::start(500);
     let hook = receiver.hook("crm");
-    let start =
-        |store: &_| Webhooks::start(&[hook.clone()], directory.path(), store, &metrics).expect("it starts");
+    let start = |store: &_| {
+        Webhooks::start(std::slice::from_ref(&hook), directory.path(), store, &metrics).expect("it starts")
+    };
     // What was before the hook is none of its business.
     store.end_call(ended(CallId(1)));
     store.flush();

@@ -117,7 +117,9 @@ impl Call {
     /// Says the farewell and hangs up after it; before the answer there is nobody to say it to. Between our answer and
     /// its ACK it waits for the ACK: until then no BYE may be sent (RFC 3261 section 15), and nobody may be listening.
     pub(crate) fn say_goodbye(&mut self, now: Instant, cause: Cause, out: &mut Vec<Output>) {
-        if matches!(self.phase, Phase::Answered) {
+        // Ears that fail while the answer waits are told of after it, as they are a moment later.
+        let soon = matches!(self.phase, Phase::Ringing { .. }) && cause == Cause::SttFailed;
+        if matches!(self.phase, Phase::Answered) || soon {
             self.farewell.get_or_insert(cause);
             return;
         }
