@@ -345,8 +345,11 @@ fn every_question_ends_with_what_is_to_be_answered(seed: u64, world: &World) {
 
 /// What the caller hears always belongs to the turn that speaks.
 fn only_the_current_turn_is_heard(seed: u64, world: &World) {
-    let fading =
-        |number: usize| world.sent()[number.saturating_sub(FADE)..number].iter().any(|sent| sent.clip);
+    // The first packet after a silence may fade in, and then lacks a swing of its voice.
+    let fading = |number: usize| {
+        let before = &world.sent()[number.saturating_sub(FADE)..number];
+        before.iter().any(|sent| sent.clip) || before.last().is_none_or(|sent| sent.voice.is_none())
+    };
     for (number, sent) in world.sent().iter().enumerate() {
         // Where a sound of attention gives way to the answer, both are in the packet.
         let Some(voice) = sent.voice.filter(|_| !fading(number)) else { continue };

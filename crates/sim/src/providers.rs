@@ -240,15 +240,12 @@ pub(crate) fn voice(turn: TurnId, rate: SampleRate) -> Vec<i16> {
     (0..count).map(|n| if n * halves / count % 2 == 0 { VOICE } else { -VOICE }).collect()
 }
 
-/// Whose voice a frame carries. What only fades, or is padded, is nobody's.
+/// Whose voice a frame carries. What only fades out, or is padded, is nobody's.
 pub(crate) fn whose(samples: &[i16]) -> Option<TurnId> {
     let loudest = samples.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);
     let audible = |sample: &&i16| sample.unsigned_abs() > (loudest / 4).max(60);
-    let edge = samples.len() / 8;
-    let ends = samples.iter().rev().take(edge).filter(audible).count();
-    // One that fades in has fewer swings than its own voice: it would be taken for that of another turn.
-    let begins = samples.iter().take(edge).filter(audible).count();
-    if ends < edge || begins < edge {
+    let last = samples.len() / 8;
+    if samples.iter().rev().take(last).filter(audible).count() < last {
         return None;
     }
     let signs: Vec<bool> = samples.iter().filter(audible).map(|sample| *sample > 0).collect();
