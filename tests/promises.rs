@@ -491,8 +491,13 @@ fn an_answer_is_never_owed_for_long(seed: u64, scenario: &Scenario, world: &Worl
     }
 }
 
+fn caller_begins_or_ends(world: &World) -> impl Iterator<Item = Duration> {
+    let spoke = world.trace().iter().filter(|stamped| matches!(stamped.event, Event::Speech { .. }));
+    spoke.map(|stamped| Duration::from_micros(stamped.at_us))
+}
+
 /// While the agent has the floor, no more than two seconds pass without a sound from it: a caller who hears nothing
-/// believes that nobody is there.
+/// believes that nobody is there. Whoever is speaking is not spoken over, and does not wait meanwhile.
 fn the_wire_is_never_silent_for_long_while_an_answer_is_owed(seed: u64, scenario: &Scenario, world: &World) {
     // Prepared sounds are what the promise is made of, and nobody listens on hold.
     if !scenario.clips || !world.holds().is_empty() {
@@ -511,9 +516,11 @@ fn the_wire_is_never_silent_for_long_while_an_answer_is_owed(seed: u64, scenario
     for pair in floor.windows(2).filter(|pair| pair[0].1) {
         let (from, until) = (pair[0].0, pair[1].0);
         let heard = world.sent().iter().filter(|sent| sent.voice.is_some() || sent.clip).map(|sent| sent.at);
-        let heard = heard.filter(|at| *at >= from && *at <= until);
+        let mut sounds: Vec<Duration> =
+            heard.chain(caller_begins_or_ends(world)).filter(|at| *at >= from && *at <= until).collect();
+        sounds.sort_unstable();
         let mut last = from;
-        for at in heard.chain([until]) {
+        for at in sounds.into_iter().chain([until]) {
             assert!(at - last <= most, "seed {seed}: {:?} of silence at {last:?}", at - last);
             last = at;
         }
