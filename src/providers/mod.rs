@@ -131,10 +131,6 @@ pub trait SpeechToText: Send + Sync {
 
 /// What a call tells its speech-to-text stream.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxing a frame would allocate fifty times a second for each call"
-)]
 pub enum SttCommand {
     /// 20 ms of the caller.
     Audio(Frame),

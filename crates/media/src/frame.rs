@@ -1,7 +1,7 @@
 //! The unit of audio in the product: 20 ms of linear samples.
 //! Knows nothing of codecs or packets.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// One packetization interval: every frame in the product is this long.
 pub const FRAME: Duration = Duration::from_millis(20);
@@ -38,30 +38,40 @@ const MAX_SAMPLES: usize = SampleRate::Hz16000.frame_samples();
 /// What digital silence is reported as, in dB below full scale.
 const FLOOR_DBFS: f32 = -120.0;
 
-/// 20 ms of 16-bit linear mono audio. Held inline: moving a frame allocates nothing.
-#[derive(Clone, PartialEq, Eq)]
+/// 20 ms of 16-bit linear mono audio that nobody changes any more: passing it on, or keeping it, moves a pointer. It goes
+/// through a dozen hands within its 20 ms, and most of them only look at it.
+#[derive(Clone)]
 pub struct Frame {
-    samples: [i16; MAX_SAMPLES],
+    /// As many as the rate says; `None` for digital silence, which takes no memory.
+    samples: Option<Arc<[i16]>>,
     rate: SampleRate,
 }
+
+static SILENCE: [i16; MAX_SAMPLES] = [0; MAX_SAMPLES];
 
 impl Frame {
     /// A frame of digital silence.
     pub const fn silence(rate: SampleRate) -> Self {
-        Self { samples: [0; MAX_SAMPLES], rate }
+        Self { samples: None, rate }
     }
 
     /// A frame of `samples`, cut or padded with silence to 20 ms.
     pub fn from_samples(rate: SampleRate, samples: &[i16]) -> Self {
-        let mut frame = Self::silence(rate);
-        let length = samples.len().min(rate.frame_samples());
-        frame.samples[..length].copy_from_slice(&samples[..length]);
-        frame
+        let length = rate.frame_samples();
+        let samples = match samples.get(..length) {
+            Some(whole) => Arc::from(whole),
+            None => {
+                let mut padded = [0; MAX_SAMPLES];
+                padded[..samples.len()].copy_from_slice(samples);
+                Arc::from(&padded[..length])
+            }
+        };
+        Self { samples: Some(samples), rate }
     }
 
     /// The samples: 160 at 8 kHz, 320 at 16 kHz.
     pub fn samples(&self) -> &[i16] {
-        &self.samples[..self.rate.frame_samples()]
+        self.samples.as_deref().unwrap_or(&SILENCE[..self.rate.frame_samples()])
     }
 
     /// The sample rate.
@@ -71,13 +81,23 @@ impl Frame {
 
     /// Root-mean-square level in dB relative to a full-scale square wave: 0 at most, -120 for silence.
     pub fn level_dbfs(&self) -> f32 {
-        let samples = self.samples();
+        let Some(samples) = self.samples.as_deref() else { return FLOOR_DBFS };
         // Whole numbers: they add up in any order, so that the compiler may take many at a time.
-        let energy: i64 = samples.iter().map(|s| i64::from(i32::from(*s) * i32::from(*s))).sum();
+        let square = |sample: &i16| i32::from(*sample).pow(2).cast_unsigned();
+        let energy: u64 = samples.iter().map(|sample| u64::from(square(sample))).sum();
         let rms = (energy as f64 / samples.len() as f64).sqrt() / 32_768.0;
         if rms > 0.0 { (20.0 * rms.log10() as f32).max(FLOOR_DBFS) } else { FLOOR_DBFS }
     }
 }
+
+impl PartialEq for Frame {
+    /// Whether both sound the same: silence is silence, however it is kept.
+    fn eq(&self, other: &Self) -> bool {
+        self.rate == other.rate && self.samples() == other.samples()
+    }
+}
+
+impl Eq for Frame {}
 
 impl std::fmt::Debug for Frame {
     /// Says the shape and level only: samples are the caller's voice.
@@ -96,6 +116,18 @@ mod tests {
         assert_eq!((short.samples().len(), short.samples()[1], short.samples()[2]), (160, 2, 0));
         let long = Frame::from_samples(SampleRate::Hz8000, &[7; 400]);
         assert_eq!(long.samples(), [7; 160]);
+    }
+
+    #[test]
+    fn silence_is_silence_however_it_came_about() {
+        for rate in [SampleRate::Hz8000, SampleRate::Hz16000] {
+            let (silence, zeros) = (Frame::silence(rate), Frame::from_samples(rate, &[0; 320]));
+            assert_eq!(silence, zeros);
+            assert_eq!(silence.samples().len(), rate.frame_samples());
+            assert_eq!(silence.level_dbfs(), zeros.level_dbfs());
+            assert_ne!(silence, Frame::from_samples(rate, &[1]));
+        }
+        assert_ne!(Frame::silence(SampleRate::Hz8000), Frame::silence(SampleRate::Hz16000));
     }
 
     #[test]

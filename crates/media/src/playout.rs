@@ -125,15 +125,22 @@ impl Playout {
             return None;
         }
         let count = front.samples.len().min(wanted);
-        let mut samples = [0; SampleRate::Hz16000.frame_samples()];
-        for (to, from) in samples.iter_mut().zip(front.samples.drain(..count)) {
-            *to = from;
-        }
+        let (first, second) = front.samples.as_slices();
+        let frame = match first.get(..count) {
+            Some(whole) => Frame::from_samples(self.rate, whole),
+            None => {
+                let mut samples = [0; SampleRate::Hz16000.frame_samples()];
+                samples[..first.len()].copy_from_slice(first);
+                samples[first.len()..count].copy_from_slice(&second[..count - first.len()]);
+                Frame::from_samples(self.rate, &samples[..count])
+            }
+        };
+        front.samples.drain(..count);
         front.progress.played += count;
         let segment = front.progress.segment;
         self.queued_samples -= count;
         self.settle();
-        Some((Frame::from_samples(self.rate, &samples[..count]), segment))
+        Some((frame, segment))
     }
 
     /// Speech stops before the next frame and goes on with the very next sample when it is resumed. Against clicks the
