@@ -56,7 +56,7 @@ impl ComfortNoise {
     /// Adds the next samples of the noise to what is there.
     pub fn add_to(&mut self, samples: &mut [i16]) {
         for sample in samples {
-            let noise = self.next_sample().round() as i32;
+            let noise = rounded(self.next_sample()) as i32;
             *sample = (i32::from(*sample) + noise).clamp(-32_768, 32_767) as i16;
         }
     }
@@ -74,6 +74,12 @@ impl ComfortNoise {
         self.state[0] = forward;
         forward
     }
+}
+
+/// A sample that becomes the nearest whole number when its fraction is cut off. `round` is a call into the library for each
+/// sample wherever the processor may be an old one.
+pub(crate) fn rounded(sample: f32) -> f32 {
+    sample + 0.5f32.copysign(sample)
 }
 
 impl std::fmt::Debug for ComfortNoise {

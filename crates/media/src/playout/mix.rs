@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::comfort_noise::rounded;
 use crate::{ComfortNoise, Frame, SampleRate};
 
 /// Speech is this loud while it is ducked: -12 dB.
@@ -130,12 +131,6 @@ impl Mixer {
         self.noise = noise;
     }
 
-    /// Whether a frame would leave as it is.
-    fn is_idle(&self) -> bool {
-        let full = |ramp: &Ramp| ramp.now == 1.0 && ramp.target == 1.0;
-        full(&self.duck) && full(&self.edge) && self.tail.is_empty() && self.background.is_none()
-    }
-
     /// The volume of speech.
     pub(super) fn shape(&mut self, frame: Frame) -> Frame {
         if self.duck.now == 1.0 && self.duck.target == 1.0 && self.edge.now == 1.0 && self.edge.target == 1.0
@@ -144,16 +139,22 @@ impl Mixer {
         }
         let mut out = [0; SampleRate::Hz16000.frame_samples()];
         for (to, from) in out.iter_mut().zip(frame.samples()) {
-            *to = (f32::from(*from) * self.duck.next() * self.edge.next()).round() as i16;
+            *to = rounded(f32::from(*from) * self.duck.next() * self.edge.next()) as i16;
         }
         Frame::from_samples(frame.rate(), &out)
     }
 
     /// Adds what sounds beside it. Noise is only for frames without speech.
     pub(super) fn finish(&mut self, frame: Frame, speech: bool) -> Frame {
-        let noise = !speech && self.noise.is_some();
-        if self.is_idle() && !noise {
-            return frame;
+        let noise = self.noise.as_mut().filter(|_| !speech);
+        if self.tail.is_empty() && self.background.is_none() {
+            let Some(noise) = noise else { return frame };
+            // What most frames of most calls are: only the noise, and the caller speaks or waits.
+            let mut out = [0; SampleRate::Hz16000.frame_samples()];
+            let out = &mut out[..frame.samples().len()];
+            out.copy_from_slice(frame.samples());
+            noise.add_to(out);
+            return Frame::from_samples(frame.rate(), out);
         }
         let mut sum = [0.0f32; SampleRate::Hz16000.frame_samples()];
         let count = frame.samples().len();
@@ -166,11 +167,11 @@ impl Mixer {
         }
         self.add_background(&mut sum[..count]);
         // A float cast saturates: too loud is clipped, never wrapped.
-        let mut out = sum.map(|sample| sample.round() as i16);
-        if noise && let Some(noise) = &mut self.noise {
+        let mut out = sum.map(|sample| rounded(sample) as i16);
+        if let Some(noise) = self.noise.as_mut().filter(|_| !speech) {
             noise.add_to(&mut out[..count]);
         }
-        Frame::from_samples(frame.rate(), &out)
+        Frame::from_samples(frame.rate(), &out[..count])
     }
 
     fn add_background(&mut self, sum: &mut [f32]) {
