@@ -3,6 +3,7 @@
 
 use crate::SampleRate;
 use crate::resample::dot;
+use crate::tail::Tail;
 
 /// Samples at 8 kHz in a frame; everything below is reckoned from it.
 const FRAME_8K: usize = SampleRate::Hz8000.frame_samples();
@@ -20,7 +21,7 @@ const SHORTEST_8K: usize = 40;
 /// Makes up audio.
 pub(crate) struct Concealment {
     /// The last received audio.
-    memory: Vec<i16>,
+    memory: Tail<i16>,
     /// Samples in 20 ms.
     frame: usize,
     /// The length at its end that repeats best.
@@ -33,21 +34,23 @@ impl Concealment {
     /// Nothing to repeat yet.
     pub(crate) fn new(rate: SampleRate) -> Self {
         let frame = rate.frame_samples();
-        Self { memory: vec![0; MEMORY_FRAMES * frame], frame, period: frame, used: FADE_FRAMES * frame }
+        Self {
+            memory: Tail::new(MEMORY_FRAMES * frame, frame),
+            frame,
+            period: frame,
+            used: FADE_FRAMES * frame,
+        }
     }
 
     /// Takes in received audio: what is missing next is covered from the beginning.
     pub(crate) fn remember(&mut self, samples: &[i16]) {
-        let kept = samples.len().min(self.memory.len());
-        self.memory.copy_within(kept.., 0);
-        let start = self.memory.len() - kept;
-        self.memory[start..].copy_from_slice(&samples[samples.len() - kept..]);
+        self.memory.add(samples.iter().copied());
         self.used = 0;
     }
 
     /// The last received audio, oldest first.
     pub(crate) fn memory(&self) -> &[i16] {
-        &self.memory
+        self.memory.samples()
     }
 
     /// What is missing next is missing on purpose.
@@ -66,9 +69,10 @@ impl Concealment {
             return false;
         }
         if self.used == 0 {
-            self.period = pitch_period(&self.memory, self.frame);
+            self.period = pitch_period(self.memory.samples(), self.frame);
         }
-        let repeating = &self.memory[self.memory.len() - self.period..];
+        let memory = self.memory.samples();
+        let repeating = &memory[memory.len() - self.period..];
         for (n, sample) in hole.iter_mut().take(FADE_FRAMES * self.frame - self.used).enumerate() {
             *sample = repeating[(self.used + n) % self.period];
         }

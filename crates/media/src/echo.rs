@@ -1,7 +1,8 @@
 //! Whether what comes in is our own voice coming back from the far end: a loudspeaker, a cheap hybrid, a conference.
 //! Does not remove it. Does not know who holds the floor.
 
-use crate::Frame;
+use crate::tail::Tail;
+use crate::{Frame, SampleRate};
 
 /// Both directions are compared with so many samples a second. Below 1 kHz is where the strength of a voice lies.
 const HZ: usize = 2_000;
@@ -23,41 +24,43 @@ const LOUDEST: f32 = 2.0;
 /// Compares the two directions of one call.
 #[derive(Clone, Debug)]
 pub struct EchoGuard {
-    ours: Vec<f32>,
-    theirs: Vec<f32>,
+    ours: Tail<f32>,
+    theirs: Tail<f32>,
     /// The delay at which both have been alike, and for how many frames in a row.
     found: Option<(usize, u32)>,
 }
 
 impl Default for EchoGuard {
     fn default() -> Self {
-        Self { ours: vec![0.0; LONGEST + STRETCH], theirs: vec![0.0; STRETCH], found: None }
+        let past = |kept| Tail::new(kept, FRAME_SAMPLES);
+        Self { ours: past(LONGEST + STRETCH), theirs: past(STRETCH), found: None }
     }
 }
 
 impl EchoGuard {
     /// The frame that was sent this time.
     pub fn sent(&mut self, frame: &Frame) {
-        shift(&mut self.ours, frame);
+        lower(&mut self.ours, frame);
     }
 
     /// The frame that came in this time.
     pub fn received(&mut self, frame: &Frame) {
-        shift(&mut self.theirs, frame);
+        lower(&mut self.theirs, frame);
     }
 
     /// How much the last 100 ms from the far end are like something that we sent so much earlier, 0 to 1; the best within
     /// these delays, and where. All delays cost 400,000 multiplications.
     fn likeness(&self, delays: std::ops::RangeInclusive<usize>) -> (f32, usize) {
-        let theirs = energy(&self.theirs);
+        let (all_ours, last_theirs) = (self.ours.samples(), self.theirs.samples());
+        let theirs = energy(last_theirs);
         if theirs < STRETCH as f32 {
             return (0.0, 0);
         }
         let at = |delay: usize| {
-            let ours = &self.ours[LONGEST - delay..][..STRETCH];
+            let ours = &all_ours[LONGEST - delay..][..STRETCH];
             let sent = energy(ours);
             let plausible = sent > STRETCH as f32 && theirs < sent * LOUDEST * LOUDEST;
-            if plausible { product(ours, &self.theirs).abs() / (sent * theirs).sqrt() } else { 0.0 }
+            if plausible { product(ours, last_theirs).abs() / (sent * theirs).sqrt() } else { 0.0 }
         };
         delays.map(|delay| (at(delay), delay)).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default()
     }
@@ -79,13 +82,22 @@ impl EchoGuard {
     }
 }
 
-fn shift(samples: &mut [f32], frame: &Frame) {
-    samples.copy_within(FRAME_SAMPLES.., 0);
-    let each = frame.samples().len() / FRAME_SAMPLES;
-    let start = samples.len() - FRAME_SAMPLES;
-    for (slot, piece) in samples[start..].iter_mut().zip(frame.samples().chunks_exact(each)) {
-        *slot = piece.iter().map(|sample| f32::from(*sample)).sum::<f32>() / each as f32;
+/// A frame of one direction as it is compared.
+fn lower(past: &mut Tail<f32>, frame: &Frame) {
+    match frame.rate() {
+        SampleRate::Hz8000 => add::<{ SampleRate::Hz8000.frame_samples() / FRAME_SAMPLES }>(past, frame),
+        SampleRate::Hz16000 => add::<{ SampleRate::Hz16000.frame_samples() / FRAME_SAMPLES }>(past, frame),
     }
+}
+
+/// The length of a piece is known here: the compiler then takes many at a time.
+fn add<const EACH: usize>(past: &mut Tail<f32>, frame: &Frame) {
+    let (pieces, _) = frame.samples().as_chunks::<EACH>();
+    past.add(
+        pieces
+            .iter()
+            .map(|piece| piece.iter().map(|sample| i32::from(*sample)).sum::<i32>() as f32 / EACH as f32),
+    );
 }
 
 fn product(a: &[f32], b: &[f32]) -> f32 {
@@ -99,7 +111,7 @@ fn energy(samples: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SampleRate, tone};
+    use crate::tone;
 
     const RATE: SampleRate = SampleRate::Hz8000;
 

@@ -24,6 +24,7 @@ mod rtcp;
 mod rtp;
 mod sender;
 mod srtp;
+mod tail;
 pub mod tone;
 pub mod vad;
 

@@ -31,11 +31,17 @@ impl Pitch {
     /// The next frame. Costs some hundred operations; [`Pitch::is_voiced`] costs five thousand.
     pub fn push(&mut self, frame: &Frame) {
         self.samples.copy_within(FRAME_SAMPLES.., 0);
-        let each = frame.samples().len() / FRAME_SAMPLES;
-        debug_assert!(each == 2 || frame.rate() == SampleRate::Hz16000, "8 kHz are halved, 16 kHz quartered");
-        let slots = self.samples[LONGEST..].iter_mut();
-        for (slot, samples) in slots.zip(frame.samples().chunks_exact(each)) {
-            *slot = samples.iter().map(|sample| f32::from(*sample)).sum::<f32>() / each as f32;
+        match frame.rate() {
+            SampleRate::Hz8000 => self.add::<{ SampleRate::Hz8000.frame_samples() / FRAME_SAMPLES }>(frame),
+            SampleRate::Hz16000 => self.add::<{ SampleRate::Hz16000.frame_samples() / FRAME_SAMPLES }>(frame),
+        }
+    }
+
+    /// The length of a piece is known here: the compiler then takes many at a time.
+    fn add<const EACH: usize>(&mut self, frame: &Frame) {
+        let (pieces, _) = frame.samples().as_chunks::<EACH>();
+        for (slot, piece) in self.samples[LONGEST..].iter_mut().zip(pieces) {
+            *slot = piece.iter().map(|sample| i32::from(*sample)).sum::<i32>() as f32 / EACH as f32;
         }
     }
 

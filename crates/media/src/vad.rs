@@ -132,11 +132,16 @@ impl<S> VadStream<S> {
         match frame.rate() {
             SampleRate::Hz16000 => self.pending.extend_from_slice(frame.samples()),
             SampleRate::Hz8000 => {
-                for sample in frame.samples() {
-                    let between = (i32::from(self.last_sample) + i32::from(*sample)) / 2;
-                    self.pending.extend([between as i16, *sample]);
-                    self.last_sample = *sample;
+                let samples = frame.samples();
+                let between = |a: i16, b: i16| ((i32::from(a) + i32::from(b)) / 2) as i16;
+                self.pending.extend([between(self.last_sample, samples[0]), samples[0]]);
+                let start = self.pending.len();
+                self.pending.resize(start + 2 * (samples.len() - 1), 0);
+                let (pairs, _) = self.pending[start..].as_chunks_mut::<2>();
+                for (pair, two) in pairs.iter_mut().zip(samples.windows(2)) {
+                    *pair = [between(two[0], two[1]), two[1]];
                 }
+                self.last_sample = samples[samples.len() - 1];
             }
         }
     }
