@@ -237,7 +237,9 @@ impl CallActor {
 
     /// Steps the machine and does what it asks for.
     pub fn step(&mut self, now: Instant, input: Input<'_>, notes: &mut VecDeque<Note>) -> Progress {
-        self.send_tts_backlog();
+        if !self.tts_backlog.is_empty() {
+            self.send_tts_backlog();
+        }
         self.dialog_over |= ends_dialog(&input);
         let mut wake = self.step_once(now, input, notes);
         // Each sentence is refused once and the machine may answer with at most a queue's worth of new ones.

@@ -177,7 +177,7 @@ impl Leg {
             return None;
         }
         let packet = self.protection.open_rtp(datagram)?;
-        if !self.peer.accepts(now, from, self.receiver.stream_of(&packet)) {
+        if !self.peer.accepts(now, from, || self.receiver.stream_of(&packet)) {
             return None;
         }
         self.last_rtp = Some(now);

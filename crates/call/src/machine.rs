@@ -415,13 +415,13 @@ impl Hearing {
     /// Whether a frame carries speech. The detector ends speech about 100 ms late by nature; its tail is silence, and
     /// the caller waits through it, so neither the floor nor the trace may count it as speech.
     fn note(&mut self, now: Instant, listened: &Listened) -> bool {
+        let before = std::mem::replace(&mut self.speech, listened.speech);
+        if !listened.speech {
+            return false;
+        }
         let level = listened.heard.frame.level_dbfs();
-        self.peak_dbfs = match (self.speech, listened.speech) {
-            (true, true) => self.peak_dbfs.max(level),
-            (false, _) | (_, false) => level,
-        };
-        self.speech = listened.speech;
-        let voiced = listened.speech && level > self.peak_dbfs - TAIL_DB;
+        self.peak_dbfs = if before { self.peak_dbfs.max(level) } else { level };
+        let voiced = level > self.peak_dbfs - TAIL_DB;
         if voiced {
             self.last = Some((listened.heard.arrived.unwrap_or(now), now));
         }

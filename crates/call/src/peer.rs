@@ -63,15 +63,20 @@ impl Peer {
         refused
     }
 
-    /// Whether a packet from this source belongs to the call; `stream` is its SSRC, if it is media that was agreed on.
+    /// Whether a packet from this source belongs to the call; `stream` tells its SSRC, if it is media that was agreed on.
     /// The described source locks at its first packet, and takes the call back from whoever was learnt before; a
     /// stranger is learnt only when one stream of its keeps coming within the window while the others are silent.
-    pub(crate) fn accepts(&mut self, now: Instant, from: SocketAddr, stream: Option<u32>) -> bool {
+    pub(crate) fn accepts(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        stream: impl FnOnce() -> Option<u32>,
+    ) -> bool {
         if self.locked == Some(from) || from == self.described {
             (self.locked, self.last) = (Some(from), now);
             return true;
         }
-        let Some(ssrc) = stream.filter(|_| self.may_learn(now)) else {
+        let Some(ssrc) = self.may_learn(now).then(stream).flatten() else {
             self.foreign += 1;
             return false;
         };
@@ -109,8 +114,8 @@ mod tests {
     fn a_stranger_is_ignored_after_the_lock() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        assert!(peer.accepts(now, address(4000), VOICE));
-        assert!((0..100).all(|_| !peer.accepts(now, address(5000), VOICE)));
+        assert!(peer.accepts(now, address(4000), || VOICE));
+        assert!((0..100).all(|_| !peer.accepts(now, address(5000), || VOICE)));
         assert_eq!((peer.address(), peer.foreign()), (address(4000), 100));
     }
 
@@ -118,7 +123,7 @@ mod tests {
     fn a_caller_behind_nat_is_learnt_when_it_keeps_coming() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        let taken: Vec<bool> = (0..6).map(|_| peer.accepts(now, address(5000), VOICE)).collect();
+        let taken: Vec<bool> = (0..6).map(|_| peer.accepts(now, address(5000), || VOICE)).collect();
         assert_eq!(taken, [false, false, false, false, true, true]);
         assert_eq!(peer.address(), address(5000));
     }
@@ -127,8 +132,8 @@ mod tests {
     fn noise_is_never_learnt() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        assert!((0..100).all(|_| !peer.accepts(now, address(5000), None)));
-        assert!((0..100).all(|ssrc| !peer.accepts(now, address(5000), Some(ssrc))));
+        assert!((0..100).all(|_| !peer.accepts(now, address(5000), || None)));
+        assert!((0..100).all(|ssrc| !peer.accepts(now, address(5000), || Some(ssrc))));
         assert_eq!((peer.address(), peer.foreign()), (address(4000), 200));
     }
 
@@ -136,9 +141,9 @@ mod tests {
     fn who_described_itself_takes_the_call_back_from_a_stranger() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        assert!((0..6).any(|_| peer.accepts(now, address(5000), VOICE)));
-        assert!(peer.accepts(now, address(4000), Some(8)));
-        assert!(!peer.accepts(now, address(5000), VOICE));
+        assert!((0..6).any(|_| peer.accepts(now, address(5000), || VOICE)));
+        assert!(peer.accepts(now, address(4000), || Some(8)));
+        assert!(!peer.accepts(now, address(5000), || VOICE));
         assert_eq!(peer.address(), address(4000));
     }
 
@@ -146,7 +151,7 @@ mod tests {
     fn nobody_is_learnt_after_the_window() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        assert!((0..50).all(|_| !peer.accepts(now + LEARNING, address(5000), VOICE)));
+        assert!((0..50).all(|_| !peer.accepts(now + LEARNING, address(5000), || VOICE)));
         assert_eq!(peer.address(), address(4000));
     }
 
@@ -154,10 +159,10 @@ mod tests {
     fn a_new_description_is_learnt_anew() {
         let now = Instant::now();
         let mut peer = Peer::new(now, address(4000));
-        assert!(peer.accepts(now, address(4000), VOICE));
+        assert!(peer.accepts(now, address(4000), || VOICE));
         peer.redescribe(now, address(4002));
-        assert!(peer.accepts(now, address(4002), VOICE));
-        assert!(!peer.accepts(now, address(4000), VOICE));
+        assert!(peer.accepts(now, address(4002), || VOICE));
+        assert!(!peer.accepts(now, address(4000), || VOICE));
     }
 
     #[test]
@@ -165,21 +170,24 @@ mod tests {
         let now = Instant::now();
         let at = |ms| now + Duration::from_millis(ms);
         let mut peer = Peer::new(now, address(4000));
-        assert!((0..6).any(|_| peer.accepts(now, address(5000), VOICE)));
+        assert!((0..6).any(|_| peer.accepts(now, address(5000), || VOICE)));
         let tries = |peer: &mut Peer, from: u64| {
             (0..10)
                 .filter(|n| {
                     !peer.refuses(at(from + n), address(6000))
-                        && peer.accepts(at(from + n), address(6000), VOICE)
+                        && peer.accepts(at(from + n), address(6000), || VOICE)
                 })
                 .count()
         };
         assert_eq!(tries(&mut peer, 60_000), 0, "nobody has offered anything");
         peer.redescribe(at(70_000), address(4000));
-        assert!(peer.accepts(at(70_000), address(5000), VOICE));
+        assert!(peer.accepts(at(70_000), address(5000), || VOICE));
         assert_eq!(tries(&mut peer, 70_010), 0, "the one before still speaks");
         assert_eq!(tries(&mut peer, 71_000), 6, "it does not any more");
-        assert_eq!((peer.address(), peer.accepts(at(71_020), address(5000), VOICE)), (address(6000), false));
+        assert_eq!(
+            (peer.address(), peer.accepts(at(71_020), address(5000), || VOICE)),
+            (address(6000), false)
+        );
     }
 
     #[test]
@@ -188,6 +196,6 @@ mod tests {
         let mut peer = Peer::new(now, address(4000));
         let answer = now + Duration::from_secs(20);
         peer.expect(answer);
-        assert!((0..6).any(|_| peer.accepts(answer, address(5000), VOICE)));
+        assert!((0..6).any(|_| peer.accepts(answer, address(5000), || VOICE)));
     }
 }

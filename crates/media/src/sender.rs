@@ -35,8 +35,8 @@ pub struct SenderCounts {
     pub timestamp: u32,
 }
 
-/// A payload of 20 ms, but for rare frames of Opus.
-const LIKELY_PAYLOAD: usize = 160;
+/// Room for a packet of 20 ms, but for rare frames of Opus, and for what encryption appends.
+const LIKELY_PACKET: usize = 12 + 160 + 16;
 
 /// Keys waiting to be sent. A gather of this length would take seconds; more is refused and counted.
 const MAX_PRESSES: usize = 64;
@@ -179,9 +179,11 @@ impl Sender {
     }
 
     fn audio(&mut self, frame: &Frame, timestamp: u32, marker: bool) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(LIKELY_PAYLOAD);
-        self.encoder.encode(frame, &mut payload);
-        self.write(marker, self.config.payload_type, timestamp, &payload)
+        let mut packet = self.write(marker, self.config.payload_type, timestamp, &[]);
+        let header = packet.len();
+        self.encoder.encode(frame, &mut packet);
+        self.octets = self.octets.wrapping_add((packet.len() - header) as u32);
+        packet
     }
 
     /// One packet of a key; puts the key back in front unless this was its last.
@@ -231,7 +233,7 @@ impl Sender {
     }
 
     fn write(&mut self, marker: bool, payload_type: u8, timestamp: u32, payload: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(LIKELY_PACKET);
         RtpPacket {
             marker,
             payload_type,
