@@ -76,6 +76,9 @@ async fn until(condition: impl Fn() -> bool) {
 
 // Speech-to-text.
 
+/// Less audio waits for more of it.
+const MESSAGE_MS: u32 = 80;
+
 struct Stt {
     stream: SttStream,
     inbox: Inbox,
@@ -202,9 +205,9 @@ async fn deepgram_comes_back_after_every_loss_of_connection() {
         simulators.fault(Fault::new(Provider::Deepgram, kind).times(2));
         let mut stt = Stt::start(&simulators, SampleRate::Hz8000, |_| {});
         assert!(matches!(stt.next().await, SttEvent::Ready));
-        // The first frame of each of the first two connections breaks it.
+        // The first audio on each of the first two connections breaks it.
         for streams in 2..4 {
-            stt.hear(SampleRate::Hz8000, 40, None).await;
+            stt.hear(SampleRate::Hz8000, MESSAGE_MS, None).await;
             until(|| simulators.statistics().stt_streams >= streams).await;
         }
         stt.hear(SampleRate::Hz8000, 800, LOUD).await;
@@ -288,7 +291,7 @@ async fn deepgram_answers_a_finalize_that_a_lost_connection_swallowed() {
     stt.send(SttCommand::Finalize).await;
     until(|| simulators.statistics().faults == 1).await;
     simulators.fault(Fault::new(Provider::Deepgram, FaultKind::Close(1011)).times(1));
-    stt.hear(SampleRate::Hz8000, 40, None).await;
+    stt.hear(SampleRate::Hz8000, MESSAGE_MS, None).await;
     assert_eq!(stt.settled().await, "");
     assert_eq!(simulators.statistics().stt_streams, 2);
 }
