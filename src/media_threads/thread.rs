@@ -79,6 +79,8 @@ pub(super) struct Thread {
     /// When each place wants to be woken. Beside the calls, so that looking for due ones reads little memory: with
     /// some hundreds of places this is cheaper than keeping a heap in order on every step.
     wakes: Vec<Option<Instant>>,
+    /// The first of them, or an earlier time.
+    due: Option<Instant>,
     free: Vec<usize>,
     phases: Phases,
     ticks: Ticks,
@@ -95,6 +97,7 @@ impl Thread {
     pub(super) fn new(ends: Ends, bell: Arc<Bell>, counters: Arc<ThreadCounters>) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.add(&*bell, BELL)?;
+        let ticks = Ticks::new();
         Ok(Self {
             ends,
             bell,
@@ -104,9 +107,10 @@ impl Thread {
             buffer: vec![0; DATAGRAM],
             calls: Vec::new(),
             wakes: Vec::new(),
+            due: None,
             free: Vec::new(),
-            phases: Phases::new(Instant::now()),
-            ticks: Ticks::new(),
+            phases: Phases::new(ticks.epoch()),
+            ticks,
             served: Instant::now(),
             cursory: 0,
             places: HashMap::new(),
@@ -120,8 +124,17 @@ impl Thread {
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000));
         while !(self.stopping && self.places.is_empty() && self.notes.is_empty()) {
             self.sleep();
-            self.read_sockets();
-            self.wake_due();
+            let late = self.ticks.at(Instant::now()) > self.served + TICK;
+            if self.is_busy() && !late {
+                // Packets leave first: how many have come in differs from tick to tick, and they would be late by it. What
+                // came within this tick is heard as if it had come in the next one.
+                self.wake_due();
+                self.read_sockets(false);
+            } else {
+                // Calls that catch up want to hear what has come meanwhile.
+                self.read_sockets(late);
+                self.wake_due();
+            }
             if self.bell.take() {
                 self.open_inboxes();
                 self.obey();
@@ -137,7 +150,7 @@ impl Thread {
 
     fn sleep(&self) {
         if self.is_busy() {
-            return self.ticks.sleep_after(self.served);
+            return self.ticks.sleep_after(self.served, self.due);
         }
         let mut timeout =
             self.wakes.iter().flatten().min().map(|wake| wake.saturating_duration_since(Instant::now()));
@@ -152,9 +165,8 @@ impl Thread {
 
     /// Reads one datagram from every socket that has one, again and again, so that nobody's flood is served before
     /// somebody else's packet.
-    fn read_sockets(&mut self) {
+    fn read_sockets(&mut self, late: bool) {
         let mut names = std::mem::take(&mut self.names); // Keeps its capacity.
-        let late = self.ticks.at(Instant::now()) > self.served + TICK;
         self.cursory = if self.is_busy() && !late { (self.cursory + 1) % THOROUGH_EVERY } else { 0 };
         let rounds = if self.cursory == 0 { ROUNDS } else { 1 };
         for _ in 0..rounds {
@@ -197,8 +209,13 @@ impl Thread {
         let tick = self.ticks.at(now);
         let due = if self.is_busy() { tick } else { now };
         self.served = tick;
+        self.due = None;
         for place in 0..self.wakes.len() {
-            let Some(wake) = self.wakes[place].filter(|wake| *wake <= due) else { continue };
+            let Some(wake) = self.wakes[place] else { continue };
+            if wake > due {
+                self.note_due(wake);
+                continue;
+            }
             let now = Instant::now();
             self.counters.lateness.add(now - wake);
             self.step(place, now, Input::Timeout);
@@ -207,6 +224,10 @@ impl Thread {
                 *wake = (*wake).max(now + TICK / 4);
             }
         }
+    }
+
+    fn note_due(&mut self, wake: Instant) {
+        self.due = Some(self.due.map_or(wake, |due| due.min(wake)));
     }
 
     fn open_inboxes(&mut self) {
@@ -255,6 +276,7 @@ impl Thread {
         match registered {
             Ok(()) => {
                 self.wakes[place] = Some(first_step);
+                self.note_due(first_step);
                 if first_step <= now {
                     self.step(place, now, Input::Timeout);
                 }
@@ -292,7 +314,10 @@ impl Thread {
             let _ = self.poller.add(rtcp, name_of(place, true));
         }
         match done {
-            Ok(Some(Progress::Wake(wake))) => self.wakes[place] = Some(wake),
+            Ok(Some(Progress::Wake(wake))) => {
+                self.wakes[place] = Some(wake);
+                self.note_due(wake);
+            }
             Ok(Some(Progress::Over)) => self.remove(place, CallActor::finish),
             Ok(None) => {}
             Err(_) => {

@@ -36,6 +36,11 @@ impl Ticks {
         Self { epoch }
     }
 
+    /// A tick: all others are whole [`TICK`]s away from it.
+    pub(super) const fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
     /// The tick that `now` belongs to: at it or at most a [`TICK`] before. What is due is compared with this and not
     /// with the time itself. Who is due some microseconds after a tick would otherwise be woken at that one or at the
     /// next one, as the kernel is late or in time, and its packets would be a millisecond off in turn.
@@ -45,23 +50,25 @@ impl Ticks {
         now - Duration::from_nanos(into)
     }
 
-    /// Sleeps until the tick after the one that was served last. Where that has come already, because the work took longer
-    /// than a tick, it does not sleep: the calls of that tick would wait for another one.
-    pub(super) fn sleep_after(&self, served: Instant) {
+    /// Sleeps until the tick after the one that was served last, or until the second one after it if nothing is due before
+    /// `due`. Where the tick after it has come already, because the work took longer, it does not sleep: the calls of that
+    /// tick would wait for another one.
+    pub(super) fn sleep_after(&self, served: Instant, due: Option<Instant>) {
         if self.at(Instant::now()) <= served {
-            self.sleep();
+            let idle = due.is_none_or(|due| due > served + TICK);
+            self.sleep(if idle { 2 } else { 1 });
         }
     }
 
-    /// Sleeps until the next tick.
-    fn sleep(&self) {
+    /// Sleeps until so many ticks from now, the next one being the first.
+    fn sleep(&self, ticks: i64) {
         let now = clock_gettime(ClockId::Monotonic);
         let mut next = Timespec {
             tv_sec: now.tv_sec,
-            tv_nsec: (now.tv_nsec / nanoseconds(TICK) + 1) * nanoseconds(TICK),
+            tv_nsec: (now.tv_nsec / nanoseconds(TICK) + ticks) * nanoseconds(TICK),
         };
         if next.tv_nsec >= NANOSECONDS {
-            next = Timespec { tv_sec: now.tv_sec + 1, tv_nsec: 0 };
+            next = Timespec { tv_sec: now.tv_sec + 1, tv_nsec: next.tv_nsec - NANOSECONDS };
         }
         let _ = clock_nanosleep_absolute(ClockId::Monotonic, &next); // Interrupted is awake.
     }
@@ -91,20 +98,30 @@ mod tests {
     fn a_tick_that_came_during_the_work_is_served_at_once() {
         let ticks = Ticks::new();
         let late = ticks.at(Instant::now()) - 3 * TICK;
-        ticks.sleep_after(late);
+        ticks.sleep_after(late, None);
         assert!(ticks.at(Instant::now()) > late);
         let served = ticks.at(Instant::now());
-        ticks.sleep_after(served);
+        ticks.sleep_after(served, Some(served + TICK));
         assert!(ticks.at(Instant::now()) > served);
     }
 
     #[test]
     fn a_thread_wakes_at_a_tick_and_never_before() {
         let ticks = Ticks::new();
-        for _ in 0..20 {
+        for slept in [1, 2].repeat(20) {
             let before = ticks.at(Instant::now());
-            ticks.sleep();
-            assert!(ticks.at(Instant::now()) >= before + TICK);
+            ticks.sleep(slept);
+            assert!(ticks.at(Instant::now()) >= before + TICK * slept as u32);
+        }
+    }
+
+    #[test]
+    fn a_tick_without_anybody_due_is_slept_through() {
+        let ticks = Ticks::new();
+        for due in [Some(2 * TICK), Some(3 * TICK), None] {
+            let served = ticks.at(Instant::now());
+            ticks.sleep_after(served, due.map(|after| served + after));
+            assert!(ticks.at(Instant::now()) >= served + 2 * TICK, "{due:?}");
         }
     }
 }

@@ -60,6 +60,9 @@ pub struct Call {
     pub(crate) turn: TurnId,
     pub(crate) reply: Option<Reply>,
     pub(crate) next_frame: Instant,
+    /// When it was stepped first: its frames are whole ones away from then. Whoever steps many calls chooses that time, so
+    /// that they do not all work at once; answers come together, when the start of many calls is on disk.
+    beat: Instant,
     /// The number of the frame that is under way.
     frame: u64,
     pub(crate) hearing: Hearing,
@@ -122,6 +125,7 @@ impl Call {
             turn: TurnId::default(),
             reply: None,
             next_frame: now + FRAME,
+            beat: now,
             frame: 0,
             hearing: Hearing::default(),
             speculation: Speculation::default(),
@@ -151,7 +155,10 @@ impl Call {
     /// nothing else happens first; `None` when the call is over and can be dropped.
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
         match self.phase {
-            Phase::Arrived => self.arrive(now, out),
+            Phase::Arrived => {
+                self.beat = now;
+                self.arrive(now, out);
+            }
             Phase::Ringing { .. } | Phase::Answered | Phase::Talking | Phase::Leaving => {}
             Phase::Over => return None,
         }
@@ -255,7 +262,7 @@ impl Call {
             return self.answer(now, out);
         }
         if self.leg.is_none() {
-            self.next_frame = now + FRAME;
+            self.next_frame = self.next_beat(now);
             return;
         }
         let behind = u32::try_from((now - self.next_frame).as_nanos() / FRAME.as_nanos()).unwrap_or(u32::MAX);
@@ -375,6 +382,12 @@ impl Call {
         } else if now - self.started >= self.longest() && matches!(self.phase, Phase::Talking) {
             self.say_goodbye(now, Cause::MaxDuration, out);
         }
+    }
+
+    /// The next frame's time, at most 20 ms away.
+    pub(crate) fn next_beat(&self, now: Instant) -> Instant {
+        let passed = now.saturating_duration_since(self.beat).as_nanos() / FRAME.as_nanos();
+        self.beat + FRAME * u32::try_from(passed + 1).unwrap_or(u32::MAX)
     }
 
     fn watch_floor(&mut self, now: Instant, out: &mut Vec<Output>) {

@@ -70,10 +70,10 @@ impl Call {
         }
     }
 
-    /// 200 OK, and the first packet 20 ms later.
+    /// 200 OK, and the first packet within 20 ms.
     pub(crate) fn answer(&mut self, now: Instant, out: &mut Vec<Output>) {
         let Phase::Ringing { sdp } = std::mem::replace(&mut self.phase, Phase::Answered) else { return };
-        self.next_frame = now + media::FRAME;
+        self.next_frame = self.next_beat(now);
         if let Some(leg) = &mut self.leg {
             leg.answered(now);
         }
