@@ -18,10 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// From the first message of a batch to its commit: short enough that a follower does not notice.
-const BATCH: Duration = Duration::from_millis(25);
+/// From the first message of a batch to its commit: short enough that a follower does not notice, long enough that commits
+/// are not most of what the database has to do.
+const BATCH: Duration = Duration::from_millis(50);
 /// How often a batch that is being gathered is added to.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Messages of one batch, which bounds how long its transaction takes.
 const BATCH_MESSAGES: usize = 1_024;
 /// Entries of the journal in one transaction.

@@ -18,9 +18,9 @@ use std::{
 };
 
 /// Events on their way out of the calls; beyond that they are dropped, and counted.
-pub const TRACE_QUEUE: usize = 1_000;
+pub const TRACE_QUEUE: usize = 4_000;
 /// Between two looks into the queue while events come.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Ended calls whose numbering is remembered, for what is told after the end.
 const REMEMBERED: usize = 1_024;
 
