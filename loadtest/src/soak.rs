@@ -1,5 +1,5 @@
 //! `loadtest soak`: calls that come and go for hours, and whether the server then holds more than after the first minutes.
-//! Knows /proc and how calls are placed. A leak is a slope, not a value: what it would come to is judged.
+//! Knows /proc, the server's metrics and how calls are placed. A leak is a slope, not a value: what it would come to is judged.
 
 use crate::{
     bench::{Bench, Calls},
@@ -24,7 +24,7 @@ use tandem::caller::{
     script::{Script, Step},
 };
 
-/// Holds a server under calls that come and go, and fails when its memory, files or threads go on growing.
+/// Holds a server under calls that come and go, and fails when its memory, files, threads or tasks go on growing.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// How long.
@@ -76,6 +76,9 @@ const SPACING: Duration = Duration::from_millis(300);
 const LIMIT: Duration = Duration::from_secs(90);
 /// From one progress line to the next.
 const PROGRESS: Duration = Duration::from_secs(10);
+/// The server's own count of what runs on its asynchronous runtime, and how long it may take to say it.
+const TASKS: &str = "tandem_runtime_tasks";
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// What was counted at one moment.
 #[derive(Clone, Copy)]
@@ -85,6 +88,7 @@ struct Sample {
     resident: f64,
     files: f64,
     threads: f64,
+    tasks: f64,
 }
 
 /// Runs the command; false when something grows or a call fails.
@@ -98,7 +102,8 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
     let world = bench.start(engines, ASK, &["--reply", REPLY])?;
     let time = Duration::try_from_secs_f64(args.hours * 3_600.0).map_err(|error| error.to_string())?;
     println!("{} calls come and go for {}", args.calls, words(time));
-    let soak = Soak { bench: &bench, pid: world.server.pid(), time, began: Instant::now() };
+    let tasks = Tasks::of(args.http)?;
+    let soak = Soak { bench: &bench, pid: world.server.pid(), tasks, time, began: Instant::now() };
     let (samples, calls) = soak.run(args.calls)?;
     let verdicts = judge(&samples, args.calls);
     if time < TELLING {
@@ -124,8 +129,35 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
 struct Soak<'a> {
     bench: &'a Bench,
     pid: u32,
+    tasks: Tasks,
     time: Duration,
     began: Instant,
+}
+
+/// Where the server tells how many tasks it has.
+struct Tasks {
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Tasks {
+    fn of(http: SocketAddr) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let client = reqwest::Client::builder().timeout(ANSWER).build().map_err(|error| error.to_string())?;
+        Ok(Self { runtime, client, url: format!("http://{http}/metrics") })
+    }
+
+    fn read(&self) -> Result<f64, String> {
+        let text = self.runtime.block_on(async { self.client.get(&self.url).send().await?.text().await });
+        let text = text.map_err(|error| format!("{}: {error}", self.url))?;
+        task_count(&text).ok_or_else(|| format!("{} does not say {TASKS}", self.url))
+    }
+}
+
+fn task_count(metrics: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(TASKS)?.trim().parse().ok())
 }
 
 /// The calls that are over.
@@ -204,18 +236,20 @@ impl Soak<'_> {
             let failed = |error: std::io::Error| format!("the server is gone: /proc/{}: {error}", self.pid);
             let usage = Usage::of(self.pid).map_err(failed)?;
             let files = machine::descriptors(self.pid).map_err(failed)?;
+            let tasks = self.tasks.read()?;
             let elapsed = self.began.elapsed();
             samples.push(Sample {
                 at: elapsed.as_secs_f64(),
                 resident: usage.resident as f64 / f64::from(1 << 20),
                 files: files as f64,
                 threads: usage.threads as f64,
+                tasks,
             });
             if elapsed >= told + PROGRESS {
                 told = elapsed;
                 let (done, left) = (placed.load(Ordering::Relaxed), self.time.saturating_sub(elapsed));
                 println!(
-                    "  {} left: {done} calls over, {:.1} MiB, {files} files, {} threads, {:.0} s of CPU",
+                    "  {} left: {done} calls over, {:.1} MiB, {files} files, {} threads, {tasks} tasks, {:.0} s of CPU",
                     words(left),
                     usage.resident as f64 / f64::from(1 << 20),
                     usage.threads,
@@ -292,6 +326,7 @@ fn judge(samples: &[Sample], calls: usize) -> Vec<Verdict> {
         verdict("memory, MiB", |sample| sample.resident, 0.05, 2.0),
         verdict("open files", |sample| sample.files, 0.05, 4.0 + calls as f64),
         verdict("threads", |sample| sample.threads, 0.0, 1.0),
+        verdict("tasks", |sample| sample.tasks, 0.05, 4.0 + calls as f64),
     ]
 }
 
@@ -311,7 +346,8 @@ fn report(samples: &[Sample], verdicts: &[Verdict], calls: &Ended) -> serde_json
             "allowed": verdict.allowed, "an_hour": verdict.an_hour })
     });
     let samples = samples.iter().map(|sample| {
-        json!({ "s": sample.at, "memory_mib": sample.resident, "files": sample.files, "threads": sample.threads })
+        json!({ "s": sample.at, "memory_mib": sample.resident, "files": sample.files, "threads": sample.threads,
+            "tasks": sample.tasks })
     });
     json!({
         "calls": calls.placed,
@@ -337,6 +373,7 @@ mod tests {
                     resident: resident(share) + wave,
                     files: 100.0 + wave,
                     threads: 9.0,
+                    tasks: 40.0 + wave,
                 }
             })
             .collect()
@@ -352,13 +389,24 @@ mod tests {
     fn a_slow_leak_below_the_coming_and_going_is_seen() {
         let verdicts = judge(&hour(|share| 100.0 + 12.0 * share), 20);
         let flat: Vec<bool> = verdicts.iter().map(Verdict::is_flat).collect();
-        assert_eq!(flat, [false, true, true], "{}", verdicts[0].line());
+        assert_eq!(flat, [false, true, true, true], "{}", verdicts[0].line());
         assert!((verdicts[0].growth - 9.0).abs() < 0.5, "{}", verdicts[0].growth);
     }
 
     #[test]
     fn memory_that_is_given_back_is_no_leak() {
         assert!(judge(&hour(|share| 200.0 - 50.0 * share), 20).iter().all(Verdict::is_flat));
-        assert_eq!(judge(&[], 20).len(), 3);
+        assert_eq!(judge(&[], 20).len(), 4);
+    }
+
+    #[test]
+    fn tasks_that_outlive_their_calls_are_seen() {
+        let mut samples = hour(|_| 100.0);
+        samples.iter_mut().for_each(|sample| sample.tasks += sample.at / 36.0);
+        let flat: Vec<bool> = judge(&samples, 20).iter().map(Verdict::is_flat).collect();
+        assert_eq!(flat, [true, true, true, false]);
+        let metrics =
+            "# TYPE tandem_runtime_tasks gauge\ntandem_runtime_tasks 17\ntandem_ports_cap 50\n# EOF\n";
+        assert_eq!((task_count(metrics), task_count("# EOF\n")), (Some(17.0), None));
     }
 }

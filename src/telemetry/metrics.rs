@@ -835,6 +835,10 @@ mod tests {
             assert!(text.lines().any(|line| line.starts_with(name)), "{name} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let _waits_for_ever = runtime.spawn(std::future::pending::<()>());
+        let text = runtime.block_on(async { metrics.encode() }).expect("a string takes it");
+        assert!(text.contains("\ntandem_runtime_tasks 1\n"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What the system knows of this process: processor time, memory, open files.
-//! Knows `/proc`. Knows nothing of calls.
+//! What the system knows of this process: processor time, memory, open files; and what its runtime has to do.
+//! Knows `/proc` and tokio. Knows nothing of calls.
 
 use prometheus_client::{
     collector::Collector,
@@ -9,7 +9,8 @@ use prometheus_client::{
 };
 use std::fmt;
 
-/// What the system knows of this process, under the names that every Prometheus client uses.
+/// What the system knows of this process, under the names that every Prometheus client uses, and the tasks of the runtime
+/// that asks.
 #[derive(Debug)]
 pub(super) struct Process;
 
@@ -36,6 +37,17 @@ impl Collector for Process {
             let fds = ConstGauge::new(i64::try_from(entries.count()).unwrap_or(i64::MAX));
             let help = "Open file descriptors";
             fds.encode(encoder.encode_descriptor("process_open_fds", help, None, fds.metric_type())?)?;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let tasks =
+                ConstGauge::new(i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX));
+            let help = "Tasks of the asynchronous runtime that have not ended";
+            tasks.encode(encoder.encode_descriptor(
+                "tandem_runtime_tasks",
+                help,
+                None,
+                tasks.metric_type(),
+            )?)?;
         }
         Ok(())
     }

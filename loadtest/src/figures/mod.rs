@@ -70,6 +70,8 @@ enum Part {
     Load,
     /// What media costs beside a floor, on one core, and how evenly packets leave.
     Media,
+    /// What a recorder adds to that.
+    Recorded,
     /// Calls that are set up and hung up.
     SetUp,
 }
@@ -122,8 +124,15 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     for calls in calls(&[50, 200], &[50]).into_iter().filter(|_| wants(Part::Load)) {
         load::measure(&bench, calls, seconds, &mut report)?;
     }
-    if wants(Part::Media) {
-        media::measure(&bench, &calls(&media::CALLS, &media::QUICK_CALLS), seconds, &mut report)?;
+    if wants(Part::Media) || wants(Part::Recorded) {
+        let calls = calls(&media::CALLS, &media::QUICK_CALLS);
+        let place = media::Place::split(&bench, seconds)?;
+        if wants(Part::Media) {
+            place.measure(&calls, &mut report)?;
+        }
+        if wants(Part::Recorded) {
+            place.measure_recorded(&calls, &mut report)?;
+        }
     }
     println!("\n{}", report.table(&facts));
     if let Some(path) = &args.json {

@@ -109,7 +109,7 @@ impl Reading {
 }
 
 /// What all measurements have in common.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     bench: &'a Bench,
     places: Places,
     speech: Speech,
@@ -117,40 +117,41 @@ struct Place<'a> {
     first_port: u16,
 }
 
-/// Measures one number of calls after the other.
-pub(super) fn measure(
-    bench: &Bench,
-    counts: &[usize],
-    seconds: u64,
-    report: &mut Report,
-) -> Result<(), String> {
-    let places = Places::split()?;
-    // Everything from here on is the outside.
-    sched_setaffinity(None, &places.others).map_err(|error| format!("affinity: {error}"))?;
-    let said = bench.speech.get(ASK).ok_or("nothing is said")?;
-    let first_port = bench.addresses.rtp.split('-').next().and_then(|port| port.parse().ok());
-    let place = Place {
-        bench,
-        places,
-        speech: Speech::new(said, ROUND),
-        time: Duration::from_secs(seconds),
-        first_port: first_port.ok_or("--rtp is written LOW-HIGH")?,
-    };
-    let mut growth = Vec::new();
-    for calls in counts {
-        let floor = place.bare(Kind::Floor, *calls)?;
-        let echo = place.bare(Kind::Echo, *calls)?;
-        let full = place.full(*calls, "")?;
-        let group: &'static str =
-            Box::leak(format!("Media, {calls} calls at once, one core").into_boxed_str());
-        add(group, [&floor, &echo, &full], report);
-        growth.push([floor, echo, full]);
+impl<'a> Place<'a> {
+    /// Takes one core for the server and the others for everybody else, from now on.
+    pub(super) fn split(bench: &'a Bench, seconds: u64) -> Result<Self, String> {
+        let places = Places::split()?;
+        // Everything from here on is the outside.
+        sched_setaffinity(None, &places.others).map_err(|error| format!("affinity: {error}"))?;
+        let said = bench.speech.get(ASK).ok_or("nothing is said")?;
+        let first_port = bench.addresses.rtp.split('-').next().and_then(|port| port.parse().ok());
+        Ok(Self {
+            bench,
+            places,
+            speech: Speech::new(said, ROUND),
+            time: Duration::from_secs(seconds),
+            first_port: first_port.ok_or("--rtp is written LOW-HIGH")?,
+        })
     }
-    add_growth(&growth, report);
-    add_recording(&place, counts, report)
 }
 
 impl Place<'_> {
+    /// Measures one number of calls after the other.
+    pub(super) fn measure(&self, counts: &[usize], report: &mut Report) -> Result<(), String> {
+        let mut growth = Vec::new();
+        for calls in counts {
+            let floor = self.bare(Kind::Floor, *calls)?;
+            let echo = self.bare(Kind::Echo, *calls)?;
+            let full = self.full(*calls, "")?;
+            let group: &'static str =
+                Box::leak(format!("Media, {calls} calls at once, one core").into_boxed_str());
+            add(group, [&floor, &echo, &full], report);
+            growth.push([floor, echo, full]);
+        }
+        add_growth(&growth, report);
+        Ok(())
+    }
+
     /// The floor or the echo: no call has to be set up.
     fn bare(&self, kind: Kind, calls: usize) -> Result<Measured, String> {
         eprintln!("{calls} calls, {} ...", kind.name());
@@ -193,6 +194,34 @@ impl Place<'_> {
                 .map(Some)
                 .map_err(|error| format!("calling {sip}: {error}"))
         })
+    }
+
+    /// The same calls with and without a tap on both sides, one after the other.
+    pub(super) fn measure_recorded(&self, counts: &[usize], report: &mut Report) -> Result<(), String> {
+        const GROUP: &str = "Media, recorded";
+        // Where neither core is full, and the cost is that of calls and not of a few of them.
+        let Some(calls) = counts.iter().copied().filter(|calls| *calls <= RECORDED).max() else {
+            return Ok(());
+        };
+        let folder = self.bench.folder.join("recordings");
+        let config = format!("[recording]\nenabled = true\ndirectory = \"{}\"\n", folder.display());
+        let (without, with) = (self.full(calls, "")?, self.full(calls, &config)?);
+        let bytes = bytes_below(&folder);
+        let more = (with.cost / without.cost - 1.0) * 100.0;
+        let costs = [("without", without.cost), ("with", with.cost)];
+        report.values(
+            GROUP,
+            format!("{calls} calls, CPU of the server for each call-second"),
+            "ms",
+            &costs,
+            "",
+        );
+        report.values(GROUP, "  more with a recorder", "%", &[("", more)], "≤ 10");
+        report.values(GROUP, "  written", "MB", &[("", bytes as f64 / 1e6)], "");
+        let memory = [("without", without.memory), ("with", with.memory)];
+        report.values(GROUP, "  memory of the server for each call", "KiB", &memory, "");
+        report.spread(GROUP, "  between packets, away from 20 ms", "ms", &with.off, "");
+        Ok(())
     }
 
     /// Has `begin` set calls up, lets their packets flow, and reads what that cost.
@@ -330,26 +359,6 @@ fn add_growth(growth: &[[Measured; 3]], report: &mut Report) {
         }
         None => format!("The full pipeline holds up to {most} calls, the most that were tried."),
     });
-}
-
-/// The same calls with and without a tap on both sides, one after the other.
-fn add_recording(place: &Place<'_>, counts: &[usize], report: &mut Report) -> Result<(), String> {
-    const GROUP: &str = "Media, recorded";
-    // Where neither core is full, and the cost is that of calls and not of a few of them.
-    let Some(calls) = counts.iter().copied().filter(|calls| *calls <= RECORDED).max() else { return Ok(()) };
-    let folder = place.bench.folder.join("recordings");
-    let config = format!("[recording]\nenabled = true\ndirectory = \"{}\"\n", folder.display());
-    let (without, with) = (place.full(calls, "")?, place.full(calls, &config)?);
-    let bytes = bytes_below(&folder);
-    let more = (with.cost / without.cost - 1.0) * 100.0;
-    let costs = [("without", without.cost), ("with", with.cost)];
-    report.values(GROUP, format!("{calls} calls, CPU of the server for each call-second"), "ms", &costs, "");
-    report.values(GROUP, "  more with a recorder", "%", &[("", more)], "≤ 10");
-    report.values(GROUP, "  written", "MB", &[("", bytes as f64 / 1e6)], "");
-    let memory = [("without", without.memory), ("with", with.memory)];
-    report.values(GROUP, "  memory of the server for each call", "KiB", &memory, "");
-    report.spread(GROUP, "  between packets, away from 20 ms", "ms", &with.off, "");
-    Ok(())
 }
 
 /// What all files in a folder and below hold.
