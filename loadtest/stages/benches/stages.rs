@@ -5,9 +5,9 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use media::vad::{Earshot, judge};
 use media::{
-    Codec, Decoder, Encoder, FRAME, Frame, JitterConfig, Playout, Receiver, ReceiverConfig, Resampler,
-    RtpPacket, SampleRate, SegmentId, Sender, SenderConfig, Srtp, SrtpProfile, Vad, VadModel, VadStream,
-    tone,
+    Codec, ComfortNoise, Decoder, EchoGuard, Encoder, FRAME, Frame, JitterConfig, Pitch, Playout, Receiver,
+    ReceiverConfig, Resampler, RtpPacket, SampleRate, SegmentId, Sender, SenderConfig, Srtp, SrtpProfile,
+    Vad, VadModel, VadStream, tone,
 };
 use std::{hint::black_box, time::Instant};
 
@@ -134,13 +134,17 @@ fn resample(c: &mut Criterion) {
     for (from, to) in [(8_000, 16_000), (16_000, 8_000), (24_000, 8_000), (48_000, 16_000)] {
         let (mut resampler, mut out) = (Resampler::new(from, to), Vec::new());
         let samples = tone::noise(1, -20.0, from as usize / 50);
-        c.bench_with_input(BenchmarkId::new("resample", format!("{from} to {to} Hz")), &samples, |b, samples| {
-            b.iter(|| {
-                out.clear();
-                resampler.push(samples, &mut out);
-                black_box(&out);
-            });
-        });
+        c.bench_with_input(
+            BenchmarkId::new("resample", format!("{from} to {to} Hz")),
+            &samples,
+            |b, samples| {
+                b.iter(|| {
+                    out.clear();
+                    resampler.push(samples, &mut out);
+                    black_box(&out);
+                });
+            },
+        );
     }
 }
 
@@ -150,7 +154,14 @@ fn srtp(c: &mut Criterion) {
         let key = if profile == SrtpProfile::AeadAes128Gcm { &key[..28] } else { &key[..] };
         let packet = |sequence: u16| {
             let (mut packet, payload) = (Vec::new(), [0x5a; 160]);
-            let head = RtpPacket { marker: false, payload_type: 0, sequence, timestamp: 0, ssrc: 7, payload: &payload };
+            let head = RtpPacket {
+                marker: false,
+                payload_type: 0,
+                sequence,
+                timestamp: 0,
+                ssrc: 7,
+                payload: &payload,
+            };
             head.write(&mut packet);
             packet
         };
@@ -186,7 +197,38 @@ fn out(c: &mut Criterion) {
             black_box(playout.next_frame());
         });
     });
+    let mut playout = Playout::new(SampleRate::Hz8000);
+    playout.set_comfort_noise(Some(ComfortNoise::white(-65.0, 1)));
+    c.bench_function("playout/a pause with comfort noise", |b| b.iter(|| black_box(playout.next_frame())));
 }
 
-criterion_group!(stages, codecs, jitter, voice, resample, srtp, out);
+/// What is done with each frame besides: who sounds like whom, what has a pitch, how loud it is, and handing it on.
+fn sides(c: &mut Criterion) {
+    let frames = spoken(SampleRate::Hz8000);
+    let (mut echo, mut next) = (EchoGuard::default(), counter());
+    c.bench_function("echo guard/both directions, not compared", |b| {
+        b.iter(|| {
+            let frame = &frames[next() % frames.len()];
+            echo.sent(frame);
+            echo.received(frame);
+        });
+    });
+    let (mut pitch, mut next) = (Pitch::default(), counter());
+    c.bench_function("pitch/followed, not asked", |b| b.iter(|| pitch.push(&frames[next() % frames.len()])));
+    let mut next = counter();
+    c.bench_function("frame/level", |b| b.iter(|| black_box(frames[next() % frames.len()].level_dbfs())));
+    let (mut hands, mut next) = (Vec::new(), counter());
+    c.bench_function("frame/made, and through ten hands", |b| {
+        b.iter(|| {
+            let mut frame = Frame::from_samples(SampleRate::Hz8000, frames[next() % frames.len()].samples());
+            for _ in 0..10 {
+                hands.push(black_box(frame));
+                frame = hands.pop().unwrap_or(Frame::silence(SampleRate::Hz8000));
+            }
+            black_box(frame);
+        });
+    });
+}
+
+criterion_group!(stages, codecs, jitter, voice, resample, srtp, out, sides);
 criterion_main!(stages);
