@@ -390,6 +390,7 @@ impl CallActor {
             SipOutput::Ring => respond(dialog, 180, None, None),
             SipOutput::Answer { sdp } => {
                 self.responded = true;
+                self.parts.sockets.announce();
                 respond(dialog, 200, None, Some(sdp))
             }
             SipOutput::Reject { status, reason } => {
