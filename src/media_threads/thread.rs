@@ -123,8 +123,8 @@ impl Thread {
         // The kernel may otherwise add 50 µs to every sleep to save power.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000));
         while !(self.stopping && self.places.is_empty() && self.notes.is_empty()) {
-            self.sleep();
-            let late = self.ticks.at(Instant::now()) > self.served + TICK;
+            let wanted = self.sleep();
+            let late = self.ticks.at(Instant::now()) > wanted;
             if self.is_busy() && !late {
                 // Packets leave first: how many have come in differs from tick to tick, and they would be late by it. What
                 // came within this tick is heard as if it had come in the next one.
@@ -148,7 +148,8 @@ impl Thread {
         self.places.len() > HANDFUL
     }
 
-    fn sleep(&self) {
+    /// Sleeps, and says which tick it was to wake at.
+    fn sleep(&self) -> Instant {
         if self.is_busy() {
             return self.ticks.sleep_after(self.served, self.due);
         }
@@ -161,6 +162,7 @@ impl Thread {
             self.poller.sleep(timeout);
         }
         self.bell.get_up();
+        self.ticks.at(Instant::now())
     }
 
     /// Reads one datagram from every socket that has one, again and again, so that nobody's flood is served before
