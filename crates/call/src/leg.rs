@@ -233,7 +233,11 @@ impl Leg {
 
     /// The second half of our last 20 ms, for a peer that takes no more than 10 ms in a packet.
     pub(crate) fn second_half(&mut self) -> Option<Vec<u8>> {
-        let packet = self.sender.second_half().filter(|_| may_send(self.direction))?;
+        if !self.may_send() {
+            self.sender.forget_second_half();
+            return None;
+        }
+        let packet = self.sender.second_half()?;
         self.protection.seal_rtp(packet)
     }
 
@@ -344,7 +348,7 @@ impl Leg {
 
     /// Whether the far end wants to hear us.
     pub(crate) const fn may_send(&self) -> bool {
-        may_send(self.direction)
+        matches!(self.direction, Direction::SendRecv | Direction::SendOnly)
     }
 
     /// Whether the far end has put us on hold.
@@ -379,10 +383,6 @@ impl Leg {
             mos_out: score(self.meter.outgoing()),
         }
     }
-}
-
-const fn may_send(direction: Direction) -> bool {
-    matches!(direction, Direction::SendRecv | Direction::SendOnly)
 }
 
 /// Whether the peer takes less than our 20 ms in a packet. Longer ones it may wish for; 20 ms suit everybody.

@@ -133,6 +133,11 @@ impl Sender {
         Some(self.write(false, payload_type, timestamp, &payload))
     }
 
+    /// Gives the second half up: it leaves no gap in the numbers.
+    pub fn forget_second_half(&mut self) {
+        self.second_half = None;
+    }
+
     /// Time passed without packets, `frames` times 20 ms of it: the process woke late, or the leg is on hold.
     /// The timestamp keeps the time, the sequence shows no loss.
     pub fn skip(&mut self, frames: u32) {
