@@ -115,6 +115,10 @@ impl Packetizer {
 
     /// Packets of the phone's length, each when its last 10 ms have been recorded.
     fn repack(&mut self, packet: &RtpPacket<'_>) -> Vec<(Duration, Vec<u8>)> {
+        if self.audio.0 != packet.payload_type {
+            // Another codec from here on.
+            self.waiting.clear();
+        }
         if self.waiting.is_empty() {
             self.from = packet.timestamp;
         }
