@@ -9,6 +9,7 @@ use crate::{
     },
     recorder::Tap,
     rtp_socket::{RtpSockets, is_full},
+    vad_pool::VadSession,
 };
 use call::{
     CallId, Event, Input, Output, SipInput, SipOutput, Stamped, TtsEvent,
@@ -16,7 +17,7 @@ use call::{
     port_slots::PortSlot,
 };
 use conversation::{LlmRequest, ToolCall, TurnId};
-use media::Frame;
+use media::{Frame, SampleRate};
 use sip::DialogKey;
 use std::{
     collections::VecDeque,
@@ -126,6 +127,8 @@ pub struct CallParts {
     pub knocker: Knocker,
     /// Where what is said goes, if it is recorded.
     pub recording: Option<Tap>,
+    /// Who says whether there is speech in a frame, if that is not the machine itself.
+    pub vad: Option<VadSession>,
 }
 
 /// What a call tells the signalling side. None of it may be lost.
@@ -241,6 +244,9 @@ impl CallActor {
             self.send_tts_backlog();
         }
         self.dialog_over |= ends_dialog(&input);
+        if matches!(input, Input::Timeout) {
+            self.take_judgement(now, notes);
+        }
         let mut wake = self.step_once(now, input, notes);
         // Each sentence is refused once and the machine may answer with at most a queue's worth of new ones.
         for _ in 0..2 * TTS_COMMANDS {
@@ -344,6 +350,12 @@ impl CallActor {
                 }
                 notes.push_back(self.tell_dialog(output));
             }
+            Output::Rate(rate) => self.start_over_at(rate),
+            Output::Judge { number, frame } => {
+                if let Some(vad) = &mut self.parts.vad {
+                    vad.push(number, frame);
+                }
+            }
             Output::Hear(frame) => {
                 self.unheard.push(frame);
                 if self.unheard.len() >= self.stt.chunk() {
@@ -410,6 +422,23 @@ impl CallActor {
                 self.dialog_over = true;
                 bye(dialog, reason)
             }
+        }
+    }
+
+    /// The call's rate turned out to be another than its provider streams were opened for: others take their places, before
+    /// anything was said. What the first ones may still report nobody receives.
+    fn start_over_at(&mut self, rate: SampleRate) {
+        self.parts.info.rate = rate;
+        let knocker = self.parts.knocker.clone();
+        (self.events, self.inbox) = Events::channel(Arc::new(move || knocker.knock()));
+        self.stt = self.parts.providers.stt.start(&self.parts.info, self.events.clone());
+        self.tts = self.parts.providers.tts.open(&self.parts.info, self.events.clone());
+    }
+
+    /// The answer to the last frame, before the next one asks for it.
+    fn take_judgement(&mut self, now: Instant, notes: &mut VecDeque<Note>) {
+        if let Some((number, probability)) = self.parts.vad.as_mut().and_then(VadSession::answer) {
+            self.step_once(now, Input::Judged { number, probability }, notes);
         }
     }
 

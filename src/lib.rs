@@ -4,7 +4,8 @@
 //! caller; `cli` the commands; `config` the file as written and as checked; `http` the API; `media_threads` where calls
 //! live; `providers` the three traits and one file per vendor; `rtp_socket` a leg's sockets; `secret` what must never be
 //! printed; `report` what a period's calls amount to; `server` joins all of it; `services` prepares what it works with; `sip_transport` the SIP sockets; `store` the database; `telemetry` traces, metrics
-//! and logs; `tools` what agents can do; `trunks` registrations, reachability and outgoing calls; `webhooks` tells other systems of calls.
+//! and logs; `tools` what agents can do; `trunks` registrations, reachability and outgoing calls; `vad_pool` judges the frames of many
+//! calls at a time; `webhooks` tells other systems of calls.
 
 pub mod ai_gateway;
 pub mod call_actor;
@@ -25,4 +26,5 @@ pub mod store;
 pub mod telemetry;
 pub mod tools;
 pub mod trunks;
+pub mod vad_pool;
 pub mod webhooks;

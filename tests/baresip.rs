@@ -32,7 +32,8 @@ fn have_baresip() -> bool {
 }
 
 /// A configuration with nothing but what a call needs: a file for the microphone, a file for each direction.
-fn configure(folder: &Path, question: &Path, account: &str) {
+/// The port that it takes calls on.
+fn configure(folder: &Path, question: &Path, account: &str) -> u16 {
     // The second one up is where it listens for TLS.
     let ports = free_ports(12);
     let modules = MODULES.iter().find(|path| Path::new(path).is_dir()).expect("baresip has modules");
@@ -52,6 +53,7 @@ fn configure(folder: &Path, question: &Path, account: &str) {
     for (name, text) in [("config", config), ("accounts", account), ("contacts", String::new())] {
         std::fs::write(folder.join(name), text).expect("a file");
     }
+    ports.start
 }
 
 /// What the phone heard, and its rate: baresip calls it decoded. Of two channels the left one.
@@ -190,4 +192,103 @@ fn baresip_asks_in_opus_and_encrypted() {
         rate: 48_000,
     };
     baresip_asks_for_the_hours("", &media, |server| server.udp);
+}
+
+/// The strongest frequency of a stretch, to 5 Hz, and its level as that of the whole stretch.
+fn pitch_and_level(samples: &[i16], rate: usize) -> (usize, f64) {
+    let strength = |hz: usize| {
+        let turn = std::f64::consts::TAU * hz as f64 / rate as f64;
+        let (mut sine, mut cosine) = (0.0, 0.0);
+        for (n, sample) in samples.iter().enumerate() {
+            sine += f64::from(*sample) * (turn * n as f64).sin();
+            cosine += f64::from(*sample) * (turn * n as f64).cos();
+        }
+        f64::hypot(sine, cosine)
+    };
+    let strongest = (200..=1_600).step_by(5).max_by(|a, b| strength(*a).total_cmp(&strength(*b)));
+    (strongest.expect("some frequency"), level_dbfs(samples))
+}
+
+/// The loudest half second.
+fn loud_half(samples: &[i16], rate: usize) -> &[i16] {
+    let halves = samples.windows(rate / 2).step_by(rate / 20);
+    halves.max_by(|a, b| level_dbfs(a).total_cmp(&level_dbfs(b))).expect("half a second at least")
+}
+
+/// A tone, and silence behind it.
+fn write_tone(path: &Path, rate: u32, hz: f32, dbfs: f32, silence_s: u32) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: rate,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec).expect("a file");
+    let tone = media::tone::sine(rate, hz, dbfs, 2 * rate as usize);
+    let silence = std::iter::repeat_n(0, (silence_s * rate) as usize);
+    tone.into_iter().chain(silence).for_each(|sample| writer.write_sample(sample).expect("room"));
+    writer.finalize().expect("a WAV file");
+}
+
+/// The built-in caller calls baresip, which plays a tone; then it plays one. Both ends write down what they hear.
+fn a_tone_goes_both_ways(codec: &str, parameters: &str, account: &str, rate: usize) {
+    if !have_baresip() {
+        return;
+    }
+    const THEIRS: (f32, f32) = (1_000.0, -20.0);
+    const OURS: (f32, f32) = (700.0, -16.0);
+    let folder = served::folder();
+    std::fs::create_dir_all(folder.join("phone")).expect("a folder");
+    let wav_rate = if rate > 8_000 { 16_000 } else { 8_000 };
+    write_tone(&folder.join("theirs.wav"), wav_rate, THEIRS.0, THEIRS.1, 8);
+    write_tone(&folder.join("ours.wav"), wav_rate, OURS.0, OURS.1, 0);
+    let port =
+        configure(&folder.join("phone"), &folder.join("theirs.wav"), &format!(";answermode=auto{account}"));
+    let mut baresip = Command::new("baresip");
+    baresip.args(["-4", "-f"]).arg(folder.join("phone")).args(["-t", "40"]);
+    let baresip = baresip.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut baresip = baresip.expect("baresip starts");
+    wait_for("baresip to listen", || std::net::UdpSocket::bind(("127.0.0.1", port)).is_err().then_some(()));
+
+    let script = "steps = [{ wait_for = \"agent\" }, { wav = \"ours.wav\" }, { hang_up = true }]";
+    std::fs::write(folder.join("tone.toml"), script).expect("a file");
+    let mut call = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    call.current_dir(&folder).args(["call", &format!("sip:phone@127.0.0.1:{port}"), "--api", "none"]);
+    call.args(["--codec", codec, "--script", "tone.toml", "--out", "call.wav"]);
+    let called = call.args(parameters.split_whitespace()).output().expect("it runs");
+    let _may_have_ended = baresip.kill();
+    wait_for("the end of baresip", || baresip.try_wait().expect("it is ours"));
+    assert!(called.status.success(), "{called:?}");
+
+    let mut wav = hound::WavReader::open(folder.join("call.wav")).expect("a WAV file");
+    let heard_rate = wav.spec().sample_rate as usize;
+    let stereo: Vec<i16> = wav.samples().map_while(Result::ok).collect();
+    let here: Vec<i16> = stereo.into_iter().skip(1).step_by(2).collect();
+    let (there, there_rate) = dump(&folder.join("phone"));
+    assert_eq!(there_rate, rate);
+    for (end, samples, rate, (hz, dbfs)) in
+        [("here", &here, heard_rate, THEIRS), ("there", &there, there_rate, OURS)]
+    {
+        let (pitch, level) = pitch_and_level(loud_half(samples, rate), rate);
+        assert!((pitch as f32 - hz).abs() <= 5.0, "{codec}, heard {end}: {pitch} Hz for {hz}");
+        assert!((level as f32 - dbfs).abs() < 1.5, "{codec}, heard {end}: {level:.1} dBFS for {dbfs}");
+    }
+    let _a_leftover_in_the_temporary_folder = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn a_tone_keeps_its_pitch_and_its_loudness_in_either_law() {
+    a_tone_goes_both_ways("pcmu", "", ";audio_codecs=PCMU", 8_000);
+    a_tone_goes_both_ways("pcma", "", ";audio_codecs=PCMA", 8_000);
+}
+
+#[test]
+fn a_tone_keeps_its_pitch_and_its_loudness_in_wide_band() {
+    a_tone_goes_both_ways("g722", "", ";audio_codecs=G722/16000/1", 16_000);
+    a_tone_goes_both_ways("opus", "", ";audio_codecs=opus/48000/1", 48_000);
+}
+
+#[test]
+fn a_tone_keeps_its_pitch_and_its_loudness_encrypted() {
+    a_tone_goes_both_ways("pcmu", "--srtp required", ";audio_codecs=PCMU;mediaenc=srtp-mand", 8_000);
 }

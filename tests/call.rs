@@ -71,6 +71,20 @@ fn greeting_is_on_the_right_only(server: &Served) {
 }
 
 #[test]
+fn a_caller_is_understood_whose_speech_is_judged_on_a_thread_for_all_calls() {
+    let server = Served::start(2, "[media]\nvad_threads = 1\n");
+    let report = follow(&server, "hours");
+    assert_eq!(cause(&report), "caller_hung_up");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+    let judging = tasks.flatten().find(|task| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "vad-0")
+    });
+    let spent = std::fs::read_to_string(judging.expect("its thread").path().join("schedstat"));
+    let spent = spent.expect("the kernel counts").split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
+    assert!(spent > Some(1_000_000), "the thread has judged hundreds of frames: {spent:?} ns");
+}
+
+#[test]
 fn an_appointment_that_was_confirmed_is_in_the_database() {
     let server = Served::start(2, "");
     let report = follow(&server, "booking");

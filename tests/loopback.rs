@@ -193,6 +193,7 @@ impl Machine for Scripted {
             | Input::Tts(..)
             | Input::Tool(..)
             | Input::Recorded
+            | Input::Judged { .. }
             | Input::HangUp(_)
             | Input::Press { .. }
             | Input::Timeout => {}

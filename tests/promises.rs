@@ -37,6 +37,7 @@ fn scenario(seed: u64) -> Scenario {
         jitter: Duration::from_millis(seed / 2 % 60),
         loss_percent: seed / 3 % 12,
         duplicate_percent: seed / 5 % 5,
+        ..Link::default()
     };
     scenario.wake_late = Duration::from_millis(seed / 7 % 35);
     scenario.clips = !seed.is_multiple_of(11);

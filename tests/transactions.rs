@@ -65,6 +65,12 @@ description = "Lets the caller key something in."
 kind = "collect_dtmf"
 
 [[tool]]
+name = "pin"
+description = "Lets the caller key in the PIN."
+kind = "collect_dtmf"
+secret = "pin"
+
+[[tool]]
 name = "remember"
 description = "Notes."
 kind = "record_note"
@@ -269,6 +275,50 @@ fn keys_that_were_asked_for_are_the_next_words_and_stay_masked() {
     scenario.caller.splice(1..1, presses);
     let world = run(scenario);
     tells(&world, &["expects Digits", "key", "key", "key", "turn 2 ended: \"* * *\"", "Thank you."]);
+}
+
+#[test]
+fn secret_keys_are_read_by_the_tool_that_needs_them_and_by_nobody_else() {
+    const BLABS: ToolStep =
+        ToolStep { name: "book", takes: ms(200), result: Ok("{\"wrong\":\"4829 is no PIN\"}") };
+    let mut scenario = replies(
+        vec![
+            calls("Key in your PIN.", vec![tool("pin", 0)]),
+            calls("", vec![BLABS]),
+            Said::text("That was wrong."),
+        ],
+        20_000,
+    );
+    scenario.arguments = vec![("pin", "{\"count\":4}"), ("book", "{\"pin\":\"{pin}\",\"seats\":2}")];
+    let presses = [(8_000, '4'), (8_300, '8'), (8_600, '2'), (8_900, '9')]
+        .map(|(at, key)| Planned::at(at, Act::Press(key)));
+    scenario.caller.splice(1..1, presses);
+    let world = run(scenario);
+    tells(&world, &["expects Digits", "turn 2 ended: \"* * * *\"", "tool book", "That was wrong."]);
+    assert_eq!(world.tool_calls()[0].arguments, "{\"pin\":\"4829\",\"seats\":2}");
+
+    let asked: Vec<String> = world
+        .requests()
+        .iter()
+        .map(|request| {
+            let messages = serde_json::to_string(&request.messages).expect("messages are JSON");
+            let variables = serde_json::to_string(&request.variables).expect("so are variables");
+            format!("{} {messages} {variables}", request.system)
+        })
+        .collect();
+    let last = asked.last().expect("it was asked");
+    assert!(last.contains("[4 digits collected, kept as {pin}]"), "{last}");
+    assert!(last.contains("{pin} is no PIN"), "{last}");
+    let record = format!("{:?}", world.cdr_of(0).0.expect("a record"));
+    let trace: Vec<String> =
+        world.trace().iter().map(|stamped| serde_json::to_string(stamped).expect("so is a trace")).collect();
+    for (place, text) in
+        [("the model", asked.join("\n")), ("the record", record), ("the trace", trace.join("\n"))]
+    {
+        for digits in ["4829", "4 8 2 9", "4, 8, 2, 9"] {
+            assert!(!text.contains(digits), "{digits} is known to {place}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
     pub(crate) simulators: SocketAddr,
     pub(crate) rtp: String,
+    /// For SIP over TLS, where that is asked for.
+    pub(crate) tls: Option<SocketAddr>,
 }
 
 /// Who hears, thinks and speaks.
@@ -188,7 +190,8 @@ fn start(
 }
 
 fn config_text(addresses: &Addresses, engines: Engines, data: &Path, agent: &Path) -> String {
-    let Addresses { sip, http, simulators, rtp } = addresses;
+    let Addresses { sip, http, simulators, rtp, tls } = addresses;
+    let tls = tls.map(|address| format!(", \"tls:{address}\"")).unwrap_or_default();
     let common = format!(
         r#"
 [server]
@@ -196,7 +199,7 @@ data_dir = "{data}"
 ports = 1100
 drain_seconds = 0
 [sip]
-listen = ["udp:{sip}"]
+listen = ["udp:{sip}", "tcp:{sip}"{tls}]
 [rtp]
 address = "{address}"
 ports = "{rtp}"

@@ -95,8 +95,13 @@ struct Sample {
 pub(crate) fn run(args: &Args) -> Result<bool, String> {
     machine::raise_file_limit();
     let program = args.server.clone().map_or_else(figures::build, Ok)?;
-    let addresses =
-        Addresses { sip: args.sip, http: args.http, simulators: args.simulators, rtp: args.rtp.clone() };
+    let addresses = Addresses {
+        sip: args.sip,
+        http: args.http,
+        simulators: args.simulators,
+        rtp: args.rtp.clone(),
+        tls: None,
+    };
     let bench = Bench::new(program, addresses, &[ASK])?;
     let engines = if args.embedded { Engines::Embedded } else { Engines::Simulated };
     let world = bench.start(engines, ASK, &["--reply", REPLY])?;

@@ -20,6 +20,7 @@ use crate::{
         traces::TraceSink,
     },
     trunks::{TrunkMetrics, TrunkStates, Trunks, rules},
+    vad_pool::VadPool,
     webhooks::Webhooks,
 };
 use ::call::cdr::Cause;
@@ -268,6 +269,14 @@ fn start_error(error: &io::Error) -> String {
     }
 }
 
+/// The threads that judge the frames of all calls, with the model that is inside.
+fn vad_pool(threads: usize) -> io::Result<Option<Arc<VadPool>>> {
+    if threads == 0 {
+        return Ok(None);
+    }
+    VadPool::start(threads, || media::vad::Earshot).map(|pool| Some(Arc::new(pool)))
+}
+
 fn endpoint(config: &Config) -> EndpointConfig {
     let default = EndpointConfig::default();
     // A dialog outlives its call until the answer to its BYE: the cap of calls must be met before this one.
@@ -311,6 +320,7 @@ fn start(
         media_threads: config.media.threads,
         media_priority: config.media.priority,
         recorder: recorder.cloned(),
+        vad: vad_pool(config.media.vad_threads)?,
         seed: config.server.seed,
         ..defaults
     };

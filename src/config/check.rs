@@ -239,6 +239,7 @@ impl Checker<'_> {
             threads: raw.threads.is_some().then(|| self.number(&raw.threads, 1, 1..=256)),
             priority: MediaPriority::of(&self.choice(&raw.priority, default.name(), &MediaPriority::NAMES))
                 .unwrap_or(default),
+            vad_threads: self.number(&raw.vad_threads, 0, 0..=64),
         }
     }
 
@@ -256,6 +257,8 @@ impl Checker<'_> {
             ring_for: self.milliseconds(&raw.sip.ring_ms, default.ring_for, 0..=60_000),
             record: default.record,
             comfort_noise_dbfs: self.comfort_noise(&raw.media, default.comfort_noise_dbfs),
+            tones_too: default.tones_too,
+            vad_elsewhere: raw.media.vad_threads.as_ref().is_some_and(|threads| *threads.get_ref() > 0),
             floor,
         }
     }

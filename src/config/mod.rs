@@ -262,6 +262,8 @@ pub struct Media {
     pub threads: Option<usize>,
     /// What the kernel is asked for on their behalf.
     pub priority: MediaPriority,
+    /// Threads that judge for all calls together whether the caller speaks; 0: each call decides by itself.
+    pub vad_threads: usize,
 }
 
 /// How log lines look.

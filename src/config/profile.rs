@@ -117,6 +117,8 @@ pub enum Dtmf {
     Inband,
     /// As telephone-event where it was negotiated, else as INFO or tones.
     Auto,
+    /// As telephone-event and as tones at once; a press told both ways is one.
+    Both,
 }
 
 /// Whether media is encrypted (RFC 4568).

@@ -163,6 +163,7 @@ pub(super) struct RawPrice {
 pub(super) struct RawMedia {
     pub(super) threads: Key<i64>,
     pub(super) priority: Key<String>,
+    pub(super) vad_threads: Key<i64>,
     pub(super) codecs: Key<Vec<Spanned<String>>>,
     pub(super) comfort_noise_dbfs: Key<i64>,
     pub(super) jitter_min_ms: Key<i64>,

@@ -429,8 +429,13 @@ const CALLER_ID_OUT: [(&str, CallerIdOut); 4] = [
     ("remote-party", CallerIdOut::RemoteParty),
     ("both", CallerIdOut::Both),
 ];
-const DTMF: [(&str, Dtmf); 4] =
-    [("rfc4733", Dtmf::Rfc4733), ("info", Dtmf::Info), ("inband", Dtmf::Inband), ("auto", Dtmf::Auto)];
+const DTMF: [(&str, Dtmf); 5] = [
+    ("rfc4733", Dtmf::Rfc4733),
+    ("info", Dtmf::Info),
+    ("inband", Dtmf::Inband),
+    ("auto", Dtmf::Auto),
+    ("both", Dtmf::Both),
+];
 const SRTP: [(&str, Srtp); 3] =
     [("off", Srtp::Off), ("optional", Srtp::Optional), ("required", Srtp::Required)];
 const SESSION_TIMER: [(&str, SessionTimerMode); 4] = [

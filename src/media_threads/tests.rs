@@ -148,6 +148,7 @@ impl Bench {
             counters: Arc::default(),
             knocker: self.thread().knocker(dialog),
             recording: None,
+            vad: None,
         };
         let _runtime = self.runtime.enter();
         self.tell(Command::Start(Box::new(CallActor::new(parts))));
@@ -195,6 +196,7 @@ fn echo() -> Script {
             | Input::Tts(..)
             | Input::Tool(..)
             | Input::Recorded
+            | Input::Judged { .. }
             | Input::Press { .. }
             | Input::HangUp(_)
             | Input::Timeout => {}
@@ -333,6 +335,7 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                 | Input::Tts(..)
                 | Input::Tool(..)
                 | Input::Recorded
+                | Input::Judged { .. }
                 | Input::Press { .. }
                 | Input::HangUp(_) => panic!("not expected: {input:?}"),
             }
@@ -399,6 +402,7 @@ fn reports_move_to_the_shared_port_and_back() {
                 }
                 Input::Sip(_)
                 | Input::Recorded
+                | Input::Judged { .. }
                 | Input::Press { .. }
                 | Input::Stt(_)
                 | Input::Llm(..)

@@ -695,6 +695,17 @@ mod tests {
     }
 
     #[test]
+    fn code_words_of_the_telephone_reach_it_untouched() {
+        let words: Vec<u8> = (96..=255).collect();
+        let mut samples = Vec::new();
+        Codec::Pcmu.decode(&words, &mut samples);
+        let mut sent = Vec::new();
+        encode(&Frame::from_samples(SampleRate::Hz8000, &samples), &mut sent);
+        assert!(words.contains(&0x7f) && words.contains(&0xff), "both zeros are among them");
+        assert_eq!(sent, words);
+    }
+
+    #[test]
     fn the_address_says_what_the_line_carries() {
         let call =
             CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "de".into(), turn: None };

@@ -558,6 +558,7 @@ impl Admission {
             counters: Arc::clone(&self.counters),
             knocker: self.threads[thread].knocker(invite.dialog),
             recording,
+            vad: self.config.vad.as_ref().map(|vad| vad.open()),
         };
         let actor = Box::new(CallActor::new(parts));
         self.status.invites += 1;

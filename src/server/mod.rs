@@ -22,6 +22,7 @@ use crate::{
     sip_transport::{
         self, Ladders, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls,
     },
+    vad_pool::{VadCounters, VadPool},
 };
 use admission::{Admission, Message};
 use call::{
@@ -86,6 +87,8 @@ pub struct ServerConfig {
     pub media_priority: MediaPriority,
     /// What writes down what is said in every call, if anything does.
     pub recorder: Option<Arc<Recorder>>,
+    /// What judges the frames of all calls together; the calls' config must say so, too.
+    pub vad: Option<Arc<VadPool>>,
     /// Makes tags, branches and the chance inside calls repeatable. Calls are named at random in any case.
     pub seed: Option<u64>,
 }
@@ -109,6 +112,7 @@ impl Default for ServerConfig {
             media_threads: None,
             media_priority: MediaPriority::default(),
             recorder: None,
+            vad: None,
             seed: None,
         }
     }
@@ -188,6 +192,7 @@ pub struct Server {
     status: watch::Receiver<Status>,
     counters: Arc<ActorCounters>,
     outgoing: Mutex<Option<OutgoingEvents>>,
+    vad: Option<Arc<VadPool>>,
 }
 
 impl Server {
@@ -207,6 +212,7 @@ impl Server {
         let (publish, status) = watch::channel(Status { cap: config.slots(), ..Status::default() });
         let transport = config.transport.clone();
         let (outgoing, outgoing_events) = link::outgoing();
+        let vad = config.vad.clone();
         let admission = Admission::new(
             config,
             (services, outgoing),
@@ -217,7 +223,7 @@ impl Server {
         );
         let task = sip_transport::run(sockets, endpoint, admission, transport, (sip.clone(), requests));
         let outgoing = Mutex::new(Some(outgoing_events));
-        Ok(Self { sip, task, threads, status, counters, outgoing })
+        Ok(Self { sip, task, threads, status, counters, outgoing, vad })
     }
 
     /// Where it listens.
@@ -253,6 +259,11 @@ impl Server {
     /// What the SIP sockets count.
     pub fn sip_counters(&self) -> &SipCounters {
         self.sip.counters()
+    }
+
+    /// What the threads count that judge all calls' frames, if there are any.
+    pub fn vad_counters(&self) -> Option<&VadCounters> {
+        self.vad.as_ref().map(|vad| &**vad.counters())
     }
 
     /// What the media threads count.

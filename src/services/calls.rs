@@ -18,7 +18,7 @@ use crate::{
     telemetry::{metrics::Metrics, pii::Pii},
     tools::{ToolContext, ToolRunner, ToolSettings},
 };
-use call::{CallContext, CallId, cdr::Cause};
+use call::{CallConfig, CallContext, CallId, cdr::Cause};
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId, Variables};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use sip::{IncomingInvite, SrtpMode, SrtpSuite, caller_id::incoming_caller};
@@ -136,7 +136,8 @@ impl CallBuilder for TrunkCalls {
         models.warm();
         let caller = Pii::new(new.caller.to_owned());
         let codecs = trunk.profile.media.codecs.clone();
-        let telephone_event = matches!(trunk.profile.media.dtmf, Dtmf::Rfc4733 | Dtmf::Auto);
+        let telephone_event = !matches!(trunk.profile.media.dtmf, Dtmf::Info | Dtmf::Inband);
+        let tones_too = trunk.profile.media.dtmf == Dtmf::Both;
         let srtp = srtp(&trunk.profile);
         let today = today(&self.config.time_zone);
         let variables = given(agent.calls.agent.variables(), &new, today);
@@ -145,7 +146,8 @@ impl CallBuilder for TrunkCalls {
             tools: agent.tools.brought(),
             may_refer: trunk.profile.transfer.send,
         };
-        let calls = AgentCalls { codecs, telephone_event, srtp, context, ..agent.calls.clone() };
+        let config = CallConfig { tones_too, ..agent.calls.config.clone() };
+        let calls = AgentCalls { config, codecs, telephone_event, srtp, context, ..agent.calls.clone() };
         let context = ToolContext { call: new.call, caller, today, variables };
         let mut built = calls.build(now, new)?;
         built.providers.models = models;

@@ -73,7 +73,7 @@ impl SqlTool {
             | ToolKind::EndCall
             | ToolKind::Transfer(_)
             | ToolKind::Wait
-            | ToolKind::CollectDigits
+            | ToolKind::CollectDigits { .. }
             | ToolKind::RecordNote => return None,
         };
         Some(Self {

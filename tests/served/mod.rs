@@ -60,6 +60,11 @@ impl Served {
         Self { child, folder, log, udp, tcp, http, rtp }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What to dial.
     pub fn uri(&self) -> String {
         format!("sip:demo@{}", self.udp)

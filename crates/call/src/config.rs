@@ -27,6 +27,11 @@ pub struct CallConfig {
     /// Level of the noise that fills the agent's pauses, in dB relative to full scale, so that the line does not sound
     /// dead; `None`: digital silence.
     pub comfort_noise_dbfs: Option<f32>,
+    /// Whether tones in the audio are keys even where telephone-event was agreed on. A press told both ways is one.
+    pub tones_too: bool,
+    /// Whether a detector elsewhere says if frames hold speech: each is told with [`crate::Output::Judge`], answers come
+    /// with [`crate::Input::Judged`] before the next one. While they are late, the call's own detector decides.
+    pub vad_elsewhere: bool,
 }
 
 /// What is begun on a guess.
@@ -125,6 +130,8 @@ impl Default for CallConfig {
             ring_for: Duration::ZERO,
             record: false,
             comfort_noise_dbfs: Some(COMFORT_NOISE_DBFS),
+            tones_too: false,
+            vad_elsewhere: false,
         }
     }
 }

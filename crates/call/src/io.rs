@@ -3,7 +3,7 @@
 
 use crate::{Event, KeysBy};
 use conversation::{Expectation, LlmRequest, ToolCall, TurnId};
-use media::Frame;
+use media::{Frame, SampleRate};
 use std::{net::SocketAddr, time::Duration};
 
 /// What happened.
@@ -33,6 +33,13 @@ pub enum Input<'a> {
     Tts(TurnId, TtsEvent),
     /// A tool that this turn started has ended.
     Tool(TurnId, ToolResult),
+    /// The frame with this number was judged elsewhere: how probable it is, 0 to 1, that it holds speech.
+    Judged {
+        /// As in [`Output::Judge`].
+        number: u64,
+        /// The answer.
+        probability: f32,
+    },
     /// The start of the call is on disk: it may be answered, see [`crate::Patience::record`].
     Recorded,
     /// Press keys for the other side, one after the other: `0` to `9`, `*`, `#`, `A` to `D`; a comma waits half a second.
@@ -247,8 +254,18 @@ pub enum Output {
     RtcpMux(bool),
     /// Tell the dialog.
     Sip(SipOutput),
+    /// The conversation's rate is another than [`crate::Call::rate`] said: the call came without an offer, and the answer
+    /// to ours took a codec of this one. Nothing was heard or spoken before.
+    Rate(SampleRate),
     /// The caller's audio for speech-to-text: one frame every 20 ms, without gaps.
     Hear(Frame),
+    /// Is there speech in this? Only where the config says that somebody elsewhere knows.
+    Judge {
+        /// Counts the call's frames.
+        number: u64,
+        /// The caller's 20 ms.
+        frame: Frame,
+    },
     /// What one side said, for a recorder: the caller as heard, the agent as sent. Only where the config asks for it.
     Record {
         /// Who.

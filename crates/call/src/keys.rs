@@ -7,20 +7,23 @@ use std::time::Instant;
 /// The keys of one leg.
 pub(crate) struct Keys {
     merger: DigitMerger,
-    /// Listens for tones where no telephone-event was agreed on: a peer that has events need not send tones.
+    /// Listens for tones where no telephone-event was agreed on: a peer that has events need not send tones. Some send
+    /// both, or events only for some of their callers.
     in_band: Option<InBandDigits>,
+    always_in_band: bool,
 }
 
 impl Keys {
-    pub(crate) fn new(telephone_event: Option<u8>, rate: SampleRate) -> Self {
-        let mut keys = Self { merger: DigitMerger::new(), in_band: None };
+    /// `tones_too`: listens for tones even where telephone-event is agreed on.
+    pub(crate) fn new(telephone_event: Option<u8>, rate: SampleRate, tones_too: bool) -> Self {
+        let mut keys = Self { merger: DigitMerger::new(), in_band: None, always_in_band: tones_too };
         keys.renegotiate(telephone_event, rate);
         keys
     }
 
     /// What the latest offer and answer agreed on; `rate` is that of the frames.
     pub(crate) fn renegotiate(&mut self, telephone_event: Option<u8>, rate: SampleRate) {
-        if telephone_event.is_some() {
+        if telephone_event.is_some() && !self.always_in_band {
             self.in_band = None;
         } else {
             self.in_band.get_or_insert_with(|| InBandDigits::new(rate));
@@ -91,7 +94,7 @@ mod tests {
     #[test]
     fn a_press_that_is_reported_twice_is_one_key() {
         let now = Instant::now();
-        let mut keys = Keys::new(Some(101), SampleRate::Hz8000);
+        let mut keys = Keys::new(Some(101), SampleRate::Hz8000, false);
         assert_eq!(keys.event(now, Digit('7')), Some(Digit('7')));
         let at = |ms| now + Duration::from_millis(ms);
         assert_eq!(keys.info(at(100), "application/dtmf", "7"), None);
@@ -100,8 +103,8 @@ mod tests {
 
     #[test]
     fn tones_are_keys_only_where_no_events_were_agreed_on() {
-        let pressed = |telephone_event| {
-            let (now, mut keys) = (Instant::now(), Keys::new(telephone_event, SampleRate::Hz8000));
+        let pressed = |telephone_event, tones_too| {
+            let (now, mut keys) = (Instant::now(), Keys::new(telephone_event, SampleRate::Hz8000, tones_too));
             let samples: Vec<i16> = (0..800)
                 .map(|n| {
                     let angle = |hz: f32| std::f32::consts::TAU * hz * n as f32 / 8000.0;
@@ -111,7 +114,8 @@ mod tests {
             let frames = samples.chunks(160).map(|chunk| Frame::from_samples(SampleRate::Hz8000, chunk));
             frames.filter_map(|frame| keys.hear(now, &frame)).map(|Digit(key)| key).collect::<String>()
         };
-        assert_eq!(pressed(None), "5");
-        assert_eq!(pressed(Some(101)), "");
+        assert_eq!(pressed(None, false), "5");
+        assert_eq!(pressed(Some(101), false), "");
+        assert_eq!(pressed(Some(101), true), "5", "unless the trunk says that they are");
     }
 }

@@ -8,11 +8,12 @@ use crate::{
     peer::Peer,
     pressing::{HELD, Pressing},
     protection::Protection,
+    voicing::Voicing,
 };
 use media::{
-    Codec, ComfortNoise, Digit, Frame, Heard, JitterConfig, MediaEvent, MediaFault, MediaWatch,
+    Codec, ComfortNoise, Digit, FRAME, Frame, Heard, JitterConfig, MediaEvent, MediaFault, MediaWatch,
     MediaWatchConfig, Played, Playout, QualityMeter, Receiver, ReceiverConfig, RtcpSession, SampleRate,
-    Score, Sender, SenderConfig, Signs, SpeechGate, Vad,
+    Score, Sender, SenderConfig, Signs,
 };
 use sip::{Direction, Negotiated};
 use std::{
@@ -43,8 +44,7 @@ pub(crate) struct Leg {
     next_look: Instant,
     keys: Keys,
     pressing: Pressing,
-    vad: Vad,
-    gate: SpeechGate,
+    voicing: Voicing,
     direction: Direction,
     next_report: Instant,
     /// When the far end's stream came for the last time.
@@ -104,6 +104,15 @@ impl Leg {
         let mut rtcp = RtcpSession::new(seed.ssrc, &format!("{:08x}@tandem", seed.ssrc));
         rtcp.set_clock(codec.clock_hz());
         let watch = MediaWatchConfig { dead: config.patience.media, ..MediaWatchConfig::default() };
+        let mut sender = Sender::new(SenderConfig {
+            codec,
+            payload_type: media.payload_type,
+            telephone_event: media.telephone_event,
+            ssrc: seed.ssrc,
+            sequence: first_sequence(media, seed.sequence),
+            timestamp: seed.timestamp,
+        });
+        sender.set_halves(in_halves(media));
         Some(Self {
             peer: Peer::new(now, media.remote),
             protection: Protection::new(media.srtp.as_ref())?,
@@ -114,19 +123,11 @@ impl Leg {
             meter: QualityMeter::new(codec),
             watch: MediaWatch::new(watch),
             next_look: now,
-            sender: Sender::new(SenderConfig {
-                codec,
-                payload_type: media.payload_type,
-                telephone_event: media.telephone_event,
-                ssrc: seed.ssrc,
-                sequence: first_sequence(media, seed.sequence),
-                timestamp: seed.timestamp,
-            }),
-            keys: Keys::new(media.telephone_event, rate),
+            sender,
+            keys: Keys::new(media.telephone_event, rate, config.tones_too),
             pressing: Pressing::default(),
             playout,
-            vad: Vad::new(),
-            gate: SpeechGate::default(),
+            voicing: Voicing::new(config.vad_elsewhere),
             direction: media.direction,
             next_report: now + REPORT_EVERY,
             last_rtp: None,
@@ -154,6 +155,7 @@ impl Leg {
             self.meter.set_codec(codec);
             self.receiver.renegotiate(receiver_config(media, codec, jitter));
             self.sender.renegotiate(codec, media.payload_type, media.telephone_event);
+            self.sender.set_halves(in_halves(media));
             self.keys.renegotiate(media.telephone_event, self.rate());
         }
         self.peer.redescribe(now, media.remote);
@@ -195,12 +197,17 @@ impl Leg {
         }
     }
 
-    /// The caller's next 20 ms.
-    pub(crate) fn listen(&mut self, now: Instant) -> Listened {
+    /// The caller's 20 ms with this number.
+    pub(crate) fn listen(&mut self, now: Instant, number: u64) -> Listened {
         let heard = self.receiver.pop(now);
-        let speech = self.gate.update(self.vad.push(&heard.frame));
+        let speech = self.voicing.hear(number, &heard.frame);
         let digit = self.keys.hear(now, &heard.frame);
         Listened { heard, speech, digit }
+    }
+
+    /// A detector elsewhere has judged the frame with this number.
+    pub(crate) fn judged(&mut self, number: u64, probability: f32) {
+        self.voicing.judged(number, probability);
     }
 
     /// An INFO in the dialog: a key the caller pressed, if it was one.
@@ -222,6 +229,21 @@ impl Leg {
         self.talking = talking;
         let packet = self.sender.packet(&played.frame, starts);
         (played, self.protection.seal_rtp(packet))
+    }
+
+    /// The second half of our last 20 ms, for a peer that takes no more than 10 ms in a packet.
+    pub(crate) fn second_half(&mut self) -> Option<Vec<u8>> {
+        if !self.may_send() {
+            self.sender.forget_second_half();
+            return None;
+        }
+        let packet = self.sender.second_half()?;
+        self.protection.seal_rtp(packet)
+    }
+
+    /// Whether there is one.
+    pub(crate) const fn has_second_half(&self) -> bool {
+        self.sender.has_second_half()
     }
 
     const fn silence(&self) -> Played {
@@ -361,6 +383,11 @@ impl Leg {
             mos_out: score(self.meter.outgoing()),
         }
     }
+}
+
+/// Whether the peer takes less than our 20 ms in a packet. Longer ones it may wish for; 20 ms suit everybody.
+fn in_halves(media: &Negotiated) -> bool {
+    Duration::from_millis(u64::from(media.ptime_ms)) < FRAME
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -21,6 +21,7 @@ mod pressing;
 mod protection;
 mod reply;
 mod rescue;
+mod secrets;
 mod signalling;
 mod silence;
 mod speculation;
@@ -29,6 +30,7 @@ pub mod spent;
 mod tools;
 mod transfer;
 mod turns;
+mod voicing;
 
 pub use codec::codec_of;
 pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience, Speculate, SpeculationConfig};

@@ -9,12 +9,13 @@ use crate::{
     menu::MenuState,
     pressing::info_body,
     reply::{Reply, RunningTool},
+    secrets::Secrets,
     silence::{Ladder, is_filler},
     speculation::Speculation,
     transfer::Passing,
 };
 use conversation::{Context, Floor, FloorConfig, Holder, LoopWatch, Sound, TurnId};
-use media::{Digit, EchoGuard, FRAME, Pitch, SampleRate};
+use media::{Digit, EchoGuard, FRAME, Frame, Pitch, SampleRate};
 use sip::MediaSession;
 use std::{
     collections::BTreeMap,
@@ -80,6 +81,7 @@ pub struct Call {
     pub(crate) farewell: Option<Cause>,
     pub(crate) ladder: Ladder,
     pub(crate) menu: MenuState,
+    pub(crate) secrets: Secrets,
     pub(crate) loops: LoopWatch,
     /// The start is on disk, or nobody will say so.
     pub(crate) recorded: bool,
@@ -138,6 +140,7 @@ impl Call {
             farewell: None,
             ladder: Ladder::default(),
             menu: MenuState::default(),
+            secrets: Secrets::default(),
             loops: LoopWatch::default(),
             transfer: None,
             excused_until: None,
@@ -146,7 +149,8 @@ impl Call {
     }
 
     /// The rate of the frames in [`Output::Hear`], and of the samples in [`crate::TtsEvent::Audio`]: it is known from the
-    /// offer on and stays for the whole call.
+    /// offer on and stays for the whole call. Without an offer it is a guess until the caller's answer comes with the ACK:
+    /// see [`Output::Rate`].
     pub const fn rate(&self) -> SampleRate {
         self.rate
     }
@@ -171,10 +175,13 @@ impl Call {
         }
         match self.phase {
             Phase::Over => None,
-            Phase::Arrived | Phase::Ringing { .. } | Phase::Answered => Some(self.next_frame),
+            Phase::Arrived | Phase::Ringing { .. } | Phase::Answered => {
+                Some(self.second_half_at().unwrap_or(self.next_frame))
+            }
             Phase::Talking | Phase::Leaving => {
                 // The end of a turn need not wait for the next frame.
                 let wake = self.floor.next_wake().map_or(self.next_frame, |wake| wake.max(now + SOON));
+                let wake = self.second_half_at().map_or(wake, |half| half.min(wake));
                 // Nor need words that wait in vain for more of them.
                 let idle = self.reply.as_ref().and_then(Reply::idle_at).filter(|at| *at > now);
                 Some(idle.map_or(wake, |idle| idle.min(wake)).min(self.next_frame))
@@ -196,6 +203,11 @@ impl Call {
             Input::Tts(turn, event) => self.handle_tts(now, turn, event, out),
             Input::Tool(turn, result) => self.handle_tool(now, turn, result, out),
             Input::Recorded => self.handle_recorded(now, out),
+            Input::Judged { number, probability } => {
+                if let Some(leg) = &mut self.leg {
+                    leg.judged(number, probability);
+                }
+            }
             Input::Press { keys, by } => self.press_keys(&keys, by, out),
             Input::HangUp(HangUp::Drain) => self.say_goodbye(now, Cause::ServerStopping, out),
             Input::HangUp(HangUp::Admin) => self.end(Cause::Admin, out),
@@ -256,6 +268,7 @@ impl Call {
     fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
         if now < self.next_frame {
             self.say_early(now, out);
+            self.send_second_half(now, out);
             return self.watch_floor(now, out);
         }
         if matches!(self.phase, Phase::Ringing { .. }) {
@@ -272,6 +285,8 @@ impl Call {
         }
         if let Some(leg) = self.leg.as_mut().filter(|_| behind > 0) {
             leg.skip(behind);
+        } else {
+            self.send_second_half(now, out);
         }
         self.speak(now, out);
         self.frame += 1;
@@ -284,9 +299,14 @@ impl Call {
         let talking = matches!(self.phase, Phase::Talking);
         let Some(leg) = &mut self.leg else { return };
         let on_hold = leg.on_hold();
-        let mut listened = leg.listen(now);
+        let mut listened = leg.listen(now, number);
+        if self.config.vad_elsewhere {
+            out.push(Output::Judge { number, frame: listened.heard.frame.clone() });
+        }
         if self.config.record {
-            let frame = listened.heard.frame.clone();
+            // Keys leave tones in the audio, too.
+            let quiet = self.secrets.is_awaited().then(|| Frame::silence(self.rate));
+            let frame = quiet.unwrap_or_else(|| listened.heard.frame.clone());
             out.push(Output::Record { side: Side::Caller, number, frame });
         }
         if !talking {
@@ -362,6 +382,20 @@ impl Call {
             self.note_first_packet(now, played.segment, out);
         }
         self.finish_reply(now, out);
+    }
+
+    /// When the second half of our last 20 ms is to leave, if it has to leave by itself.
+    fn second_half_at(&self) -> Option<Instant> {
+        self.leg.as_ref().filter(|leg| leg.has_second_half()).map(|_| self.next_frame - FRAME / 2)
+    }
+
+    fn send_second_half(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.second_half_at().is_some_and(|at| at <= now)
+            && let Some(leg) = &mut self.leg
+            && let Some(datagram) = leg.second_half()
+        {
+            out.push(Output::SendRtp { to: leg.address(), datagram });
+        }
     }
 
     /// What can only be noticed by waiting: overdue providers, a dead line, the longest call.

@@ -4,9 +4,11 @@
 use crate::{
     Event, Output, SipOutput,
     cdr::Cause,
+    codec_of,
     leg::{Leg, StreamSeed},
     machine::{Call, Phase},
 };
+use media::Codec;
 use sip::{Negotiated, OfferError};
 use std::time::{Duration, Instant};
 
@@ -120,12 +122,25 @@ impl Call {
         }
         if self.leg.is_none() {
             match sdp.map(|answer| self.description.accept(answer)) {
-                Some(Ok(media)) => self.open_leg(now, &media, out),
+                Some(Ok(media)) => {
+                    self.take_rate(&media, out);
+                    self.open_leg(now, &media, out);
+                }
                 Some(Err(_)) | None => return self.end(Cause::NoCommonCodec, out),
             }
         }
         out.push(Output::Event(Event::Acked));
         self.greet(now, out);
+    }
+
+    /// What came without an offer is heard at the rate of the codec that the caller chose of ours: a telephone must not be
+    /// given to a wide-band recogniser, nor a wide-band phone be cut to a telephone.
+    fn take_rate(&mut self, media: &Negotiated, out: &mut Vec<Output>) {
+        let rate = codec_of(media).map_or(self.rate, Codec::rate);
+        if rate != self.rate {
+            self.rate = rate;
+            out.push(Output::Rate(rate));
+        }
     }
 
     /// A re-INVITE is always answered freshly, with a raised version if either side changes anything (RFC 3264

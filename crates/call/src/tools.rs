@@ -45,7 +45,7 @@ impl Call {
             }
             ToolKind::Transfer(transfer) => self.begin_transfer(now, turn, call, transfer, out),
             ToolKind::Wait => self.grant_silence(now, turn, call, out),
-            ToolKind::CollectDigits => self.await_digits(turn, call, out),
+            ToolKind::CollectDigits { secret } => self.await_digits(turn, call, secret.as_deref(), out),
             ToolKind::RecordNote => self.note(turn, call, out),
             ToolKind::Sqlite { .. }
             | ToolKind::NotePerson { .. }
@@ -76,6 +76,7 @@ impl Call {
         }
         let patience = timeout.map_or(self.config.patience.tool, |timeout| timeout + GRACE);
         self.await_tool(now, turn, &call, patience);
+        let call = self.secrets.filled_in(call);
         out.push(Output::RunTool { turn, call });
     }
 
@@ -126,7 +127,8 @@ impl Call {
         out: &mut Vec<Output>,
     ) {
         let ok = result.result.is_ok();
-        self.context.tool_result(&result.call_id, result_text(result.result));
+        // Whoever was given a secret may say it back.
+        self.context.tool_result(&result.call_id, self.secrets.taken_out(result_text(result.result)));
         if let Some(tool) = self.tools_left.remove(&result.call_id) {
             return out.push(tool.ended(now, ok));
         }
@@ -159,7 +161,7 @@ impl Call {
     }
 
     /// Keys reach the model as the caller's next words; whoever expects them knows when there are enough.
-    fn await_digits(&mut self, turn: TurnId, call: ToolCall, out: &mut Vec<Output>) {
+    fn await_digits(&mut self, turn: TurnId, call: ToolCall, secret: Option<&str>, out: &mut Vec<Output>) {
         let arguments = arguments(&call);
         let count = Some(&arguments["count"]).filter(|count| !count.is_null());
         let count = match count.map(|count| count.as_u64().and_then(|count| u8::try_from(count).ok())) {
@@ -172,8 +174,15 @@ impl Call {
             self.floor.expect(expectation);
             out.push(Output::Event(Event::Expecting { expectation }));
             out.push(Output::Expect(expectation));
+            self.secrets.awaits(secret);
         }
-        let note = json!({ "note": "the keys come as the caller's next words" });
+        let note = match secret {
+            None => "the keys come as the caller's next words".to_owned(),
+            Some(name) => {
+                format!("the caller keys them in next; they are kept from you: write {{{name}}} for a tool")
+            }
+        };
+        let note = json!({ "note": note });
         self.answer_tool(turn, call, count.map(|_| note), out);
     }
 

@@ -59,7 +59,8 @@ impl Call {
         }
     }
 
-    fn answer_caller(&mut self, now: Instant, heard: Heard, marks: Marks, out: &mut Vec<Output>) {
+    fn answer_caller(&mut self, now: Instant, mut heard: Heard, marks: Marks, out: &mut Vec<Output>) {
+        let hidden = self.secrets.take(&heard.text, heard.digits);
         let guess = if self.menu.answers() {
             self.give_up_guess(now, "the menu answers", out);
             None
@@ -74,6 +75,9 @@ impl Call {
             reason: heard.reason.to_owned(),
             waited_ms: heard.waited_ms,
         }));
+        if let Some(hidden) = hidden {
+            heard.text = hidden;
+        }
         let understood = !heard.text.trim().is_empty();
         if understood {
             self.context.user(heard.text.clone());

@@ -71,7 +71,7 @@ fn built_in_tools_bring_their_arguments() {
         "[[tool]]\nname = \"pass_on\"\ndescription = \"d\"\nkind = \"transfer\"\n\
          destinations = { sales = \"sip:s@x.example\", night = \"tel:+4930\" }\n\
          [[tool]]\nname = \"hold\"\ndescription = \"d\"\nkind = \"wait\"\n\
-         [[tool]]\nname = \"keys\"\ndescription = \"d\"\nkind = \"collect_dtmf\"\n\
+         [[tool]]\nname = \"keys\"\ndescription = \"d\"\nkind = \"collect_dtmf\"\nsecret = \"pin\"\n\
          [[tool]]\nname = \"jot\"\ndescription = \"d\"\nkind = \"record_note\"\n",
     )
     .expect("they are right");
@@ -79,6 +79,8 @@ fn built_in_tools_bring_their_arguments() {
     assert_eq!(transfer.class, ToolClass::Irreversible);
     assert_eq!(transfer.spec.parameters["properties"]["destination"]["enum"], json!(["night", "sales"]));
     assert!(agent.tools().iter().all(|tool| tool.spec.parameters["type"] == "object"));
+    let keys = agent.tool("keys").expect("it is there");
+    assert!(matches!(&keys.kind, ToolKind::CollectDigits { secret: Some(name) } if name == "pin"));
 }
 
 #[test]
@@ -95,6 +97,12 @@ fn every_mistake_is_found_at_its_line_with_something_better() {
         (format!("{http}url = \"https://me:pw@x.example/\"\n"), "login", "https://HOST/PATH"),
         (format!("{http}url = \"file:///etc/passwd\"\n"), "not an HTTP URL", "https://"),
         (http.clone(), "has no `url`", "url = "),
+        (
+            format!("{TOOL}kind = \"collect_dtmf\"\nsecret = \"the pin\"\n"),
+            "`the pin` cannot stand for keys",
+            "secret = \"pin\"",
+        ),
+        (format!("{TOOL}kind = \"wait\"\nsecret = \"pin\"\n"), "`secret` means nothing", "`collect_dtmf`"),
         (
             format!("{http}url = \"https://x.example/\"\nsql = \"SELECT 1\"\n"),
             "`sql` means nothing",

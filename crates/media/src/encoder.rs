@@ -52,16 +52,36 @@ impl Encoder {
 
     /// Appends the payload of a frame. One of the other rate is converted, which delays it by 2 ms.
     pub fn encode(&mut self, frame: &Frame, out: &mut Vec<u8>) {
+        match self.at_rate(frame) {
+            Some(()) => self.coder.encode(&self.resampled, out),
+            None => self.coder.encode(frame.samples(), out),
+        }
+    }
+
+    /// Appends the payloads of a frame's two halves, 10 ms each, for a peer that takes no more; returns where the second
+    /// begins.
+    pub fn encode_halves(&mut self, frame: &Frame, out: &mut Vec<u8>) -> usize {
+        let converted = self.at_rate(frame).is_some();
+        let samples = if converted { &self.resampled } else { frame.samples() };
+        let (first, second) = samples.split_at(samples.len().min(self.codec.rate().frame_samples() / 2));
+        self.coder.encode(first, out);
+        let place = out.len();
+        self.coder.encode(second, out);
+        place
+    }
+
+    /// Converts a frame of another rate into `resampled`; `None` if it can be coded as it is.
+    fn at_rate(&mut self, frame: &Frame) -> Option<()> {
         if frame.rate() == self.codec.rate() {
             self.resampler = None;
-            return self.coder.encode(frame.samples(), out);
+            return None;
         }
         let (from, to) = (frame.rate().hz(), self.codec.rate().hz());
         self.resampled.clear();
         self.resampler
             .get_or_insert_with(|| Resampler::new(from, to))
             .push(frame.samples(), &mut self.resampled);
-        self.coder.encode(&self.resampled, out);
+        Some(())
     }
 }
 

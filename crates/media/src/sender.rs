@@ -69,6 +69,9 @@ pub struct Sender {
     pause: u32,
     resume_with_marker: bool,
     refused_presses: u64,
+    halves: bool,
+    /// Payload type, timestamp and payload of a second half that has yet to leave.
+    second_half: Option<(u8, u32, Vec<u8>)>,
 }
 
 struct Press {
@@ -99,12 +102,15 @@ impl Sender {
             pause: 0,
             resume_with_marker: false,
             refused_presses: 0,
+            halves: false,
+            second_half: None,
         }
     }
 
-    /// The packet for these 20 ms: the frame, or the key being pressed. The marker is set only on the first
-    /// packet of a talk spurt and of an event.
+    /// The packet for these 20 ms, or for the first half of them: the frame, or the key being pressed. The marker is set
+    /// only on the first packet of a talk spurt and of an event. A second half that was not fetched is given up.
     pub fn packet(&mut self, frame: &Frame, talk_spurt_start: bool) -> Vec<u8> {
+        self.second_half = None;
         let marker = talk_spurt_start || std::mem::take(&mut self.resume_with_marker);
         let timestamp = self.timestamp;
         self.timestamp = self.timestamp.wrapping_add(self.step());
@@ -114,6 +120,22 @@ impl Sender {
             return self.press_packet(&mut press, timestamp);
         }
         self.audio(frame, timestamp, marker)
+    }
+
+    /// Whether a second half waits.
+    pub const fn has_second_half(&self) -> bool {
+        self.second_half.is_some()
+    }
+
+    /// The packet with the second half of the last frame, to leave 10 ms after the first; `None` if that was whole.
+    pub fn second_half(&mut self) -> Option<Vec<u8>> {
+        let (payload_type, timestamp, payload) = self.second_half.take()?;
+        Some(self.write(false, payload_type, timestamp, &payload))
+    }
+
+    /// Gives the second half up: it leaves no gap in the numbers.
+    pub fn forget_second_half(&mut self) {
+        self.second_half = None;
     }
 
     /// Time passed without packets, `frames` times 20 ms of it: the process woke late, or the leg is on hold.
@@ -128,6 +150,12 @@ impl Sender {
             self.encoder = Encoder::new(codec);
         }
         self.config = SenderConfig { codec, payload_type, telephone_event, ..self.config };
+    }
+
+    /// Whether the other side takes no more than 10 ms in a packet: from the next frame on audio leaves in halves, see
+    /// [`Sender::second_half`].
+    pub const fn set_halves(&mut self, halves: bool) {
+        self.halves = halves;
     }
 
     /// Presses a key: the following packets are its event until it is done, then audio goes on. Keys queue.
@@ -179,7 +207,15 @@ impl Sender {
     }
 
     fn audio(&mut self, frame: &Frame, timestamp: u32, marker: bool) -> Vec<u8> {
-        let mut packet = self.write(marker, self.config.payload_type, timestamp, &[]);
+        let payload_type = self.config.payload_type;
+        if self.halves {
+            let mut payload = Vec::with_capacity(LIKELY_PAYLOAD);
+            let place = self.encoder.encode_halves(frame, &mut payload);
+            let later = timestamp.wrapping_add(self.step() / 2);
+            self.second_half = Some((payload_type, later, payload.split_off(place)));
+            return self.write(marker, payload_type, timestamp, &payload);
+        }
+        let mut packet = self.write(marker, payload_type, timestamp, &[]);
         let header = packet.len();
         self.encoder.encode(frame, &mut packet);
         self.octets = self.octets.wrapping_add((packet.len() - header) as u32);
@@ -352,6 +388,47 @@ mod tests {
         assert_eq!((shape(&first), &first[12..]), ((false, 13, 65_534, u32::MAX - 200), &[60][..]));
         sender.skip(10);
         assert_eq!(shape(&next(&mut sender)), (true, 0, 65_535, 1_399));
+    }
+
+    #[test]
+    fn a_peer_that_takes_10_ms_gets_two_packets_that_hold_what_one_would() {
+        for codec in [Codec::Pcmu, Codec::Pcma, Codec::G722] {
+            let config = SenderConfig { codec, ..sender(None).config };
+            let (mut whole, mut halves) = (Sender::new(config), Sender::new(config));
+            halves.set_halves(true);
+            for n in 0..5u16 {
+                let voice = tone::sine(codec.rate().hz(), 300.0, -12.0, codec.rate().frame_samples());
+                let frame = Frame::from_samples(codec.rate(), &voice);
+                let one = whole.packet(&frame, n == 0);
+                let (first, second) =
+                    (halves.packet(&frame, n == 0), halves.second_half().expect("the rest"));
+                assert_eq!([&first[12..], &second[12..]].concat(), one[12..], "{codec:?}");
+                let at = (u32::MAX - 200).wrapping_add(u32::from(n) * 160);
+                let number = 65_534u16.wrapping_add(2 * n);
+                assert_eq!(shape(&first), (n == 0, 0, number, at));
+                assert_eq!(shape(&second), (false, 0, number.wrapping_add(1), at.wrapping_add(80)));
+                assert!(halves.second_half().is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn opus_in_packets_of_10_ms_is_coded_in_such() {
+        let rate = SampleRate::Hz16000;
+        let codec = Codec::Opus(rate);
+        let mut sender = Sender::new(SenderConfig { codec, ..sender(None).config });
+        sender.set_halves(true);
+        let first = sender.packet(&Frame::from_samples(rate, &tone::sine(16_000, 300.0, -12.0, 320)), true);
+        let second = sender.second_half().expect("the rest");
+        assert_eq!([&first, &second].map(|packet| codec.samples_in(&packet[12..])), [Some(160), Some(160)]);
+    }
+
+    #[test]
+    fn a_second_half_whose_time_is_over_leaves_no_gap_in_the_sequence() {
+        let mut sender = sender(None);
+        sender.set_halves(true);
+        let numbers: Vec<u16> = (0..3).map(|_| shape(&next(&mut sender)).2).collect();
+        assert_eq!(numbers, [65_534, 65_535, 0]);
     }
 
     #[test]

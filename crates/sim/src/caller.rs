@@ -3,6 +3,7 @@
 
 use crate::{
     Scenario,
+    packets::Packetizer,
     scenario::{Act, Dialling, Noise, Referral},
 };
 use call::codec_of;
@@ -28,6 +29,8 @@ pub(crate) struct Caller {
     flow: Flow,
     local: LocalMedia,
     sender: Sender,
+    packets: Packetizer,
+    payload_type: u8,
     /// When the 200 arrived: the script's zero.
     pub(crate) answered: Option<Instant>,
     /// The final status of the INVITE.
@@ -55,7 +58,8 @@ pub(crate) struct Caller {
 
 /// What the caller does on its own accord at some instant.
 pub(crate) enum Doing {
-    Rtp(SocketAddr, Vec<u8>),
+    /// So long from now.
+    Rtp(Duration, SocketAddr, Vec<u8>),
     Sip(Vec<Output>),
 }
 
@@ -82,6 +86,8 @@ impl Caller {
                 sequence: (seed % 65_536) as u16,
                 timestamp: seed as u32,
             }),
+            packets: Packetizer::new(scenario.packets.clone(), seed as u16),
+            payload_type: 0,
             answered: None,
             status: None,
             over: false,
@@ -250,7 +256,7 @@ impl Caller {
     /// What was agreed may be another codec than before.
     fn take_codec(&mut self, media: &sip::Negotiated) {
         if let Some(codec) = codec_of(media) {
-            self.codec = codec;
+            (self.codec, self.payload_type) = (codec, media.payload_type);
             self.sender.renegotiate(codec, media.payload_type, media.telephone_event);
         }
     }
@@ -281,7 +287,10 @@ impl Caller {
         }
         let frame = self.next_sound();
         let datagram = self.sender.packet(&frame, false);
-        doing.extend(self.remote.filter(|_| !self.silent).map(|to| Doing::Rtp(to, datagram)));
+        let packets = self.packets.take(now - answered, self.codec, self.payload_type, &frame, &datagram);
+        if let Some(to) = self.remote.filter(|_| !self.silent) {
+            doing.extend(packets.into_iter().map(|(wait, datagram)| Doing::Rtp(wait, to, datagram)));
+        }
         doing
     }
 

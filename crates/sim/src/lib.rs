@@ -3,6 +3,7 @@
 
 mod caller;
 mod link;
+mod packets;
 mod providers;
 mod random;
 mod scenario;
@@ -10,6 +11,7 @@ mod timeline;
 mod world;
 
 pub use link::Link;
+pub use packets::Packets;
 pub use scenario::{
     Act, Dialling, Fault, Noise, Planned, Recording, Referral, Said, Scenario, Timings, ToolStep, say,
 };

@@ -33,7 +33,12 @@ pub struct Link {
     pub loss_percent: u64,
     /// Packets in a hundred that arrive twice.
     pub duplicate_percent: u64,
+    /// Packets in a hundred that are held up for longer than a packet lasts, so that others come first.
+    pub reordered_percent: u64,
 }
+
+/// How long a packet is held up.
+const HELD_UP: Duration = Duration::from_millis(45);
 
 impl Link {
     /// How long each copy of this packet takes: none if it is lost, two if it is duplicated.
@@ -43,6 +48,8 @@ impl Link {
             () if chance.percent(self.duplicate_percent) => 2,
             () => 1,
         };
-        (0..copies).map(|_| self.latency + chance.up_to(self.jitter)).collect()
+        let held = self.reordered_percent > 0 && chance.percent(self.reordered_percent);
+        let latency = self.latency + if held { HELD_UP } else { Duration::ZERO };
+        (0..copies).map(|_| latency + chance.up_to(self.jitter)).collect()
     }
 }

@@ -2,7 +2,7 @@
 //! Knows scenarios. What must hold for all of them is in `tests/promises.rs`.
 
 use crate::{
-    Act, Fault, Link, Noise, Planned, Referral, Said, Scenario, Timings, ToolStep, link::Draw as _,
+    Act, Fault, Link, Noise, Packets, Planned, Referral, Said, Scenario, Timings, ToolStep, link::Draw as _,
     scenario::Dialling,
 };
 use call::CallContext;
@@ -65,6 +65,7 @@ impl Scenario {
         let caller = script(chance);
         let end = caller.last().map_or(Duration::ZERO, |last| last.at);
         let faulty = seed.is_multiple_of(3);
+        let (packets, reordered) = phone(&mut Chance::new(seed ^ 0x9ac7_e750));
         Self {
             length: end + Duration::from_secs(150),
             codecs: vec![CodecSpec::PCMU],
@@ -74,7 +75,9 @@ impl Scenario {
                 jitter: ms(chance, 0, 60),
                 loss_percent: chance.below(10),
                 duplicate_percent: chance.below(5),
+                reordered_percent: reordered,
             },
+            packets,
             wake_late: ms(chance, 0, 35),
             replies: (0..8).map(|_| said(chance)).collect(),
             timings: Timings {
@@ -96,6 +99,19 @@ impl Scenario {
             context: CallContext { may_refer: true, ..CallContext::default() },
         }
     }
+}
+
+/// How the caller's phone packs, and packets in a hundred that others overtake: every third one is an odd one.
+fn phone(chance: &mut Chance) -> (Packets, u64) {
+    if !chance.percent(33) {
+        return (Packets::default(), 0);
+    }
+    let packets = Packets {
+        length: Duration::from_millis(one_of(chance, &[10, 20, 30, 60])),
+        pauses: chance.percent(50),
+        begins_anew: chance.percent(50).then(|| ms(chance, 1_000, 20_000)),
+    };
+    (packets, chance.below(8))
 }
 
 fn said(chance: &mut Chance) -> Said {

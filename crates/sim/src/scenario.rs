@@ -1,7 +1,7 @@
 //! Everything that determines a simulated call, as data.
 //! Knows what a caller does and how fast providers are, not how the call deals with it.
 
-use crate::Link;
+use crate::{Link, Packets};
 use call::CallContext;
 use conversation::Expectation;
 use sip::CodecSpec;
@@ -18,6 +18,8 @@ pub struct Scenario {
     pub codecs: Vec<CodecSpec>,
     /// How much faster than ours the caller's clock runs, in millionths.
     pub skew_ppm: i32,
+    /// How the caller's phone puts its sound into packets.
+    pub packets: Packets,
     /// The network, each way.
     pub link: Link,
     /// How late a timer may fire: a busy machine wakes us after the instant we asked for.
@@ -237,6 +239,7 @@ impl Scenario {
             caller: vec![say(2_500, "when are you open", 1_200)],
             codecs: vec![CodecSpec::PCMU],
             skew_ppm: 0,
+            packets: Packets::default(),
             link: Link { latency: ms(30), ..Link::default() },
             wake_late: Duration::ZERO,
             replies: vec![Said::text("We open at nine. We close at five.")],

@@ -50,6 +50,8 @@ pub struct Heard {
     pub rate: SampleRate,
     /// How loud it was.
     pub dbfs: f32,
+    /// How often its samples change their sign: twice the tone's frequency times 20 ms.
+    pub crossings: u32,
 }
 
 /// What text-to-speech was told about a turn, and what it told us.
@@ -97,7 +99,7 @@ struct Told {
     spoken: Vec<(TurnId, String)>,
     heard: Vec<Heard>,
     requests: Vec<conversation::LlmRequest>,
-    ran: Vec<String>,
+    ran: Vec<conversation::ToolCall>,
     cdr: Option<Cdr>,
     cdrs: u32,
     over: bool,
@@ -251,11 +253,11 @@ impl World {
 
     fn do_for(&mut self, number: usize, doing: Doing) {
         match doing {
-            Doing::Rtp(to, datagram) => {
+            Doing::Rtp(wait, to, datagram) => {
                 assert_eq!(to.ip(), SERVER.ip(), "the caller sends where our answer said");
                 let line = &mut self.lines[number];
                 for delay in line.scenario.link.deliver(&mut line.chance) {
-                    self.arrive(self.now + delay, Coming::Rtp(number as u32, datagram.clone()));
+                    self.arrive(self.now + wait + delay, Coming::Rtp(number as u32, datagram.clone()));
                 }
             }
             Doing::Sip(sends) => {
@@ -477,10 +479,12 @@ impl World {
             }
             Output::Hear(frame) => {
                 let (at, rate, dbfs) = (now - line.invited, frame.rate(), frame.level_dbfs());
-                line.told.heard.push(Heard { at, rate, dbfs });
+                let signs = frame.samples().windows(2).filter(|pair| (pair[0] < 0) != (pair[1] < 0));
+                line.told.heard.push(Heard { at, rate, dbfs, crossings: signs.count() as u32 });
                 line.providers.hear(now)
             }
-            Output::Record { .. } | Output::RtcpMux(_) => return, // Nobody records here, and ports cost nothing.
+            // Nobody records here, ports cost nothing, and voices speak at any rate.
+            Output::Record { .. } | Output::RtcpMux(_) | Output::Rate(_) | Output::Judge { .. } => return,
             Output::FinalizeStt => line.providers.finalize(now),
             Output::Ask { turn, request } => {
                 line.told.requests.push(request);
@@ -494,7 +498,7 @@ impl World {
                 later
             }
             Output::RunTool { turn, call } => {
-                line.told.ran.push(call.name.clone());
+                line.told.ran.push(call.clone());
                 line.providers.run(now, turn, &call)
             }
             Output::Event(event) => return self.note(number, event),
@@ -591,7 +595,12 @@ impl World {
 
     /// How often a tool was run in the first call.
     pub fn ran(&self, name: &str) -> usize {
-        self.lines[0].told.ran.iter().filter(|ran| *ran == name).count()
+        self.lines[0].told.ran.iter().filter(|ran| ran.name == name).count()
+    }
+
+    /// The tools that were run in the first call, with their arguments as they got them.
+    pub fn tool_calls(&self) -> &[conversation::ToolCall] {
+        &self.lines[0].told.ran
     }
 
     /// Whom the first caller's side was asked to call instead.

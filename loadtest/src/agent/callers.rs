@@ -27,7 +27,7 @@ use std::{
 };
 use tandem::caller::{
     phone::{Dial, Happening},
-    sockets,
+    sockets::{self, Trust},
 };
 
 /// The longest sleep: how soon a stop is noticed.
@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) uri: String,
     pub(crate) server: SocketAddr,
     pub(crate) transport: Transport,
+    /// For TLS.
+    pub(crate) trust: Option<Trust>,
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) speech: Voices,
     pub(crate) arrivals: ArrivalPlan,
@@ -248,7 +250,7 @@ impl<'a> Callers<'a> {
         let plan = self.plan;
         let index = choose(&plan.scenarios, &mut self.chance);
         let scenario = &plan.scenarios[index];
-        let sockets = sockets::open(plan.server, plan.transport)?;
+        let sockets = sockets::open_with(plan.server, plan.transport, plan.trust.clone())?;
         wire::stamp(&sockets.rtp)?;
         let number = self.placed * self.share.threads + self.share.thread + 1;
         self.placed += 1;

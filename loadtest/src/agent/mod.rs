@@ -2,6 +2,7 @@
 //! bad; what they measure, judged. Knows a SIP address; the server may be anybody's.
 
 mod arrivals;
+mod burden;
 mod callers;
 mod html;
 mod impairment;
@@ -20,12 +21,14 @@ mod watch;
 
 use crate::{machine, voice};
 use arrivals::{ArrivalPlan, Pattern};
+use burden::Burden;
 use callers::{Plan, Report, Share, Tally, Voices};
 use clap::Args as ClapArgs;
 use impairment::Impairment;
 use limits::Limit;
 use outcome::CallOutcome;
 use run::{Run, histogram};
+use rustls::pki_types::ServerName;
 use scenario::{Defaults, Scenario};
 use std::{
     path::PathBuf,
@@ -35,6 +38,10 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     time::{Duration, Instant},
+};
+use tandem::{
+    caller::sockets::Trust,
+    sip_transport::tls::{self, TlsConfig},
 };
 use watch::{Second, Watch};
 
@@ -82,9 +89,22 @@ pub(crate) struct Args {
     /// Codecs to offer, preferred first.
     #[arg(long, value_delimiter = ',', default_value = "pcmu,pcma")]
     codec: Vec<String>,
-    /// SRTP with SDES: off, optional or required.
-    #[arg(long, default_value = "off")]
+    /// SRTP with SDES: off, optional or required; alone: required.
+    #[arg(long, default_value = "off", num_args = 0..=1, default_missing_value = "required")]
     srtp: String,
+    /// What SIP goes over, if the address does not say it: udp, tcp or tls.
+    #[arg(long, value_enum, value_name = "TRANSPORT")]
+    transport: Option<Over>,
+    /// For TLS: a PEM file of whom to trust, instead of those whom this system trusts.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// For TLS: take any certificate.
+    #[arg(long, conflicts_with = "tls_ca")]
+    tls_insecure: bool,
+    /// Beside the calls, so many connections keep the server's other threads busy: they read all of its calls as JSON
+    /// from its API and, with TLS, shake hands again and again. Needs --api or --self-contained.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    burden: usize,
     /// What the network does wrong in both directions: loss=1%,burst=2%x5,delay=40ms,jitter=30ms,reorder=1%,
     /// duplicate=1%,skew=200ppm,garbage=200/s,foreign=200/s.
     #[arg(long, value_name = "WHAT", default_value = "none")]
@@ -127,26 +147,67 @@ pub(crate) struct Args {
     server: Option<PathBuf>,
 }
 
+/// What SIP goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Over {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+impl Over {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+/// The address with the transport that was asked for.
+fn uri(args: &Args) -> String {
+    match args.transport {
+        Some(over) if !args.uri.contains(";transport=") => format!("{};transport={}", args.uri, over.name()),
+        Some(_) | None => args.uri.clone(),
+    }
+}
+
+/// Whom calls over TLS trust: the certificate must bear the name that is dialled. That of a server of our own is ours.
+fn trust(args: &Args, uri: &str) -> Result<Trust, String> {
+    let verify = !args.tls_insecure && !args.self_contained;
+    let config = TlsConfig { ca: args.tls_ca.clone(), verify, ..TlsConfig::default() };
+    let config = tls::client_config(&config).map_err(|error| error.to_string())?;
+    let host = sip::uri::Uri::parse(uri).map_err(|_| format!("{uri}: no SIP address"))?.host.to_owned();
+    let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
+    Ok(Trust { config, name })
+}
+
 /// Runs the command; false when a limit was exceeded or, without any, when a call failed.
 pub(crate) fn run(args: &Args) -> Result<bool, String> {
     machine::raise_file_limit();
     // Wrong arguments are said before anything is started.
     let (arrivals, finish, scenarios) = (arrival_plan(args)?, time(&args.finish)?, scenarios(args)?);
     let own = args.self_contained.then(|| own_server::start(args)).transpose()?;
-    let uri = own.as_ref().map_or_else(|| args.uri.clone(), own_server::OwnServer::uri);
+    let uri = own.as_ref().map_or_else(|| uri(args), own_server::OwnServer::uri);
     let (server, transport) = tandem::cli::call::resolve(&uri)?;
-    if transport == sip::Transport::Tls {
-        return Err(format!("{uri}: load goes over UDP or TCP"));
-    }
+    let trust = (transport == sip::Transport::Tls).then(|| trust(args, &uri)).transpose()?;
     let pid = args.server_pid.or(own.as_ref().map(own_server::OwnServer::pid));
     let pid = pid.or_else(|| server.ip().is_loopback().then(|| watch::process_on(server.port())).flatten());
     let speech = voices(&scenarios)?;
     announce(args, &uri, server, &scenarios, pid);
     let record = args.record.is_some();
     let seed = args.seed;
-    let plan = Plan { uri, server, transport, scenarios, speech, arrivals, finish, record, seed };
-    let mut run = carry_out(args, &plan, pid)?;
-    if let Some(api) = own.as_ref().map(own_server::OwnServer::api).or(args.api.clone()) {
+    let plan = Plan { uri, server, transport, trust, scenarios, speech, arrivals, finish, record, seed };
+    let api = own.as_ref().map(own_server::OwnServer::api).or(args.api.clone());
+    let burden = Burden::start(args.burden, api.as_deref(), plan.trust.clone().map(|trust| (server, trust)))?;
+    let run = carry_out(args, &plan, pid);
+    let borne = burden.end();
+    let mut run = run?;
+    if args.burden > 0 {
+        println!("{borne}");
+    }
+    if let Some(api) = api {
         eprintln!("Reading the traces of {} calls ...", run.calls.len());
         run.truth = Some(truth::compare(&api, &run.calls)?);
     }
@@ -380,6 +441,21 @@ impl<'a> Collector<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_transport_is_that_of_the_address_or_the_one_asked_for() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let args = |words: &[&str]| <Line as clap::Parser>::parse_from([&["agent"], words].concat()).args;
+        let asked = |words: &[&str]| uri(&args(words));
+        assert_eq!(asked(&["sip:a@h", "--transport", "tls"]), "sip:a@h;transport=tls");
+        assert_eq!(asked(&["sip:a@h;transport=tcp", "--transport", "tls"]), "sip:a@h;transport=tcp");
+        assert_eq!(asked(&["sip:a@h"]), "sip:a@h");
+        assert_eq!((args(&["--srtp"]).srtp, args(&[]).srtp), ("required".to_owned(), "off".to_owned()));
+    }
 
     #[test]
     fn times_are_written_as_people_write_them() {

@@ -95,8 +95,13 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     eprintln!(
         "Callers and simulators stand for the outside: they are preferred where this user may do so (nice -5)."
     );
-    let addresses =
-        Addresses { sip: args.sip, http: args.http, simulators: args.simulators, rtp: args.rtp.clone() };
+    let addresses = Addresses {
+        sip: args.sip,
+        http: args.http,
+        simulators: args.simulators,
+        rtp: args.rtp.clone(),
+        tls: None,
+    };
     let bench = Bench::new(program, addresses, &WORDS)?;
     let mut report = Report::default();
     let wants = |part| args.only.is_empty() || args.only.contains(&part);

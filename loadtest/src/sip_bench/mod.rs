@@ -119,7 +119,8 @@ fn measure_agent(args: &Args, cores: &Places, report: &mut Report) -> Result<(),
         None => figures::build()?,
     };
     let Args { sip, http, simulators, rtp, .. } = args;
-    let addresses = Addresses { sip: *sip, http: *http, simulators: *simulators, rtp: rtp.clone() };
+    let addresses =
+        Addresses { sip: *sip, http: *http, simulators: *simulators, rtp: rtp.clone(), tls: None };
     let bench = Bench::new(program, addresses, &["hello"])?;
     let mut start = || {
         // Simulators inherit the core too, which a moment later is theirs to leave.

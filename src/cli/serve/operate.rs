@@ -132,7 +132,16 @@ struct Seen {
 const TRANSPORT_REASONS: [&str; 5] =
     ["connection_refused", "connection_cut", "stream_send_failed", "datagram_send_failed", "panic"];
 /// The queues that the server counts itself.
-const QUEUES: [&str; 6] = ["stt_audio", "sentences", "rtp_send", "rtp_receive", "commands", "recording"];
+const QUEUES: [&str; 8] = [
+    "stt_audio",
+    "sentences",
+    "rtp_send",
+    "rtp_receive",
+    "commands",
+    "recording",
+    "vad_audio",
+    "vad_answers",
+];
 
 impl Seen {
     fn publish(&mut self, server: &Server, status: &Status, metrics: &Metrics) {
@@ -189,6 +198,7 @@ impl Seen {
 
     fn publish_queues(&mut self, server: &Server, status: &Status, metrics: &Metrics) {
         let actors = server.actor_counters();
+        let vad = server.vad_counters();
         let over_rate =
             server.media_threads().iter().map(|t| t.counters().datagrams_over_rate.load(Relaxed)).sum();
         let now = [
@@ -198,6 +208,8 @@ impl Seen {
             over_rate,
             status.lost_commands,
             actors.recording_frames_lost.load(Relaxed),
+            vad.map_or(0, |vad| vad.refused.load(Relaxed)),
+            vad.map_or(0, |vad| vad.late.load(Relaxed)),
         ];
         for ((queue, now), before) in QUEUES.iter().zip(now).zip(self.queues) {
             metrics.queue_dropped(queue, now - before);

@@ -5,7 +5,10 @@ use super::{
     AgentError, HttpMethod, HttpTool, McpServer, McpTransport, Returns, Slot, SlotKind, Tool, ToolClass,
     ToolKind, Transfer, error::did_you_mean, raw::Check,
 };
-use crate::{request::ToolSpec, variables::Template};
+use crate::{
+    request::ToolSpec,
+    variables::{Template, is_name},
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, time::Duration};
@@ -42,6 +45,7 @@ pub(super) struct RawTool {
     retries: Option<Spanned<u32>>,
     max_bytes: Option<Spanned<usize>>,
     destinations: Option<Spanned<BTreeMap<String, Spanned<String>>>>,
+    secret: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -127,7 +131,7 @@ impl Check<'_> {
             RawToolKind::EndCall => ToolKind::EndCall,
             RawToolKind::Transfer => ToolKind::Transfer(self.transfer(raw, variables)?),
             RawToolKind::Wait => ToolKind::Wait,
-            RawToolKind::CollectDtmf => ToolKind::CollectDigits,
+            RawToolKind::CollectDtmf => ToolKind::CollectDigits { secret: self.secret(raw)? },
             RawToolKind::RecordNote => ToolKind::RecordNote,
         };
         let parameters = built_in_parameters(&kind).unwrap_or(parameters);
@@ -162,11 +166,23 @@ impl Check<'_> {
         Ok(text.clone())
     }
 
+    /// The name that stands for keys that nobody may read.
+    fn secret(&self, raw: &RawTool) -> Result<Option<String>, AgentError> {
+        let Some(name) = &raw.secret else { return Ok(None) };
+        let text = name.get_ref();
+        if !is_name(text) || GIVEN.contains(&text.as_str()) {
+            let message = format!("`{text}` cannot stand for keys");
+            let help = "write a name of its own, such as secret = \"pin\": tools get the keys where a model writes {pin}";
+            return Err(self.error(name, message, help));
+        }
+        Ok(Some(text.clone()))
+    }
+
     /// Keys that mean nothing for a tool of this kind are a mistake somewhere.
     fn own_keys(&self, raw: &RawTool) -> Result<(), AgentError> {
-        use RawToolKind::{EndCall, Http, Note, Sqlite, Transfer};
+        use RawToolKind::{CollectDtmf, EndCall, Http, Note, Sqlite, Transfer};
         let at = |key: Option<std::ops::Range<usize>>| key;
-        let keys: [OwnKey<'_>; 9] = [
+        let keys: [OwnKey<'_>; 10] = [
             ("sql", at(raw.sql.as_ref().map(Spanned::span)), &[Sqlite, Note]),
             ("args", at(raw.args.first().map(Spanned::span)), &[Sqlite, Note, Http, EndCall]),
             ("returns", at(raw.returns.as_ref().map(Spanned::span)), &[Sqlite]),
@@ -176,6 +192,7 @@ impl Check<'_> {
             ("headers", at(raw.headers.as_ref().map(Spanned::span)), &[Http, Transfer]),
             ("retries", at(raw.retries.as_ref().map(Spanned::span)), &[Http]),
             ("destinations", at(raw.destinations.as_ref().map(Spanned::span)), &[Transfer]),
+            ("secret", at(raw.secret.as_ref().map(Spanned::span)), &[CollectDtmf]),
         ];
         for (key, span, kinds) in keys {
             if let Some(span) = span.filter(|_| !kinds.contains(&raw.kind)) {
@@ -427,7 +444,7 @@ fn class_of(kind: &ToolKind) -> ToolClass {
         | ToolKind::Mcp { .. }
         | ToolKind::EndCall
         | ToolKind::Wait
-        | ToolKind::CollectDigits
+        | ToolKind::CollectDigits { .. }
         | ToolKind::RecordNote => ToolClass::Write,
     }
 }
@@ -443,7 +460,7 @@ fn built_in_parameters(kind: &ToolKind) -> Option<Value> {
             let seconds = json!({ "type": "integer", "minimum": 1, "maximum": 120, "description": "how long to stay silent" });
             (json!({ "seconds": seconds }), json!(["seconds"]))
         }
-        ToolKind::CollectDigits => {
+        ToolKind::CollectDigits { .. } => {
             let count = json!({ "type": "integer", "minimum": 1, "maximum": 32, "description": "how many keys; absent: as many as come before # or a pause" });
             (json!({ "count": count }), json!([]))
         }

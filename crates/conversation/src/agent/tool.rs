@@ -49,8 +49,12 @@ pub enum ToolKind {
     Transfer(Transfer),
     /// Stay silent while the caller is busy with something else.
     Wait,
-    /// Let the caller key in digits, and take them as the tool's result.
-    CollectDigits,
+    /// Let the caller key in digits, and take them as the caller's next words.
+    CollectDigits {
+        /// The name under which the call keeps them from the model and from everything that is written down: tools
+        /// get them where their arguments say `{name}`.
+        secret: Option<String>,
+    },
     /// Write a line into the call's record.
     RecordNote,
 }

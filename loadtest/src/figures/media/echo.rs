@@ -158,6 +158,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             counters: Arc::default(),
             knocker: thread.knocker(dialog),
             recording: None,
+            vad: None,
         })));
         while let Err(again) = thread.try_send(start) {
             start = again;
