@@ -17,6 +17,7 @@ pub(crate) struct Turn {
 }
 
 /// Something that sounds while the agent speaks.
+#[derive(Debug)]
 pub(crate) enum Beside {
     /// It is meant for the agent.
     Interruption(&'static str),

@@ -17,6 +17,7 @@ const BEGINS: u64 = 8_000;
 const MISSED: Duration = Duration::from_secs(4);
 
 /// What became of one turn of the corpus.
+#[derive(Debug)]
 enum Outcome {
     CutOff,
     Missed,
@@ -24,7 +25,7 @@ enum Outcome {
     Ended(u64),
 }
 
-pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>) -> Result<(), String> {
+pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>, each: bool) -> Result<(), String> {
     println!(
         "End of turn: {} turns on {} lines, speech-to-text settles 120 ms after it is asked",
         corpus::TURNS.len(),
@@ -51,9 +52,12 @@ pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>) -> Result<(), Strin
     ] {
         let mut outcomes = Vec::new();
         for turn in corpus::TURNS {
-            for (noise, _) in LINES {
+            for (noise, line) in LINES {
                 let outcome = play(voice, agent, turn, noise, &floor)?;
                 if name == "Tandem" {
+                    if each {
+                        println!("    {outcome:?} on {line}: {:?}", turn.parts);
+                    }
                     let kind: &mut Vec<Outcome> = kinds.entry(turn.kind).or_default();
                     kind.push(play(voice, agent, turn, noise, &floor)?);
                 }
