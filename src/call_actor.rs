@@ -295,7 +295,8 @@ impl CallActor {
             // The sink may be what failed; the slot must come back all the same.
             let _ = catch_unwind(AssertUnwindSafe(|| self.record(now, ended)));
         }
-        let CallParts { dialog, slot, sockets, cdr, .. } = self.parts;
+        let CallParts { dialog, slot, sockets, mut cdr, recording, .. } = self.parts;
+        cdr.recorded = recording.as_ref().map(Tap::recorded);
         notes.push_back(Note::Finished(Box::new(Finished { dialog, slot, sockets, cdr })));
     }
 

@@ -292,6 +292,8 @@ impl RtpPorts {
                 }
             }
         }
+        // The leaps may come round to the same ports again and again.
+        self.idle.rotate_left(usize::from(!self.idle.is_empty()));
         let PortsStatistics { in_use, .. } = self.statistics;
         Err(PortsError::Exhausted { in_use, cooling: self.cooling.len(), taken })
     }
