@@ -34,7 +34,7 @@ fn measure() -> Result<(), String> {
     let each = std::env::args().any(|argument| argument == "--each");
     ends::measure(&mut voice, &agent, each)?;
     interruptions::measure(&mut voice, &agent, each)?;
-    words::measure(&mut voice)
+    words::measure(&mut voice, each)
 }
 
 /// The value that `share` (0 to 1) of all stay within.
