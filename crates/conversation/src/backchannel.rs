@@ -99,6 +99,15 @@ impl Backchannels {
         !heard.is_empty()
     }
 
+    /// Whether these words may yet become such words: "I" is on its way to "I see".
+    pub(crate) fn may_cover(self, heard: &[String]) -> bool {
+        let begins = |phrase: &&str| {
+            let mut phrase = phrase.split(' ');
+            heard.iter().all(|word| phrase.next() == Some(word)) && phrase.next().is_some()
+        };
+        !heard.is_empty() && HUMS.iter().chain(self.0).any(|phrase| begins(&phrase))
+    }
+
     /// What the sound was, as far as can be told by now. `longest` is how long a backchannel may be; with `must` the
     /// answer cannot wait for more words.
     pub(crate) fn judge(self, heard: &Heard<'_>, longest: Duration, must: bool) -> Verdict {
@@ -108,6 +117,10 @@ impl Backchannels {
         let toneless = heard.voiced.as_millis() * 100 < heard.speech.as_millis() * UNVOICED_PERCENT;
         let long = heard.speech > longest;
         if !said.is_empty() && !self.cover(&said) {
+            if !long && self.may_cover(&said) && !(must && heard.goes_on) {
+                // If it is over, the missing word has been said and will come. Another one than thought silences again.
+                return if must { Aside(Backchannel) } else { Undecided };
+            }
             // A recogniser that must find words finds them in a cough, too.
             return if toneless && !long { Aside(Noise) } else { TakesFloor };
         }
@@ -297,6 +310,9 @@ mod tests {
             ("a cough", judge("", 300, 20, false, any, false), Aside(Noise)),
             ("a cough that became a word", judge("good", 300, 20, false, any, false), Aside(Noise)),
             ("a cough that became a request", judge("book it", 300, 20, false, any, false), Aside(Noise)),
+            ("the first word of one", judge("I", 300, 240, true, any, false), Undecided),
+            ("the first word of one, and over", judge("I", 300, 240, false, any, true), Aside(Backchannel)),
+            ("the first word of one, and it goes on", judge("I", 600, 500, true, any, true), TakesFloor),
             ("a request", judge("wait", 300, 240, false, any, false), TakesFloor),
             ("a long hiss", judge("", 900, 40, true, any, false), Aside(Noise)),
             ("speech that goes on", judge("yeah", 480, 400, true, any, false), Undecided),

@@ -17,6 +17,7 @@ pub(crate) struct Turn {
 }
 
 /// Something that sounds while the agent speaks.
+#[derive(Debug)]
 pub(crate) enum Beside {
     /// It is meant for the agent.
     Interruption(&'static str),
@@ -134,6 +135,10 @@ pub(crate) const AGENT_SAYS: &[&str] = &[
     "Your parcel left our warehouse yesterday and should be with you on Thursday before noon.",
     "The appointment takes about thirty minutes, and you should bring a photo and your insurance card.",
     "I can offer you a table by the window at seven, or a quiet one in the garden at half past eight.",
+    "Unfortunately the technician was not able to find your house, so he will come back tomorrow afternoon.",
+    "Your balance is 42 euros and 50 cents, which is due on the 15th of November.",
+    "To change your password, open the settings, choose security, and follow the link in the message.",
+    "The total comes to 129 euros, including breakfast and parking; you can cancel free of charge until Friday.",
 ];
 
 /// A text as the embedded voice speaks it, without the silence around it.

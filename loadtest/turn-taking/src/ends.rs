@@ -17,22 +17,27 @@ const BEGINS: u64 = 8_000;
 const MISSED: Duration = Duration::from_secs(4);
 
 /// What became of one turn of the corpus.
+#[derive(Debug)]
 enum Outcome {
-    CutOff,
+    /// It was held to be over too early.
+    CutOff {
+        /// The caller went on into the agent's voice; else the agent let them, and took all their words together.
+        heard: bool,
+    },
     Missed,
     /// Milliseconds from its last sound to the decision.
     Ended(u64),
 }
 
-pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>) -> Result<(), String> {
+pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>, each: bool) -> Result<(), String> {
     println!(
         "End of turn: {} turns on {} lines, speech-to-text settles 120 ms after it is asked",
         corpus::TURNS.len(),
         LINES.len()
     );
     println!(
-        "  {:<22} {:>12} {:>10} {:>9} {:>7} {:>7} {:>7}",
-        "", "cut off", "missed", "delay p50", "p90", "p95", "max"
+        "  {:<22} {:>12} {:>9} {:>10} {:>9} {:>7} {:>7} {:>7}",
+        "", "cut off", "audibly", "missed", "delay p50", "p90", "p95", "max"
     );
     let fixed = |ms| FloorConfig {
         complete: Duration::from_millis(ms),
@@ -51,9 +56,12 @@ pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>) -> Result<(), Strin
     ] {
         let mut outcomes = Vec::new();
         for turn in corpus::TURNS {
-            for (noise, _) in LINES {
+            for (noise, line) in LINES {
                 let outcome = play(voice, agent, turn, noise, &floor)?;
                 if name == "Tandem" {
+                    if each {
+                        println!("    {outcome:?} on {line}: {:?}", turn.parts);
+                    }
                     let kind: &mut Vec<Outcome> = kinds.entry(turn.kind).or_default();
                     kind.push(play(voice, agent, turn, noise, &floor)?);
                 }
@@ -62,26 +70,27 @@ pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>) -> Result<(), Strin
         }
         line(name, &outcomes);
     }
-    println!("  {:<22} {:>12} {:>10} {:>9}", "aim", "<= 4 %", "", "<= 350");
+    println!("  {:<22} {:>12} {:>9} {:>10} {:>9}", "aim", "<= 4 %", "", "", "<= 350");
     println!("  Tandem by kind:");
     kinds.iter().for_each(|(kind, outcomes)| line(&format!("  {kind}"), outcomes));
     Ok(())
 }
 
 fn line(name: &str, outcomes: &[Outcome]) {
-    let cut = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::CutOff)).count();
+    let cut = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::CutOff { .. })).count();
+    let heard = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::CutOff { heard: true })).count();
     let missed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Missed)).count();
     let delays: Vec<u64> = outcomes
         .iter()
         .filter_map(|outcome| match outcome {
             Outcome::Ended(ms) => Some(*ms),
-            Outcome::CutOff | Outcome::Missed => None,
+            Outcome::CutOff { .. } | Outcome::Missed => None,
         })
         .collect();
     let at = |share| percentile(&delays, share);
     let share = format!("{cut} ({:.1} %)", percent(cut, outcomes.len()));
     println!(
-        "  {name:<22} {share:>12} {missed:>10} {:>9} {:>7} {:>7} {:>7}",
+        "  {name:<22} {share:>12} {heard:>9} {missed:>10} {:>9} {:>7} {:>7} {:>7}",
         at(0.5),
         at(0.9),
         at(0.95),
@@ -126,7 +135,10 @@ fn play(
     let first = first.map(|stamped| Duration::from_micros(stamped.at_us));
     Ok(match first {
         None => Outcome::Missed,
-        Some(first) if first + Duration::from_millis(60) < ended => Outcome::CutOff,
+        Some(first) if first + Duration::from_millis(60) < ended => {
+            let spoke = |sent: &sim::Sent| sent.voice.is_some() && sent.at > first && sent.at < ended;
+            Outcome::CutOff { heard: world.sent().iter().any(spoke) }
+        }
         Some(first) if first > ended + MISSED => Outcome::Missed,
         Some(first) => Outcome::Ended(first.saturating_sub(ended).as_millis() as u64),
     })

@@ -26,10 +26,10 @@ struct Tally {
     gaps: Vec<u64>,
 }
 
-pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>) -> Result<(), String> {
+pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>, each: bool) -> Result<(), String> {
     let (mut interruptions, mut backchannels, mut noises) =
         (Tally::default(), Tally::default(), Tally::default());
-    for (noise, _) in LINES {
+    for (noise, line) in LINES {
         for (n, beside) in corpus::BESIDE.iter().enumerate() {
             let (recording, tally) = match beside {
                 Beside::Interruption(text) => (corpus::speak(voice, text)?, &mut interruptions),
@@ -52,7 +52,10 @@ pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>) -> Result<(), Strin
                 ..Scenario::one_turn()
             };
             let heard = at + scenario.link.latency * 2;
-            tally.add(&World::new(Instant::now(), 3, Arc::clone(agent), scenario).run(), heard);
+            let fate = tally.add(&World::new(Instant::now(), 3, Arc::clone(agent), scenario).run(), heard);
+            if each {
+                println!("    {fate} on {line}: {beside:?}");
+            }
         }
     }
     let reaction = |share| percentile(&interruptions.reactions, share);
@@ -77,22 +80,26 @@ pub(crate) fn measure(voice: &mut Voice, agent: &Arc<Agent>) -> Result<(), Strin
 
 impl Tally {
     #[expect(clippy::wildcard_enum_match_arm, reason = "four of many events make a figure")]
-    fn add(&mut self, world: &World, heard: Duration) {
+    fn add(&mut self, world: &World, heard: Duration) -> String {
         self.all += 1;
         let after = world.trace().iter().filter(|stamped| Duration::from_micros(stamped.at_us) >= heard);
         let (mut paused, mut resumed, mut cut) = (false, false, false);
+        let mut fate = "not even silent".to_owned();
         for stamped in after {
             match &stamped.event {
                 Event::AgentPaused { .. } => paused = true,
-                Event::AgentResumed { after_ms, .. } => {
+                Event::AgentResumed { after_ms, was, .. } => {
                     resumed = true;
+                    fate = format!("goes on after {after_ms} ms, {was}");
                     self.gaps.push(u64::from(*after_ms));
                 }
                 Event::BargeIn { turn, .. } if !cut => {
                     cut = true;
                     let mut own = world.sent().iter().filter(|sent| sent.voice == Some(*turn));
                     let last = own.next_back().map(|sent| sent.at + media::FRAME).unwrap_or(heard);
-                    self.reactions.push(last.saturating_sub(heard).as_millis() as u64);
+                    let reaction = last.saturating_sub(heard).as_millis() as u64;
+                    fate = format!("cut after {reaction} ms");
+                    self.reactions.push(reaction);
                 }
                 _ => {}
             }
@@ -100,6 +107,7 @@ impl Tally {
         self.cut += usize::from(cut);
         self.resumed += usize::from(resumed && !cut);
         self.untouched += usize::from(!paused);
+        fate
     }
 
     fn line(&self, name: &str, aim: &str) {

@@ -1,5 +1,6 @@
 //! Measures turn-taking on a small corpus that is spoken on the spot: whole calls in the simulation, real audio, the
-//! product's own decisions. Beside it, endpointers that only wait for a fixed silence, on the same audio.
+//! product's own decisions. Beside it, endpointers that only wait for a fixed silence, on the same audio. With `--each`,
+//! what became of every one is printed as well.
 
 mod corpus;
 mod ends;
@@ -30,9 +31,10 @@ fn main() -> ExitCode {
 fn measure() -> Result<(), String> {
     let agent = Arc::new(Agent::parse(AGENT, &BTreeMap::new()).map_err(|error| error.to_string())?);
     let mut voice = Voice::new().map_err(|error| error.to_string())?;
-    ends::measure(&mut voice, &agent)?;
-    interruptions::measure(&mut voice, &agent)?;
-    words::measure(&mut voice)
+    let each = std::env::args().any(|argument| argument == "--each");
+    ends::measure(&mut voice, &agent, each)?;
+    interruptions::measure(&mut voice, &agent, each)?;
+    words::measure(&mut voice, each)
 }
 
 /// The value that `share` (0 to 1) of all stay within.

@@ -7,7 +7,7 @@ use pico_engine::Voice;
 /// Cuts of each sentence.
 const CUTS: usize = 40;
 
-pub(crate) fn measure(voice: &mut Voice) -> Result<(), String> {
+pub(crate) fn measure(voice: &mut Voice, each: bool) -> Result<(), String> {
     let mut errors = Vec::new();
     for text in corpus::AGENT_SAYS {
         let words: Vec<&str> = text.split(' ').collect();
@@ -17,6 +17,9 @@ pub(crate) fn measure(voice: &mut Voice) -> Result<(), String> {
             .map(|count| Ok(corpus::speak(voice, &words[..count].join(" "))?.samples.len().min(whole)))
             .collect();
         let ends = ends?;
+        if each {
+            println!("    {text}: {:?} of {whole} samples", ends);
+        }
         for cut in 0..CUTS {
             let played = whole * cut / CUTS;
             let really = ends.iter().filter(|end| **end <= played).count();

@@ -64,6 +64,8 @@ pub(super) enum Aside {
     Pause { onset: Instant, since: Instant },
 }
 
+/// Frames that may lack speech within 200 ms of it: "ex-cuse" has such a gap.
+const PLOSIVES: u32 = 4;
 /// Frames without speech after which a sound is over: 200 ms.
 const OVER: u32 = 10;
 /// And after which speech-to-text is asked for its words: it is the words that are waited for.
@@ -119,7 +121,8 @@ impl Floor {
         let spoken = self.utterance.speech >= self.config.onset_speech;
         let lately = self.utterance.last_speech.is_some_and(|last| now.duration_since(last) <= WORDS_LATE);
         let toneless = self.is_toneless();
-        if said.is_empty() || !spoken || !lately || toneless || self.backchannels().cover(&said) {
+        let listens = self.backchannels().cover(&said) || self.backchannels().may_cover(&said);
+        if said.is_empty() || !spoken || !lately || toneless || listens {
             return None;
         }
         let onset = now.checked_sub(self.utterance.speech).unwrap_or(now);
@@ -144,7 +147,10 @@ impl Floor {
 
     fn pause_if_long(&mut self, now: Instant) -> Option<Decision> {
         let window = self.recent & mask(frames(self.config.barge_in.window));
-        if window.count_ones() < frames(self.config.barge_in.pause).max(1) {
+        let needed = frames(self.config.barge_in.pause).max(1);
+        // Speech with the gaps of its plosives has lasted as long as speech without them.
+        let lasted = self.recent >> (needed - 1).min(63) & 1 == 1 && self.lasts_but(needed);
+        if window.count_ones() < needed && !lasted {
             return None;
         }
         let onset = now.checked_sub(FRAME * window.ilog2()).unwrap_or(now);
@@ -199,6 +205,11 @@ impl Floor {
     pub(super) fn lasts(&self, speech: Duration) -> bool {
         let needed = frames(speech).max(1);
         (self.recent & mask(needed + ONSET_SLACK)).count_ones() >= needed
+    }
+
+    /// Whether the latest `frames` are speech but for the gaps of a plosive or two.
+    fn lasts_but(&self, frames: u32) -> bool {
+        (self.recent & mask(frames)).count_ones() + PLOSIVES >= frames
     }
 
     /// Whether hardly anything of the sound had a pitch, so that words in it are a recogniser's guess.
