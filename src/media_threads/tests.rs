@@ -143,6 +143,7 @@ impl Bench {
                 models: Arc::clone(idle) as _,
                 tts: Arc::clone(idle) as _,
                 tools: Arc::clone(idle) as _,
+                documents: None,
             },
             trace: Arc::clone(idle) as _,
             counters: Arc::default(),
@@ -194,6 +195,7 @@ fn echo() -> Script {
             | Input::Llm(..)
             | Input::Tts(..)
             | Input::Tool(..)
+            | Input::Found { .. }
             | Input::Recorded
             | Input::Press { .. }
             | Input::HangUp(_)
@@ -332,6 +334,7 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                 | Input::Llm(..)
                 | Input::Tts(..)
                 | Input::Tool(..)
+                | Input::Found { .. }
                 | Input::Recorded
                 | Input::Press { .. }
                 | Input::HangUp(_) => panic!("not expected: {input:?}"),
@@ -404,6 +407,7 @@ fn reports_move_to_the_shared_port_and_back() {
                 | Input::Llm(..)
                 | Input::Tts(..)
                 | Input::Tool(..)
+                | Input::Found { .. }
                 | Input::HangUp(_)
                 | Input::Timeout => {}
             }

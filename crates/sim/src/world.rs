@@ -327,6 +327,7 @@ impl World {
                         Report::Llm(turn, event) => Input::Llm(turn, event),
                         Report::Tts(turn, event) => Input::Tts(turn, event),
                         Report::Tool(turn, result) => Input::Tool(turn, result),
+                        Report::Found(number, result) => Input::Found { number, result },
                     },
                 )
             }
@@ -482,6 +483,9 @@ impl World {
             }
             Output::Record { .. } | Output::RtcpMux(_) => return, // Nobody records here, and ports cost nothing.
             Output::FinalizeStt => line.providers.finalize(now),
+            Output::LookUp { number, words, passages } => {
+                line.providers.look_up(now, number, &words, passages)
+            }
             Output::Ask { turn, request } => {
                 line.told.requests.push(request);
                 line.providers.ask(now, turn, &mut line.chance)
