@@ -299,7 +299,8 @@ impl CallActor {
             // The sink may be what failed; the slot must come back all the same.
             let _ = catch_unwind(AssertUnwindSafe(|| self.record(now, ended)));
         }
-        let CallParts { dialog, slot, sockets, cdr, .. } = self.parts;
+        let CallParts { dialog, slot, sockets, mut cdr, recording, .. } = self.parts;
+        cdr.recorded = recording.as_ref().map(Tap::recorded);
         notes.push_back(Note::Finished(Box::new(Finished { dialog, slot, sockets, cdr })));
     }
 
@@ -398,6 +399,7 @@ impl CallActor {
             SipOutput::Ring => respond(dialog, 180, None, None),
             SipOutput::Answer { sdp } => {
                 self.responded = true;
+                self.parts.sockets.announce();
                 respond(dialog, 200, None, Some(sdp))
             }
             SipOutput::Reject { status, reason } => {
