@@ -110,12 +110,12 @@ fn a_search_that_takes_a_little_longer_is_waited_for() {
         4.120 turn 1 knows ["docs/1.md#1"] (in_time, waited 40 ms)
         4.120 turn 1 asked
         4.420 turn 1 first token
-        4.499 turn 1 sentence 0: "We open at nine."
-        4.630 turn 1 text complete
-        4.630 turn 1 sentence 1: "We close at five."
-        4.649 turn 1 first audio
+        4.500 turn 1 sentence 0: "We open at nine."
+        4.631 turn 1 text complete
+        4.631 turn 1 sentence 1: "We close at five."
+        4.650 turn 1 first audio
         4.660 turn 1 is heard
-        4.660 gap 920 ms = jitter 20 + end_of_turn 250 + stt_final 70 + knowledge 40 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
+        4.660 gap 920 ms = jitter 20 + end_of_turn 250 + stt_final 70 + knowledge 40 + llm_first_token 300 + first_sentence 80 + tts_first_audio 150 + pacing 10
         6.620 turn 1 done
         8.030 caller hangs up
         8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent

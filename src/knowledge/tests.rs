@@ -1,3 +1,6 @@
+//! Documents found, refused, changed while calls go on, and searched by more calls than there is room for.
+//! What a call makes of it is in `tests/knowledge.rs`.
+
 use super::*;
 use std::fs;
 
