@@ -339,6 +339,7 @@ mod tests {
             tools: vec![],
             today,
             variables: Default::default(),
+            looked_up: Vec::new(),
         };
         let _request = gateway.ask("default", &call, TurnId(3), question, events);
         let mut told = Vec::new();

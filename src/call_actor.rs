@@ -2,6 +2,7 @@
 //! Knows sockets, provider streams and the dialog's name. Decides nothing about the call.
 
 use crate::{
+    knowledge::Documents,
     media_threads::Knocker,
     providers::{
         CallInfo, Events, ProviderEvent, Request, SpeechToText, SttCommand, SttStream, TTS_COMMANDS,
@@ -82,6 +83,8 @@ pub struct Providers {
     pub tts: Arc<dyn TextToSpeech>,
     /// Runs tools.
     pub tools: Arc<dyn Tools>,
+    /// What the agent looks up, if it does.
+    pub documents: Option<Documents>,
 }
 
 /// Counts over all calls since the start of the process.
@@ -277,6 +280,7 @@ impl CallActor {
                 ProviderEvent::Llm(turn, event) => Input::Llm(turn, event),
                 ProviderEvent::Tts(turn, event) => Input::Tts(turn, event),
                 ProviderEvent::Tool(turn, result) => Input::Tool(turn, result),
+                ProviderEvent::Found(number, result) => Input::Found { number, result },
                 ProviderEvent::Failed { stage, reason } => {
                     self.record(now, Event::ProviderFailed { stage: stage.to_owned(), reason });
                     continue;
@@ -374,6 +378,11 @@ impl CallActor {
                 self.hear(now, SttCommand::Finalize);
             }
             Output::Expect(expectation) => self.hear(now, SttCommand::Expect(expectation)),
+            Output::LookUp { number, words, passages } => {
+                if let Some(documents) = &self.parts.providers.documents {
+                    documents.look_up(number, words, passages, self.events.clone());
+                }
+            }
             Output::Ask { turn, request } => self.ask(turn, request),
             Output::Speak { turn, sentence, text } => self.speak(turn, sentence, text),
             Output::FinishSpeech { turn } => self.tell_tts(TtsCommand::Finish { turn }),

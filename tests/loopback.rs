@@ -192,6 +192,7 @@ impl Machine for Scripted {
             | Input::Llm(..)
             | Input::Tts(..)
             | Input::Tool(..)
+            | Input::Found { .. }
             | Input::Recorded
             | Input::Judged { .. }
             | Input::HangUp(_)
@@ -252,7 +253,7 @@ impl CallBuilder for PooledCalls {
 
 fn providers(fake: &Arc<Fake>) -> Providers {
     let (stt, models, tts, tools) = (fake.clone(), fake.clone(), fake.clone(), fake.clone());
-    Providers { stt, models, tts, tools }
+    Providers { stt, models, tts, tools, documents: None }
 }
 
 fn local_media(media: SocketAddr) -> LocalMedia {

@@ -8,7 +8,7 @@ mod simulation;
 use call::{CallConfig, Event, Speculate, latency::Stage};
 use conversation::{Message, TurnId};
 use sim::{Act, Fault, Link, Order, Planned, Scenario, World};
-use simulation::agent;
+use simulation::{agent, informed};
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -89,6 +89,7 @@ fn all_promises(seed: u64, scenario: &Scenario, world: &World) {
     the_agent_is_not_silenced_for_long(seed, scenario, world);
     speech_to_text_hears_without_gaps(seed, world);
     stages_add_up(seed, world);
+    documents_keep_nobody_waiting_and_what_is_told_of_them_was_asked(seed, scenario, world);
     an_answer_is_never_owed_for_long(seed, scenario, world);
     the_wire_is_never_silent_for_long_while_an_answer_is_owed(seed, scenario, world);
     keys_are_never_told(seed, world);
@@ -106,7 +107,8 @@ fn every_seed_keeps_the_promises() {
 fn calls_that_nobody_thought_of_keep_the_promises() {
     for seed in seeds(300).chain(KEPT) {
         let scenario = Scenario::random(seed);
-        let world = World::new(Instant::now(), seed, agent(), scenario.clone());
+        let agent = if scenario.documents.is_empty() { agent() } else { informed() };
+        let world = World::new(Instant::now(), seed, agent, scenario.clone());
         let world = world.configure(|call| guessing(seed, call)).run();
         if std::env::var("SIM_SEED").is_ok() {
             println!("{}", world.timeline());
@@ -459,6 +461,31 @@ fn stages_add_up(seed: u64, world: &World) {
             let sum: u64 = latency.stages.iter().map(|stage| stage.us).sum();
             assert_eq!(sum, latency.total_us, "seed {seed}");
         }
+    }
+}
+
+/// A question waits for its documents for their budget, and what the trace says of them is what the model was given. The
+/// search of an earlier question is never taken for this one's.
+fn documents_keep_nobody_waiting_and_what_is_told_of_them_was_asked(
+    seed: u64,
+    scenario: &Scenario,
+    world: &World,
+) {
+    let budget = 80 + 20 + scenario.wake_late.as_millis() as u32;
+    let mut asked = world.requests().iter();
+    for stamped in world.trace() {
+        let Event::Knowledge { passages, waited_ms, .. } = &stamped.event else { continue };
+        assert!(*waited_ms <= budget, "seed {seed}: waited {waited_ms} ms at {}", stamped.at_us);
+        let told: Vec<&str> = passages.iter().map(|passage| passage.source.as_str()).collect();
+        let given = asked.any(|request| {
+            let said = request.messages.iter().rev().find_map(|message| match message {
+                Message::User { text } => Some(text.as_str()),
+                _ => None,
+            });
+            let given = request.passages_for(said.unwrap_or_default());
+            given.iter().map(|passage| passage.source.as_str()).eq(told.iter().copied())
+        });
+        assert!(given, "seed {seed}: {told:?} at {} were in no question", stamped.at_us);
     }
 }
 

@@ -307,6 +307,7 @@ fn request(said: &str) -> LlmRequest {
         tools: vec![tool],
         today: jiff::civil::date(2026, 11, 20),
         variables: Default::default(),
+        looked_up: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! Does not know what an agent says; `conversation` does.
 
 use super::{DEMO, Problem, checker::Checker, problem::suggest, raw::Key, target::Routes};
+use crate::knowledge::Library;
 use conversation::{Agent, Stage};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 use toml::Spanned;
@@ -13,6 +14,12 @@ pub(super) type Agents = BTreeMap<String, Arc<Agent>>;
 const DEMO_AGENT: (&str, &str) =
     (include_str!("../../agents/demo.toml"), include_str!("../../agents/demo-hours.md"));
 
+/// The documents that it looks up.
+const DEMO_DOCUMENTS: [(&str, &str); 2] = [
+    ("services.md", include_str!("../../agents/demo-docs/services.md")),
+    ("visits.md", include_str!("../../agents/demo-docs/visits.md")),
+];
+
 /// What its database starts with.
 const DEMO_SCHEMA: &str = include_str!("../../agents/demo.sql");
 
@@ -23,6 +30,8 @@ impl Checker<'_> {
         if !agents.contains_key(name) {
             let agent = match key {
                 Some(key) if name != DEMO => self.agent_file(key),
+                // It was looked for where it is named, and told there.
+                None if name != DEMO => None,
                 Some(_) | None => {
                     let knowledge = BTreeMap::from([("demo-hours.md".to_owned(), DEMO_AGENT.1.to_owned())]);
                     self.understood("agents/demo.toml (built in)", DEMO_AGENT.0, &knowledge)
@@ -53,6 +62,28 @@ impl Checker<'_> {
             }
         }
         schemas
+    }
+
+    /// The documents that each agent looks up: in folders beside its file, which must be there.
+    pub(super) fn libraries(&mut self, agents: &Agents) -> BTreeMap<String, Library> {
+        let mut libraries = BTreeMap::new();
+        for (key, agent) in agents {
+            let Some(retrieval) = agent.retrieval() else { continue };
+            if key == DEMO {
+                let texts = DEMO_DOCUMENTS.map(|(name, text)| (format!("demo-docs/{name}"), text.to_owned()));
+                libraries.insert(key.clone(), Library::BuiltIn(texts.to_vec()));
+                continue;
+            }
+            let path = self.folder.join(key);
+            let beside = path.parent().unwrap_or(Path::new(""));
+            let folders: Vec<_> = retrieval.folders.iter().map(|folder| beside.join(folder)).collect();
+            for folder in folders.iter().filter(|folder| !folder.is_dir()) {
+                let message = format!("its folder of documents `{}` is not there", folder.display());
+                self.problems.push(Problem::error(path.display().to_string(), message, similar_file(folder)));
+            }
+            libraries.insert(key.clone(), Library::Folders(folders));
+        }
+        libraries
     }
 
     /// An agent may name routes; they must be there.

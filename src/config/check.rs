@@ -99,6 +99,7 @@ impl Checker<'_> {
         self.agent_routes(&agents, &routes);
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
+        let libraries = self.libraries(&agents);
         let time_zone = self.time_zone(&raw.agent.time_zone);
         let mut server = self.server(&raw.server);
         if pools.is_empty() {
@@ -129,6 +130,7 @@ impl Checker<'_> {
             routes,
             agents,
             schemas,
+            libraries,
             tools,
             trunks,
             trunk_groups,
@@ -371,6 +373,7 @@ impl Checker<'_> {
             Stage::Jitter => &raw.jitter,
             Stage::EndOfTurn => &raw.end_of_turn,
             Stage::SttFinal => &raw.stt_final,
+            Stage::Knowledge => &raw.knowledge,
             Stage::LlmFirstToken => &raw.llm_first_token,
             Stage::Tool => &raw.tool,
             Stage::FirstSentence => &raw.first_sentence,

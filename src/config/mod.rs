@@ -31,6 +31,7 @@ pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
 use crate::{
     http::Token,
+    knowledge::Library,
     media_threads::MediaPriority,
     sip_transport::{SipTransportConfig, TlsConfig},
     telemetry::{alerts::AlertsConfig, otlp::OtlpConfig},
@@ -103,6 +104,8 @@ pub struct Config {
     pub agents: BTreeMap<String, Arc<Agent>>,
     /// The script that sets up an agent's database, by the same key: the `.sql` file beside the agent's file.
     pub schemas: BTreeMap<String, String>,
+    /// The documents that an agent looks up, by the same key, if it does.
+    pub libraries: BTreeMap<String, Library>,
     /// What agents' tools are allowed.
     pub tools: Tools,
     /// Where calls come from and go to; the first that matches takes the call. Never empty.

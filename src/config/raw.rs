@@ -224,6 +224,7 @@ pub(super) struct RawBudgets {
     pub(super) jitter: Key<i64>,
     pub(super) end_of_turn: Key<i64>,
     pub(super) stt_final: Key<i64>,
+    pub(super) knowledge: Key<i64>,
     pub(super) llm_first_token: Key<i64>,
     pub(super) tool: Key<i64>,
     pub(super) first_sentence: Key<i64>,

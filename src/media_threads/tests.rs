@@ -143,6 +143,7 @@ impl Bench {
                 models: Arc::clone(idle) as _,
                 tts: Arc::clone(idle) as _,
                 tools: Arc::clone(idle) as _,
+                documents: None,
             },
             trace: Arc::clone(idle) as _,
             counters: Arc::default(),
@@ -195,6 +196,7 @@ fn echo() -> Script {
             | Input::Llm(..)
             | Input::Tts(..)
             | Input::Tool(..)
+            | Input::Found { .. }
             | Input::Recorded
             | Input::Judged { .. }
             | Input::Press { .. }
@@ -334,6 +336,7 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                 | Input::Llm(..)
                 | Input::Tts(..)
                 | Input::Tool(..)
+                | Input::Found { .. }
                 | Input::Recorded
                 | Input::Judged { .. }
                 | Input::Press { .. }
@@ -408,6 +411,7 @@ fn reports_move_to_the_shared_port_and_back() {
                 | Input::Llm(..)
                 | Input::Tts(..)
                 | Input::Tool(..)
+                | Input::Found { .. }
                 | Input::HangUp(_)
                 | Input::Timeout => {}
             }

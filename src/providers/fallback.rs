@@ -271,6 +271,7 @@ impl Speaker {
             | ProviderEvent::Stt(_)
             | ProviderEvent::Llm(..)
             | ProviderEvent::Tool(..)
+            | ProviderEvent::Found(..)
             | ProviderEvent::Failed { .. } => {}
         }
     }

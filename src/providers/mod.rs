@@ -11,7 +11,7 @@ mod websocket;
 
 use crate::telemetry::otlp::traceparent;
 use call::{CallId, LlmEvent, SttEvent, ToolResult, TtsEvent};
-use conversation::{Expectation, LlmRequest, TurnId};
+use conversation::{Expectation, LlmRequest, Passage, TurnId};
 use media::{Frame, SampleRate};
 use std::sync::Arc;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -36,6 +36,8 @@ pub enum ProviderEvent {
     Tts(TurnId, TtsEvent),
     /// From a tool, for a turn.
     Tool(TurnId, ToolResult),
+    /// What a search of the agent's documents found, or why it found nothing.
+    Found(u32, Result<Vec<Passage>, String>),
     /// From a route: one of its targets has failed and the next one is asked. The trace is to say so; the call, for which
     /// nothing has changed, never sees it.
     Failed {

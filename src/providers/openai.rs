@@ -245,7 +245,11 @@ fn messages(request: &LlmRequest) -> Value {
     let today = request.today.strftime("%A, %-d %B %Y");
     let system = format!("{}\n\nToday is {today}.", request.system);
     let first = json!({"role": "system", "content": system.trim_start()});
-    std::iter::once(first).chain(request.messages.iter().filter_map(message)).collect()
+    let mut messages: Vec<_> = request.messages.iter().map(message).collect();
+    if let Some((at, text)) = request.question_with_passages() {
+        messages[at] = Some(json!({"role": "user", "content": text}));
+    }
+    std::iter::once(first).chain(messages.into_iter().flatten()).collect()
 }
 
 fn message(message: &Message) -> Option<Value> {
@@ -619,6 +623,7 @@ mod tests {
             }],
             today: jiff::civil::date(2026, 11, 20),
             variables: Default::default(),
+            looked_up: Vec::new(),
         };
         let body = config.body(&request);
         assert_eq!(

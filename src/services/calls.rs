@@ -11,6 +11,7 @@ use crate::{
         target::{LlmTarget, SttTarget, TtsTarget},
         trunk::Trunk,
     },
+    knowledge::{Knowledge, Searcher},
     providers::{CallInfo, Events, Request},
     server::{
         AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, NewCall, Refusal, SrtpPolicy, TrunkLimits,
@@ -52,6 +53,7 @@ pub(super) struct AgentServices {
     vocabulary: Option<Vocabulary>,
     gateway: Arc<AgentModels>,
     tools: ToolRunner,
+    knowledge: Option<Arc<Knowledge>>,
 }
 
 impl TrunkCalls {
@@ -151,6 +153,7 @@ impl CallBuilder for TrunkCalls {
         let context = ToolContext { call: new.call, caller, today, variables };
         let mut built = calls.build(now, new)?;
         built.providers.models = models;
+        built.providers.documents = agent.knowledge.as_deref().map(Knowledge::for_call);
         built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), context });
         Ok(built)
     }
@@ -209,6 +212,7 @@ impl AgentServices {
         key: &str,
         agent: Arc<Agent>,
         metrics: &Metrics,
+        searcher: &Searcher,
     ) -> Result<Self, StartError> {
         let (stt, words) = stages::speech_to_text(config, &agent)?;
         let vocabulary = words.map(|words| Vocabulary { agent: agent.name().to_owned(), words });
@@ -231,6 +235,7 @@ impl AgentServices {
             models: Arc::clone(&gateway) as Arc<dyn Models>,
             tts,
             tools: Arc::new(no_caller),
+            documents: None,
         };
         let calls = AgentCalls {
             config: config.call.clone(),
@@ -244,8 +249,23 @@ impl AgentServices {
             context: CallContext::default(),
             time_zone: config.time_zone.clone(),
         };
-        Ok(Self { calls, vocabulary, gateway, tools })
+        let knowledge = documents(config, key, searcher).await?;
+        Ok(Self { calls, vocabulary, gateway, tools, knowledge })
     }
+}
+
+/// What an agent looks up, taken in before its first call.
+async fn documents(
+    config: &Config,
+    key: &str,
+    searcher: &Searcher,
+) -> Result<Option<Arc<Knowledge>>, StartError> {
+    let Some(library) = config.libraries.get(key).cloned() else { return Ok(None) };
+    let (agent, searcher, runtime) = (key.to_owned(), searcher.clone(), Handle::current());
+    let start = tokio::task::spawn_blocking(move || Knowledge::start(&agent, library, searcher, &runtime));
+    let wrong = |error: String| StartError::Engine(format!("the documents of the agent `{key}`: {error}"));
+    let knowledge = start.await.map_err(|error| wrong(error.to_string()))?;
+    knowledge.map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 fn tool_runner(

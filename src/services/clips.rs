@@ -117,6 +117,7 @@ async fn speak(
                 | ProviderEvent::Stt(_)
                 | ProviderEvent::Llm(..)
                 | ProviderEvent::Tool(..)
+                | ProviderEvent::Found(..)
                 | ProviderEvent::Failed { .. } => {}
             }
         }

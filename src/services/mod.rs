@@ -11,7 +11,7 @@ pub use calls::{TrunkCalls, Vocabulary};
 pub use engines::missing_engines;
 pub use records::{Records, Traces};
 
-use crate::{config::Config, telemetry::metrics::Metrics};
+use crate::{config::Config, knowledge::Searcher, telemetry::metrics::Metrics};
 use calls::AgentServices;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -34,9 +34,11 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`] with what to do about it.
 pub async fn prepare(config: Arc<Config>, metrics: &Metrics) -> Result<TrunkCalls, StartError> {
+    let no_thread = |error| StartError::Engine(format!("no thread for searches of documents: {error}"));
+    let searcher = Searcher::start(metrics.clone()).map_err(no_thread)?;
     let mut agents = BTreeMap::new();
     for (key, agent) in &config.agents {
-        let services = AgentServices::prepare(&config, key, Arc::clone(agent), metrics).await?;
+        let services = AgentServices::prepare(&config, key, Arc::clone(agent), metrics, &searcher).await?;
         agents.insert(key.clone(), services);
     }
     Ok(TrunkCalls::new(config, agents))

@@ -360,6 +360,7 @@ fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
         | Event::Expecting { .. }
         | Event::Transfer { .. }
         | Event::Noted { .. }
+        | Event::Knowledge { .. }
         | Event::AgentDone { .. }
         | Event::Filler { .. }
         | Event::Loop { .. }

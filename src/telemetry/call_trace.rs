@@ -3,7 +3,7 @@
 
 use crate::store::CallRecord;
 use call::{
-    CallId, Event, Stamped,
+    CallId, Event, FoundPassage, Stamped,
     latency::{Stage, StageTime, TurnLatency},
 };
 use conversation::TurnId;
@@ -58,6 +58,9 @@ pub struct TurnTrace {
     pub asides: Vec<Note>,
     /// How the caller cut it short.
     pub barge_in: Option<BargeInTrace>,
+    /// What the agent's documents had about the caller's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knowledge: Option<KnowledgeTrace>,
     /// Tools it ran.
     pub tools: Vec<ToolTrace>,
     /// Targets the gateway tried.
@@ -68,6 +71,19 @@ pub struct TurnTrace {
     pub input_tokens: Option<u32>,
     /// Tokens out, where known.
     pub output_tokens: Option<u32>,
+}
+
+/// What went with a question from the agent's documents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnowledgeTrace {
+    /// `ready`, `in_time`, `earlier` or `late`: see [`Event::Knowledge`].
+    pub came: String,
+    /// How long the search took, in milliseconds.
+    pub took_ms: u32,
+    /// How long the question waited for it, in milliseconds.
+    pub waited_ms: u32,
+    /// The passages, best first.
+    pub passages: Vec<FoundPassage>,
 }
 
 /// What the caller did to get an answer.
@@ -275,6 +291,11 @@ impl CallTrace {
             Event::Transfer { destination, state, status } => {
                 let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
                 self.note(at, "transfer", format!("to {destination}: {state}{status}"));
+            }
+            Event::Knowledge { turn, came, passages, took_ms, waited_ms } => {
+                let (came, passages) = (came.clone(), passages.clone());
+                let known = KnowledgeTrace { came, took_ms: *took_ms, waited_ms: *waited_ms, passages };
+                self.turn(*turn, at).knowledge = Some(known);
             }
             Event::Noted { text, .. } => self.note(at, "note", text.clone()),
             Event::NoInput { count } => {

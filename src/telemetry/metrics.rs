@@ -47,11 +47,11 @@ const OTHER: &str = "other";
 /// What can be wrong with the media of a call: `media::MediaFault`.
 const MEDIA_FAULTS: [&str; 4] = ["not_hearing", "silent", "not_heard", "dead"];
 
-const STAGES: [&str; 5] = ["stt", "llm", "tts", "tool", OTHER];
+const STAGES: [&str; 6] = ["stt", "llm", "tts", "tool", "knowledge", OTHER];
 
 /// What a sound beside the agent's voice can have been.
 const ASIDES: [&str; 2] = ["backchannel", "noise"];
-const QUEUES: [&str; 12] = [
+const QUEUES: [&str; 13] = [
     "alerts",
     "store",
     "trace",
@@ -60,6 +60,7 @@ const QUEUES: [&str; 12] = [
     "otlp",
     "stt_audio",
     "sentences",
+    "searches",
     "rtp_send",
     "rtp_receive",
     "commands",
@@ -359,6 +360,7 @@ impl Metrics {
             | Event::Expecting { .. }
             | Event::Transfer { .. }
             | Event::Noted { .. }
+            | Event::Knowledge { .. }
             | Event::AgentDone { .. }
             | Event::Filler { .. }
             | Event::Loop { .. }

@@ -24,6 +24,13 @@ description = "Ends the call."
 kind = "end_call"
 "#;
 
+/// The same agent, with a folder of documents that it looks questions up in.
+#[allow(dead_code, reason = "not every file has documents")]
+pub(crate) fn informed() -> Arc<Agent> {
+    let text = format!("{AGENT}\n[[knowledge]]\nfolder = \"docs\"\n");
+    Arc::new(Agent::parse(&text, &BTreeMap::new()).expect("the informed agent is valid"))
+}
+
 /// The agent of every simulated call.
 pub(crate) fn agent() -> Arc<Agent> {
     Arc::new(Agent::parse(AGENT, &BTreeMap::new()).expect("the simulated agent is valid"))

@@ -24,6 +24,19 @@ pub struct MosRange {
     pub minimum: f64,
 }
 
+/// A passage of the agent's documents that a question took along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundPassage {
+    /// Where it stands: `docs/hours.md#2`.
+    pub source: String,
+    /// Its heading.
+    pub title: String,
+    /// Its text.
+    pub text: String,
+    /// How much of the question's words it has, in hundredths.
+    pub fit_percent: u8,
+}
+
 /// Something that happened in a call. Words in it are the caller's or the agent's: never log it at info.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -109,6 +122,20 @@ pub enum Event {
         output_tokens: u32,
         /// Characters that text-to-speech had been given.
         characters: u32,
+    },
+    /// What the agent's documents have about the caller's words goes with the question to the language model.
+    Knowledge {
+        /// Whose question.
+        turn: TurnId,
+        /// `ready` when the caller had finished, `in_time` within the budget; beyond it `earlier` for those of an earlier
+        /// part of the question, `late` for none.
+        came: String,
+        /// Best first.
+        passages: Vec<FoundPassage>,
+        /// How long the search took, in milliseconds.
+        took_ms: u32,
+        /// How long the question waited for it, in milliseconds.
+        waited_ms: u32,
     },
     /// The language model was asked.
     Asked {

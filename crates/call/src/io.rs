@@ -2,7 +2,7 @@
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 
 use crate::{Event, KeysBy};
-use conversation::{Expectation, LlmRequest, ToolCall, TurnId};
+use conversation::{Expectation, LlmRequest, Passage, ToolCall, TurnId};
 use media::{Frame, SampleRate};
 use std::{net::SocketAddr, time::Duration};
 
@@ -39,6 +39,13 @@ pub enum Input<'a> {
         number: u64,
         /// The answer.
         probability: f32,
+    },
+    /// A search of the agent's documents has ended.
+    Found {
+        /// Which one.
+        number: u32,
+        /// Best first; or why it could not be made, for the operator.
+        result: Result<Vec<Passage>, String>,
     },
     /// The start of the call is on disk: it may be answered, see [`crate::Patience::record`].
     Recorded,
@@ -280,6 +287,15 @@ pub enum Output {
     FinalizeStt,
     /// What the caller will likely say next, for the recogniser.
     Expect(Expectation),
+    /// Search the agent's documents; [`Input::Found`] is the answer. Only the last one begun is waited for.
+    LookUp {
+        /// Its number.
+        number: u32,
+        /// The words to look for, with blanks between them.
+        words: String,
+        /// Passages wanted at most.
+        passages: usize,
+    },
     /// Ask the route's language model.
     Ask {
         /// The turn its events must carry.

@@ -17,6 +17,8 @@ pub enum Stage {
     EndOfTurn,
     /// Waiting for the final transcript beyond that.
     SttFinal,
+    /// Waiting for what the agent's documents have about the question.
+    Knowledge,
     /// From the question to the language model's first delta.
     LlmFirstToken,
     /// Waiting for tools, and for the model to go on after them.
@@ -33,10 +35,11 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Jitter,
         Self::EndOfTurn,
         Self::SttFinal,
+        Self::Knowledge,
         Self::LlmFirstToken,
         Self::Tool,
         Self::FirstSentence,
@@ -51,6 +54,7 @@ impl Stage {
             Self::Jitter => "jitter",
             Self::EndOfTurn => "end_of_turn",
             Self::SttFinal => "stt_final",
+            Self::Knowledge => "knowledge",
             Self::LlmFirstToken => "llm_first_token",
             Self::Tool => "tool",
             Self::FirstSentence => "first_sentence",
@@ -128,6 +132,7 @@ impl Default for Budgets {
                 ms(Stage::Jitter, 40),
                 ms(Stage::EndOfTurn, 500),
                 ms(Stage::SttFinal, 120),
+                ms(Stage::Knowledge, 80),
                 ms(Stage::LlmFirstToken, 250),
                 ms(Stage::Tool, 150),
                 ms(Stage::FirstSentence, 100),
@@ -187,6 +192,8 @@ pub(crate) struct Marks {
     pub(crate) silent_enough: Instant,
     /// When the turn was held to be over.
     pub(crate) ended: Instant,
+    /// When it was known what the documents have about it, or nothing was waited for any more.
+    pub(crate) looked_up: Instant,
     /// When the model was asked.
     pub(crate) asked: Instant,
     /// The model's first delta or tool call.
@@ -214,6 +221,7 @@ impl Marks {
             (Stage::Jitter, self.heard),
             (Stage::EndOfTurn, self.silent_enough.min(self.ended)),
             (Stage::SttFinal, self.ended),
+            (Stage::Knowledge, self.looked_up),
             (Stage::Other, self.asked),
             (Stage::LlmFirstToken, first_token.min(self.tool_from.unwrap_or(first_token))),
             (Stage::Tool, tool_until),
@@ -263,6 +271,7 @@ mod tests {
             heard: at(25),
             silent_enough: at(425),
             ended: at(480),
+            looked_up: at(480),
             asked: at(480),
             first_token: Some(at(700)),
             tool_from: Some(at(720)),
@@ -272,7 +281,7 @@ mod tests {
         };
         let latency = marks.partition(at(1_110), &Budgets::default());
         let ms: Vec<u64> = latency.stages.iter().map(|s| s.us / 1_000).collect();
-        assert_eq!(ms, [25, 400, 55, 220, 200, 50, 150, 10, 0]);
+        assert_eq!(ms, [25, 400, 55, 0, 220, 200, 50, 150, 10, 0]);
         assert_eq!(latency.total_us, 1_110_000);
     }
 
@@ -285,6 +294,7 @@ mod tests {
             heard: at(20),
             silent_enough: at(420),
             ended: at(420),
+            looked_up: at(420),
             asked: at(420),
             first_token: Some(at(420 + llm)),
             tool_from: None,
@@ -327,6 +337,7 @@ mod tests {
                 heard: any(),
                 silent_enough: any(),
                 ended: any(),
+                looked_up: any(),
                 asked: any(),
                 first_token: Some(any()),
                 tool_from: Some(any()),

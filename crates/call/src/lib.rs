@@ -9,6 +9,7 @@ pub mod event;
 mod id;
 mod io;
 mod keys;
+mod knowledge;
 pub mod latency;
 mod leg;
 mod machine;
@@ -34,7 +35,7 @@ mod voicing;
 
 pub use codec::codec_of;
 pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience, Speculate, SpeculationConfig};
-pub use event::{Event, MosRange, Stamped};
+pub use event::{Event, FoundPassage, MosRange, Stamped};
 pub use id::CallId;
 pub use io::{
     HangUp, Input, LlmEvent, Output, Side, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent, WordTime,

@@ -5,6 +5,7 @@ use crate::{
     CallConfig, CallSetup, Event, HangUp, Input, KeysBy, Output, Side, SipInput, SipOutput,
     cdr::Cause,
     codec::conversation_rate,
+    knowledge::Searches,
     leg::{Leg, Listened, Wall},
     menu::MenuState,
     pressing::info_body,
@@ -68,6 +69,7 @@ pub struct Call {
     frame: u64,
     pub(crate) hearing: Hearing,
     pub(crate) speculation: Speculation,
+    pub(crate) searches: Searches,
     pitch: Pitch,
     echo: EchoGuard,
     /// When the agent was last heard, and for what time it fell silent because of a sound.
@@ -131,6 +133,7 @@ impl Call {
             frame: 0,
             hearing: Hearing::default(),
             speculation: Speculation::default(),
+            searches: Searches::default(),
             pitch: Pitch::default(),
             echo: EchoGuard::default(),
             audible_at: None,
@@ -184,7 +187,10 @@ impl Call {
                 let wake = self.second_half_at().map_or(wake, |half| half.min(wake));
                 // Nor need words that wait in vain for more of them.
                 let idle = self.reply.as_ref().and_then(Reply::idle_at).filter(|at| *at > now);
-                Some(idle.map_or(wake, |idle| idle.min(wake)).min(self.next_frame))
+                let wake = idle.map_or(wake, |idle| idle.min(wake));
+                // Nor a question that waits for its passages.
+                let wake = self.search_wake().map_or(wake, |until| until.max(now + SOON).min(wake));
+                Some(wake.min(self.next_frame))
             }
         }
     }
@@ -202,6 +208,7 @@ impl Call {
             Input::Llm(turn, event) => self.handle_llm(now, turn, event, out),
             Input::Tts(turn, event) => self.handle_tts(now, turn, event, out),
             Input::Tool(turn, result) => self.handle_tool(now, turn, result, out),
+            Input::Found { number, result } => self.handle_found(now, number, result, out),
             Input::Recorded => self.handle_recorded(now, out),
             Input::Judged { number, probability } => {
                 if let Some(leg) = &mut self.leg {
@@ -266,6 +273,7 @@ impl Call {
     /// Every 20 ms one frame in and one packet out. A late wake-up sends one packet and skips the others' timestamps:
     /// a burst would only arrive late together. The ears catch up, so that speech-to-text gets every frame.
     fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.watch_search(now, out);
         if now < self.next_frame {
             self.say_early(now, out);
             self.send_second_half(now, out);

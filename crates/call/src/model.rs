@@ -41,6 +41,9 @@ impl Call {
         let turn = guess.turn();
         (reply.rounds, reply.asked, reply.last_text) = (1, true, now);
         reply.prespoken = guess.spoken;
+        if guess.informed {
+            self.note_adopted(now, out);
+        }
         out.push(Output::Event(Event::Asked { turn }));
         for event in guess.llm {
             self.handle_llm(now, turn, event, out);

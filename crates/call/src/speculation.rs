@@ -1,7 +1,7 @@
 //! An answer that is begun before the caller's turn is surely over: used if the words turn out the same, else its price is
 //! counted. Knows what was asked and what came back. Runs no tool and lets nothing be heard: that begins with the turn.
 
-use crate::{Event, LlmEvent, Output, TtsEvent, config::Speculate, machine::Call};
+use crate::{Event, LlmEvent, Output, TtsEvent, config::Speculate, knowledge::Knowing, machine::Call};
 use conversation::{LlmRequest, Message, SentenceChunker, TurnId};
 use std::time::Instant;
 
@@ -41,6 +41,8 @@ pub(crate) struct Guess {
     chunker: SentenceChunker,
     /// The first sentence, if text-to-speech has it already.
     pub(crate) spoken: Option<String>,
+    /// Whether it took along what the agent's documents have.
+    pub(crate) informed: bool,
 }
 
 impl Call {
@@ -69,11 +71,19 @@ impl Call {
         if config.mode == Speculate::Off || self.setup.grant.busy || !affordable || tried {
             return;
         }
+        let passages = match self.know(now, &text, out) {
+            // It is asked once there is something to know, or nothing comes in time.
+            Knowing::Soon(began) if now < self.knowing_until(began) => return,
+            Knowing::Soon(_) | Knowing::Nothing => None,
+            Knowing::Ready => Some(self.passages_at_hand()),
+        };
         self.turn = self.turn.next();
         let turn = self.turn;
         let before = self.context.request(&self.setup.agent, self.setup.today).messages;
         let mut context = self.context.clone();
         context.user(text.clone());
+        let informed = passages.is_some();
+        context.looked_up(passages.unwrap_or_default());
         let request = self.question_after(&context);
         self.speculation.guesses += 1;
         self.speculation.live = Some(Guess {
@@ -89,6 +99,7 @@ impl Call {
             tts: Vec::new(),
             chunker: SentenceChunker::new(self.setup.agent.language()),
             spoken: None,
+            informed,
         });
         out.push(Output::Event(Event::Guessed { turn }));
         out.push(Output::Ask { turn, request });

@@ -9,7 +9,9 @@ use crate::{
     reply::Reply,
     speculation::Guess,
 };
-use conversation::{AgentVoice, Decision, Interruptible, ProviderTurn, SideSound, Transcript, TurnId};
+use conversation::{
+    AgentVoice, Decision, Holder, Interruptible, ProviderTurn, SideSound, Transcript, TurnId,
+};
 use std::time::Instant;
 
 impl Call {
@@ -83,6 +85,7 @@ impl Call {
             self.context.user(heard.text.clone());
         }
         let (said, digits) = (heard.text, heard.digits);
+        self.searches_begin_anew();
         self.begin_reply(now, self.setup.agent.interruptible().1);
         if let Some(reply) = &mut self.reply {
             reply.marks = Some(marks);
@@ -98,7 +101,7 @@ impl Call {
             }
             return match guess {
                 Some(guess) => self.adopt(now, guess, out),
-                None => self.ask(now, out),
+                None => self.ask_informed(now, out),
             };
         }
         let clip = self.setup.clips.not_heard.clone();
@@ -232,6 +235,10 @@ impl Call {
         let decision = self.floor.handle_transcript(now, &transcript);
         out.push(Output::Event(Event::Heard { text: transcript.text, is_final }));
         self.decide(now, decision, out);
+        if self.floor.holder() == Holder::Caller {
+            let so_far = self.floor.heard_so_far();
+            self.look_ahead(now, &so_far, out);
+        }
     }
 
     fn handle_provider_turn(&mut self, now: Instant, turn: ProviderTurn, out: &mut Vec<Output>) {
@@ -268,6 +275,7 @@ const fn marks(now: Instant, (arrived, heard): (Instant, Instant), silent_enough
         heard,
         silent_enough,
         ended: now,
+        looked_up: now,
         asked: now,
         first_token: None,
         tool_from: None,

@@ -17,6 +17,7 @@ use crate::{
     floor::Interruptible,
     flow::Matcher,
     grammar::{Pattern, Piece, digit_words, scatter},
+    knowledge::Retrieval,
     spoken::Spoken,
     turn::Expectation,
     variables::Variables,
@@ -89,7 +90,8 @@ pub struct Agent {
     pub(crate) slots: BTreeMap<String, Slot>,
     tools: Vec<Tool>,
     pub(crate) intents: Vec<Intent>,
-    pub(crate) knowledge: Vec<Passage>,
+    pub(crate) knowledge: Vec<Section>,
+    retrieval: Option<Retrieval>,
     pronunciations: BTreeMap<String, String>,
     spoken: Arc<Spoken>,
     menu: Option<Menu>,
@@ -139,8 +141,11 @@ pub(crate) enum Action {
     Task(Box<Task>),
     /// Say a fixed text.
     Say(String),
-    /// Say what the knowledge files have about it.
-    Knowledge,
+    /// Say what the knowledge files, or the documents that were looked up, have about it.
+    Knowledge {
+        /// Said when they have nothing.
+        nothing: String,
+    },
     Repeat,
     StartOver,
     /// Call this tool, which hangs up, and say goodbye.
@@ -163,7 +168,7 @@ pub(crate) struct Task {
 
 /// One section of a knowledge file.
 #[derive(Clone, Debug)]
-pub(crate) struct Passage {
+pub(crate) struct Section {
     pub(crate) intents: Vec<String>,
     pub(crate) title: String,
     pub(crate) text: String,
@@ -258,6 +263,11 @@ impl Agent {
             out.push_str(&format!("\n\n# {}\n{}", passage.title, passage.text));
         }
         out
+    }
+
+    /// How it looks things up in folders of documents, if it does.
+    pub const fn retrieval(&self) -> Option<&Retrieval> {
+        self.retrieval.as_ref()
     }
 
     /// Words that are not in dictionaries, with their ARPAbet.

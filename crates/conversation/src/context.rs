@@ -4,6 +4,7 @@
 use crate::{
     agent::Agent,
     grammar::day_name,
+    knowledge::{LookedUp, Passage},
     request::{LlmRequest, Message, ToolCall},
     turn::TurnId,
     variables::Variables,
@@ -14,6 +15,8 @@ use jiff::civil::Date;
 const MAX_MESSAGES: usize = 80;
 /// Bytes kept of all messages, about 6,000 tokens.
 const MAX_BYTES: usize = 24_000;
+/// Questions whose passages are kept: an answer that was cut short may be asked for again.
+const MAX_LOOKED_UP: usize = 4;
 /// What stands in for the result of a tool that is still running: a call without a result is refused by most models.
 const PENDING: &str = r#"{"status":"still running"}"#;
 
@@ -36,6 +39,8 @@ pub struct Context {
     dropped: usize,
     /// Tool calls whose results stand in for what did not come in time.
     overdue: Vec<String>,
+    /// What was looked up for the caller's latest words, oldest first.
+    looked_up: Vec<LookedUp>,
 }
 
 #[derive(Clone)]
@@ -79,6 +84,7 @@ impl Context {
             entries: Vec::new(),
             dropped: 0,
             overdue: Vec::new(),
+            looked_up: Vec::new(),
         }
     }
 
@@ -92,6 +98,28 @@ impl Context {
     pub fn user(&mut self, text: impl Into<String>) {
         self.entries.push(Entry::User(text.into()));
         self.bound();
+    }
+
+    /// What the caller said last, with what was said before it and never answered; and what came before that.
+    pub fn last_said(&self) -> Option<(String, Option<String>)> {
+        let messages = self.messages();
+        let mut said = messages.iter().rev().filter_map(|message| match message {
+            Message::User { text } => Some(text.clone()),
+            Message::Assistant { .. } | Message::Tool { .. } => None,
+        });
+        Some((said.next()?, said.next()))
+    }
+
+    /// These passages were looked up for what the caller said last.
+    pub fn looked_up(&mut self, passages: Vec<Passage>) {
+        let Some((said, _)) = self.last_said() else { return };
+        self.looked_up.retain(|known| known.said != said);
+        if !passages.is_empty() {
+            self.looked_up.push(LookedUp { said, passages });
+        }
+        if self.looked_up.len() > MAX_LOOKED_UP {
+            self.looked_up.remove(0);
+        }
     }
 
     /// The agent begins to answer.
@@ -195,7 +223,14 @@ impl Context {
             ));
         }
         let tools = agent.tools().iter().map(|tool| tool.spec.clone()).collect();
-        LlmRequest { system, messages: self.messages(), tools, today, variables: self.variables.clone() }
+        LlmRequest {
+            system,
+            messages: self.messages(),
+            tools,
+            today,
+            variables: self.variables.clone(),
+            looked_up: self.looked_up.clone(),
+        }
     }
 
     fn messages(&self) -> Vec<Message> {

@@ -606,6 +606,11 @@ impl Floor {
         Some(self.utterance.text()).filter(|text| settled && pausing && may && !text.is_empty())
     }
 
+    /// What the caller has said of the turn that is going on.
+    pub fn heard_so_far(&self) -> String {
+        self.utterance.text()
+    }
+
     /// How much of the wait was for silence: all of it, unless the words came later than that.
     fn due_to_silence(&self, now: Instant, ended: Instant) -> Duration {
         let (wait, _) = self.judged_wait();

@@ -1,7 +1,10 @@
 //! What a language model is asked: the conversation so far and the tools it may call.
 //! Knows nothing of any vendor's wire format.
 
-use crate::variables::Variables;
+use crate::{
+    knowledge::{LookedUp, Passage, as_data},
+    variables::Variables,
+};
 use serde::{Deserialize, Serialize};
 
 /// One question to a language model.
@@ -17,6 +20,31 @@ pub struct LlmRequest {
     pub today: jiff::civil::Date,
     /// What is known of the call besides its words.
     pub variables: Variables,
+    /// What was looked up for the caller's last words, and for those before, oldest first.
+    pub looked_up: Vec<LookedUp>,
+}
+
+impl LlmRequest {
+    /// The passages that were looked up for something that the caller said.
+    pub fn passages_for(&self, said: &str) -> &[Passage] {
+        let found = self.looked_up.iter().rev().find(|looked_up| looked_up.said == said);
+        found.map_or(&[], |looked_up| &looked_up.passages)
+    }
+
+    /// The caller's last words as a model is to read them, and which message they are: behind the passages that were
+    /// looked up for them, which are marked as data. They stand with the question and not in the system prompt, so that
+    /// what a provider has cached of the conversation so far stays valid. `None` where nothing was found.
+    pub fn question_with_passages(&self) -> Option<(usize, String)> {
+        let said = self.messages.iter().enumerate().rev().find_map(|(at, message)| match message {
+            Message::User { text } => Some((at, text)),
+            Message::Assistant { .. } | Message::Tool { .. } => None,
+        });
+        let (at, text) = said?;
+        match self.passages_for(text) {
+            [] => None,
+            passages => Some((at, format!("{}\n\n{text}", as_data(passages)))),
+        }
+    }
 }
 
 /// One step of the conversation.

@@ -180,6 +180,7 @@ fn reaction(agent: &Agent, text: &str) -> String {
             tools: Vec::new(),
             today,
             variables: Default::default(),
+            looked_up: Vec::new(),
         },
     );
     match (reply.tool_calls.first(), reply.expect) {

@@ -47,6 +47,7 @@ impl Phone {
             tools: Vec::new(),
             today,
             variables: Default::default(),
+            looked_up: Vec::new(),
         };
         flow_reply(&self.agent, &request)
     }
@@ -483,6 +484,7 @@ fn any_message_list_is_answered() {
             tools: Vec::new(),
             today,
             variables: Default::default(),
+            looked_up: Vec::new(),
         };
         assert!(!flow_reply(&agent, &request).pieces.is_empty());
     }

@@ -209,7 +209,7 @@ impl Sender {
     fn audio(&mut self, frame: &Frame, timestamp: u32, marker: bool) -> Vec<u8> {
         let payload_type = self.config.payload_type;
         if self.halves {
-            let mut payload = Vec::with_capacity(LIKELY_PAYLOAD);
+            let mut payload = Vec::with_capacity(LIKELY_PACKET);
             let place = self.encoder.encode_halves(frame, &mut payload);
             let later = timestamp.wrapping_add(self.step() / 2);
             self.second_half = Some((payload_type, later, payload.split_off(place)));

@@ -7,7 +7,7 @@ use crate::{
     scenario::{Act, Fault},
 };
 use call::{LlmEvent, SttEvent, ToolResult, TtsEvent};
-use conversation::{ToolCall, TurnId};
+use conversation::{Passage, ToolCall, TurnId, fit, telling_words};
 use media::{SampleRate, tone::Chance};
 use std::{
     sync::Arc,
@@ -21,6 +21,7 @@ pub(crate) enum Report {
     Llm(TurnId, LlmEvent),
     Tts(TurnId, TtsEvent),
     Tool(TurnId, ToolResult),
+    Found(u32, Result<Vec<Passage>, String>),
 }
 
 type Later = Vec<(Instant, Report)>;
@@ -190,6 +191,28 @@ impl Providers {
         }
         let result = step.result.map(str::to_owned).map_err(str::to_owned);
         vec![(now + step.takes, Report::Tool(turn, ToolResult { call_id: call.id.clone(), result }))]
+    }
+
+    /// The passages of the documents that have any of these words in their title.
+    pub(crate) fn look_up(&self, now: Instant, number: u32, words: &str, most: usize) -> Later {
+        if self.has(now, Fault::LookUpHangs) {
+            return Vec::new();
+        }
+        let at = now + self.scenario.timings.look_up;
+        if self.has(now, Fault::LookUpFails) {
+            return vec![(at, Report::Found(number, Err("simulated".into())))];
+        }
+        let words = telling_words(words);
+        let passages = (1..).zip(&self.scenario.documents).map(|(place, (title, text))| Passage {
+            source: format!("docs/{place}.md#1"),
+            title: (*title).to_owned(),
+            text: (*text).to_owned(),
+            fit: fit(&words, title, ""),
+        });
+        let mut found: Vec<Passage> = passages.filter(|passage| passage.fit > 0.0).collect();
+        found.sort_by(|a, b| b.fit.total_cmp(&a.fit));
+        found.truncate(most);
+        vec![(at, Report::Found(number, Ok(found)))]
     }
 
     /// A sentence's audio: every turn has a voice of its own, see [`voice`].

@@ -44,6 +44,10 @@ const FAULTS: &[Fault] = &[
     Fault::ToolHangs,
 ];
 
+/// What the agent's documents have.
+const DOCUMENTS: &[(&str, &str)] =
+    &[("opening hours open", "We open at nine."), ("book appointment", "Any day but Sunday.")];
+
 /// So many milliseconds, from `least` to `most`.
 fn between(chance: &mut Chance, least: u64, most: u64) -> u64 {
     least + chance.below(most - least + 1)
@@ -80,13 +84,16 @@ impl Scenario {
             packets,
             wake_late: ms(chance, 0, 35),
             replies: (0..8).map(|_| said(chance)).collect(),
+            documents: if seed.is_multiple_of(2) { DOCUMENTS.to_vec() } else { Vec::new() },
             timings: Timings {
                 stt_final: ms(chance, 20, 300),
                 llm_first_token: ms(chance, 50, 400),
                 llm_per_token: ms(chance, 5, 30),
                 tts_first_audio: ms(chance, 50, 300),
+                // Around the budget of 80 ms, on both sides.
+                look_up: Duration::from_millis(seed * 7 % 160),
             },
-            faults: if faulty { vec![one_of(chance, FAULTS)] } else { Vec::new() },
+            faults: if faulty { vec![one_of(chance, FAULTS)] } else { look_up_fault(seed) },
             faulty: (ms(chance, 0, 8_000), ms(chance, 2_000, 30_000)),
             dialling: if chance.percent(15) { Dialling::LateOffer } else { Dialling::Usual },
             line_noise: 8,
@@ -112,6 +119,15 @@ fn phone(chance: &mut Chance) -> (Packets, u64) {
         begins_anew: chance.percent(50).then(|| ms(chance, 1_000, 20_000)),
     };
     (packets, chance.below(8))
+}
+
+/// A search that never ends or fails, in some of the calls that have nothing else to suffer.
+fn look_up_fault(seed: u64) -> Vec<Fault> {
+    match seed % 7 {
+        1 => vec![Fault::LookUpHangs],
+        2 => vec![Fault::LookUpFails],
+        _ => Vec::new(),
+    }
 }
 
 fn said(chance: &mut Chance) -> Said {

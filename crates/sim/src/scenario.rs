@@ -26,6 +26,8 @@ pub struct Scenario {
     pub wake_late: Duration,
     /// What the model says, one for each time it is asked; the last one again after that.
     pub replies: Vec<Said>,
+    /// What the agent's documents have, if it has any: passages that are found by any of their title's words.
+    pub documents: Vec<(&'static str, &'static str)>,
     /// How fast the providers are.
     pub timings: Timings,
     /// What goes wrong.
@@ -193,6 +195,8 @@ pub struct Timings {
     pub llm_per_token: Duration,
     /// From a sentence to its first audio; audio then comes four times faster than real time.
     pub tts_first_audio: Duration,
+    /// From the beginning of a search in the documents to its end.
+    pub look_up: Duration,
 }
 
 /// What goes wrong with a provider.
@@ -218,6 +222,10 @@ pub enum Fault {
     SttFails,
     /// A tool never answers.
     ToolHangs,
+    /// A search of the documents never ends.
+    LookUpHangs,
+    /// A search of the documents fails.
+    LookUpFails,
 }
 
 const fn ms(ms: u64) -> Duration {
@@ -227,7 +235,13 @@ const fn ms(ms: u64) -> Duration {
 impl Default for Timings {
     /// Typical of network providers.
     fn default() -> Self {
-        Self { stt_final: ms(120), llm_first_token: ms(300), llm_per_token: ms(25), tts_first_audio: ms(150) }
+        Self {
+            stt_final: ms(120),
+            llm_first_token: ms(300),
+            llm_per_token: ms(25),
+            tts_first_audio: ms(150),
+            look_up: ms(10),
+        }
     }
 }
 
@@ -243,6 +257,7 @@ impl Scenario {
             link: Link { latency: ms(30), ..Link::default() },
             wake_late: Duration::ZERO,
             replies: vec![Said::text("We open at nine. We close at five.")],
+            documents: Vec::new(),
             timings: Timings::default(),
             faults: Vec::new(),
             faulty: (Duration::ZERO, Duration::MAX),

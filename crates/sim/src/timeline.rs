@@ -36,6 +36,10 @@ fn describe(event: &Event) -> Option<String> {
         Event::GuessWasted { turn, why, input_tokens, output_tokens, .. } => {
             format!("turn {turn} wasted, {why}: {input_tokens} tokens in, {output_tokens} out")
         }
+        Event::Knowledge { turn, came, passages, waited_ms, .. } => {
+            let sources: Vec<&str> = passages.iter().map(|passage| passage.source.as_str()).collect();
+            format!("turn {turn} knows {sources:?} ({came}, waited {waited_ms} ms)")
+        }
         Event::Asked { turn } => format!("turn {turn} asked"),
         Event::LlmAttempt { role, .. } if role == "primary" => return None,
         Event::LlmAttempt { turn, target, .. } => format!("turn {turn} asked {target} instead"),

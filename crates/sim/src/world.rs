@@ -329,6 +329,7 @@ impl World {
                         Report::Llm(turn, event) => Input::Llm(turn, event),
                         Report::Tts(turn, event) => Input::Tts(turn, event),
                         Report::Tool(turn, result) => Input::Tool(turn, result),
+                        Report::Found(number, result) => Input::Found { number, result },
                     },
                 )
             }
@@ -486,6 +487,9 @@ impl World {
             // Nobody records here, ports cost nothing, and voices speak at any rate.
             Output::Record { .. } | Output::RtcpMux(_) | Output::Rate(_) | Output::Judge { .. } => return,
             Output::FinalizeStt => line.providers.finalize(now),
+            Output::LookUp { number, words, passages } => {
+                line.providers.look_up(now, number, &words, passages)
+            }
             Output::Ask { turn, request } => {
                 line.told.requests.push(request);
                 line.providers.ask(now, turn, &mut line.chance)

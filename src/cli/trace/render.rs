@@ -4,8 +4,9 @@
 use super::{in_seconds, millis, moment, safe};
 use crate::store::{CallRecord, Quality};
 use crate::telemetry::call_trace::{
-    BargeInTrace, CallTrace, LatencyTrace, Mark, Note, StageTrace, TurnTrace,
+    BargeInTrace, CallTrace, KnowledgeTrace, LatencyTrace, Mark, Note, StageTrace, TurnTrace,
 };
+use call::FoundPassage;
 
 /// What a bar has beside it: indent, name, frame and figures.
 const BESIDE_BAR: usize = 42;
@@ -118,6 +119,9 @@ fn summary(page: &mut Page, record: &CallRecord, trace: &CallTrace) {
     page.scores(quality);
 }
 
+/// Letters of a passage that are shown; `--json` has all of them.
+const SHOWN: usize = 100;
+
 fn draw_turn(page: &mut Page, turn: &TurnTrace, running: bool) {
     let what = if turn.turn == 0 { "  greeting" } else { "" };
     let gap = turn.latency.as_ref().map(gap).unwrap_or_default();
@@ -151,6 +155,9 @@ fn draw_work(page: &mut Page, turn: &TurnTrace) {
             .map(|attempt| format!("{} ({})", safe(&attempt.target), safe(&attempt.role)));
         page.words(Ink::Note, "model", &tried.collect::<Vec<_>>().join(", then "));
     }
+    if let Some(knowledge) = &turn.knowledge {
+        draw_knowledge(page, knowledge);
+    }
     for tool in &turn.tools {
         let outcome = match (tool.ok, tool.ms) {
             (Some(true), Some(ms)) => format!("ok, {ms} ms"),
@@ -164,6 +171,24 @@ fn draw_work(page: &mut Page, turn: &TurnTrace) {
     }
     for Note { about, text, .. } in &turn.fallbacks {
         page.words(Ink::Bad, "fallback", &format!("{} failed: {}", safe(about), safe(text)));
+    }
+}
+
+/// Where the agent's documents say something about the question, and how that came.
+fn draw_knowledge(page: &mut Page, knowledge: &KnowledgeTrace) {
+    let KnowledgeTrace { came, took_ms, waited_ms, passages } = knowledge;
+    let came = match came.as_str() {
+        "ready" => format!("ready when the caller had finished (search {took_ms} ms)"),
+        "in_time" => format!("waited {waited_ms} ms for the search"),
+        "earlier" => format!("not in time ({waited_ms} ms): found for the beginning of the question"),
+        _ => format!("not in time ({waited_ms} ms): answered without"),
+    };
+    let nothing = if passages.is_empty() { "nothing found; " } else { "" };
+    page.words(Ink::Note, "knowledge", &format!("{nothing}{came}"));
+    for FoundPassage { source, title, text, fit_percent } in passages {
+        let text: String = text.chars().take(SHOWN).collect();
+        let what = format!("{fit_percent} % {} ({}): {}", safe(source), safe(title), safe(&text));
+        page.words(Ink::Note, "", &what);
     }
 }
 

@@ -342,6 +342,7 @@ const fn stage_attribute(stage: Stage) -> &'static str {
         Stage::Jitter => "voice.latency.jitter_ms",
         Stage::EndOfTurn => "voice.latency.end_of_turn_ms",
         Stage::SttFinal => "voice.latency.stt_final_ms",
+        Stage::Knowledge => "voice.latency.knowledge_ms",
         Stage::LlmFirstToken => "voice.latency.llm_first_token_ms",
         Stage::Tool => "voice.latency.tool_ms",
         Stage::FirstSentence => "voice.latency.first_sentence_ms",

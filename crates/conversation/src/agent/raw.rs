@@ -2,7 +2,7 @@
 //! Knows the file's keys. What the rest of the crate needs comes out as [`Agent`].
 
 use super::{
-    Action, Agent, AgentError, Intent, Limits, Passage, Slot, SlotKind, Stage, Task, Tool, ToolKind,
+    Action, Agent, AgentError, Intent, Limits, Section, Slot, SlotKind, Stage, Task, Tool, ToolKind,
     error::did_you_mean,
     examples,
     menu::{RawMenu, menu},
@@ -14,6 +14,7 @@ use crate::{
     floor::Interruptible,
     flow::{Matcher, keywords},
     grammar::Pattern,
+    knowledge::Retrieval,
     spoken::Spoken,
     variables::{GIVEN_VARIABLES, Template, Variables, is_name},
 };
@@ -50,6 +51,8 @@ struct Raw {
     intent: Vec<RawIntent>,
     #[serde(default)]
     knowledge: Vec<RawKnowledge>,
+    #[serde(default)]
+    retrieval: RawRetrieval,
     #[serde(default)]
     speech: RawSpeech,
     #[serde(default)]
@@ -174,9 +177,20 @@ enum RawDoes {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawKnowledge {
-    file: Spanned<String>,
+    /// A Markdown file that is a part of the prompt.
+    file: Option<Spanned<String>>,
+    /// A folder of documents that are looked up for each question.
+    folder: Option<Spanned<String>>,
     #[serde(default)]
     intents: Vec<Spanned<String>>,
+}
+
+/// How the folders are looked up.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRetrieval {
+    passages: Option<Spanned<u32>>,
+    budget_ms: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -248,10 +262,22 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     let limits = check.limits(&raw.limits)?;
     let intent_names: Vec<&str> = raw.intent.iter().map(|intent| intent.name.get_ref().as_str()).collect();
     let knowledge = check.knowledge(&raw.knowledge, files, &intent_names)?;
+    let retrieval = check.retrieval(&raw.knowledge, &raw.retrieval)?;
+    let from_folders: Vec<&str> = raw
+        .knowledge
+        .iter()
+        .filter(|item| item.folder.is_some())
+        .flat_map(|item| item.intents.iter().map(|intent| intent.get_ref().as_str()))
+        .collect();
+    let informed: Vec<&str> = knowledge
+        .iter()
+        .flat_map(|section| section.intents.iter().map(String::as_str))
+        .chain(from_folders)
+        .collect();
     let intents = raw
         .intent
         .iter()
-        .map(|intent| check.intent(intent, &slots, &tools, &knowledge))
+        .map(|intent| check.intent(intent, &slots, &tools, &informed))
         .collect::<Result<Vec<_>, _>>()?;
     let phrases = Arc::new(Phrases::new(examples(&intents, &slots).iter().map(Vec::as_slice)));
     let matcher = Matcher::new(&intents);
@@ -278,6 +304,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         tools,
         intents,
         knowledge,
+        retrieval,
         spoken: raw.speech.spoken(&language),
         pronunciations: raw.speech.extra_words,
         hints: raw.speech.hints,
@@ -426,18 +453,49 @@ impl Check<'_> {
         raw: &[RawKnowledge],
         files: &BTreeMap<String, String>,
         intents: &[&str],
-    ) -> Result<Vec<Passage>, AgentError> {
+    ) -> Result<Vec<Section>, AgentError> {
         let mut out = Vec::new();
         for item in raw {
-            let file = self.known("file", &item.file, files.keys().map(String::as_str))?;
             let about = item
                 .intents
                 .iter()
                 .map(|intent| self.known("intent", intent, intents.iter().copied()))
                 .collect::<Result<Vec<_>, _>>()?;
-            out.extend(passages(&files[&file], &about));
+            if let Some(file) = &item.file {
+                let file = self.known("file", file, files.keys().map(String::as_str))?;
+                out.extend(sections(&files[&file], &about));
+            }
         }
         Ok(out)
+    }
+
+    /// How the folders that are named are looked up, if there are any.
+    fn retrieval(&self, raw: &[RawKnowledge], how: &RawRetrieval) -> Result<Option<Retrieval>, AgentError> {
+        let mut folders: Vec<String> = Vec::new();
+        for item in raw {
+            match (&item.file, &item.folder) {
+                (Some(_), None) => {}
+                (None, Some(folder)) => {
+                    self.filled("folder", folder)?;
+                    if !folders.contains(folder.get_ref()) {
+                        folders.push(folder.get_ref().clone());
+                    }
+                }
+                (file, _) => {
+                    let help = "write `file` for a Markdown file that is a part of the prompt, or `folder` for documents \
+                                that are looked up";
+                    let message = "a [[knowledge]] is either a `file` or a `folder`".to_owned();
+                    return Err(match file {
+                        Some(file) => self.error(file, message, help),
+                        None => AgentError::at(self.text, 0, message, help),
+                    });
+                }
+            }
+        }
+        let passages = self.within(how.passages.as_ref(), 1..=10, 3)?;
+        let budget = self.within(how.budget_ms.as_ref(), 0..=2_000, 80)?;
+        let (passages, budget) = (passages as usize, Duration::from_millis(u64::from(budget)));
+        Ok((!folders.is_empty()).then_some(Retrieval { folders, passages, budget }))
     }
 
     fn intent(
@@ -445,7 +503,7 @@ impl Check<'_> {
         raw: &RawIntent,
         slots: &BTreeMap<String, Slot>,
         tools: &[Tool],
-        knowledge: &[Passage],
+        informed: &[&str],
     ) -> Result<Intent, AgentError> {
         let name = raw.name.get_ref().clone();
         let mut patterns = Vec::new();
@@ -476,7 +534,7 @@ impl Check<'_> {
                 "add at least one to `phrases`",
             ));
         }
-        let action = self.action(raw, slots, tools, knowledge)?;
+        let action = self.action(raw, slots, tools, informed)?;
         let skeletons = patterns.iter().flat_map(keywords).collect::<BTreeSet<_>>().into_iter().collect();
         Ok(Intent { name, action, patterns, skeletons })
     }
@@ -486,7 +544,7 @@ impl Check<'_> {
         raw: &RawIntent,
         slots: &BTreeMap<String, Slot>,
         tools: &[Tool],
-        knowledge: &[Passage],
+        informed: &[&str],
     ) -> Result<Action, AgentError> {
         let name = raw.name.get_ref();
         if let Some(does) = raw.does {
@@ -520,8 +578,9 @@ impl Check<'_> {
         if let Some(say) = &raw.say {
             return Ok(Action::Say(say.clone()));
         }
-        if knowledge.iter().any(|passage| passage.intents.contains(name)) {
-            return Ok(Action::Knowledge);
+        if informed.contains(&name.as_str()) {
+            let nothing = "Sorry, I have nothing written down about that. Is there anything else?".to_owned();
+            return Ok(Action::Knowledge { nothing: raw.nothing.clone().unwrap_or(nothing) });
         }
         let help = "give it `tool`, `say` or `does`, or name it in the `intents` of a [[knowledge]]";
         Err(self.error(&raw.name, format!("intent `{name}` does nothing"), help))
@@ -544,24 +603,24 @@ impl Check<'_> {
     }
 }
 
-/// A Markdown file, one passage for each heading.
-fn passages(text: &str, intents: &[String]) -> Vec<Passage> {
-    let mut out: Vec<Passage> = Vec::new();
+/// A Markdown file, one section for each heading.
+fn sections(text: &str, intents: &[String]) -> Vec<Section> {
+    let mut out: Vec<Section> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if line.starts_with('#') || out.is_empty() {
             let title = line.trim_start_matches('#').trim().to_owned();
-            out.push(Passage { intents: intents.to_vec(), title, text: String::new() });
+            out.push(Section { intents: intents.to_vec(), title, text: String::new() });
             if line.starts_with('#') {
                 continue;
             }
         }
-        if let Some(passage) = out.last_mut() {
-            if !passage.text.is_empty() {
-                passage.text.push(' ');
+        if let Some(section) = out.last_mut() {
+            if !section.text.is_empty() {
+                section.text.push(' ');
             }
-            passage.text.push_str(line);
+            section.text.push_str(line);
         }
     }
-    out.retain(|passage| !passage.text.is_empty());
+    out.retain(|section| !section.text.is_empty());
     out
 }

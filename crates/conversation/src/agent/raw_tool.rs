@@ -367,7 +367,7 @@ impl Check<'_> {
         Ok(written.map(Duration::from_millis))
     }
 
-    fn within<N: Copy + PartialOrd + std::fmt::Display>(
+    pub(super) fn within<N: Copy + PartialOrd + std::fmt::Display>(
         &self,
         key: Option<&Spanned<N>>,
         range: std::ops::RangeInclusive<N>,

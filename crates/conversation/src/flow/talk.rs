@@ -7,6 +7,7 @@ use crate::{
         SpokenTime, capital, day_words, digit_words, number_words, parse_day, parse_name, parse_time,
         spoken_digits, time_words, words, yes_no,
     },
+    knowledge::spoken_answer,
     request::{LlmRequest, Message},
     turn::Expectation,
     variables::Variables,
@@ -102,6 +103,9 @@ pub(super) struct Talk<'a> {
     agent: &'a Agent,
     today: Date,
     variables: &'a Variables,
+    request: &'a LlmRequest,
+    /// The caller's words that are answered, as they were said.
+    said: &'a str,
     task: Option<&'a Task>,
     slots: BTreeMap<String, String>,
     confirmed: bool,
@@ -125,6 +129,8 @@ impl<'a> Talk<'a> {
             agent,
             today: *today,
             variables,
+            request,
+            said: "",
             task: None,
             slots: BTreeMap::new(),
             confirmed: false,
@@ -140,7 +146,8 @@ impl<'a> Talk<'a> {
     }
 
     /// What to do about the caller's words, given what tools have answered since.
-    pub(super) fn answer(&mut self, text: &str, results: &Results) -> Act {
+    pub(super) fn answer(&mut self, text: &'a str, results: &Results) -> Act {
+        self.said = text;
         // A result that is still to come stands in its place next time.
         self.known.append(&mut self.fresh);
         self.fresh.clone_from(&results.0);
@@ -242,7 +249,10 @@ impl<'a> Talk<'a> {
                 self.go_on(String::new())
             }
             Action::Say(text) => self.go_on(self.render(text, &Value::Null, &[])),
-            Action::Knowledge => self.go_on(self.passage(&intent.name, heard)),
+            Action::Knowledge { nothing } => {
+                let answer = self.section(&intent.name, heard).or_else(|| self.looked_up());
+                self.go_on(answer.unwrap_or_else(|| nothing.clone()))
+            }
             Action::Repeat => Act::Say {
                 text: self.last_said.clone(),
                 expect: self.last_expect,
@@ -255,7 +265,7 @@ impl<'a> Talk<'a> {
     }
 
     /// The section of the knowledge files that the words are about.
-    fn passage(&self, intent: &str, heard: &[String]) -> String {
+    fn section(&self, intent: &str, heard: &[String]) -> Option<String> {
         let score = |title: &str| {
             let title = words(title);
             let by_name = title.iter().filter(|word| intent.contains(word.as_str())).count() * 2;
@@ -264,13 +274,22 @@ impl<'a> Talk<'a> {
         let mine =
             self.agent.knowledge.iter().filter(|passage| passage.intents.iter().any(|name| name == intent));
         let best = mine.rev().max_by_key(|passage| score(&passage.title));
-        best.map(|passage| passage.text.clone()).unwrap_or_default()
+        best.map(|passage| passage.text.clone())
+    }
+
+    /// What the documents that were looked up say about the caller's words.
+    fn looked_up(&self) -> Option<String> {
+        spoken_answer(self.said, self.request.passages_for(self.said))
     }
 
     fn goodbye(&mut self) -> Act {
         let tool = self.agent.intents.iter().find_map(|intent| match &intent.action {
             Action::Goodbye { tool } => Some(tool.clone()),
-            Action::Task(_) | Action::Say(_) | Action::Knowledge | Action::Repeat | Action::StartOver => None,
+            Action::Task(_)
+            | Action::Say(_)
+            | Action::Knowledge { .. }
+            | Action::Repeat
+            | Action::StartOver => None,
         });
         match tool {
             Some(tool) => self.end(&tool),
@@ -517,6 +536,12 @@ impl<'a> Talk<'a> {
 
     /// Nothing was understood.
     fn miss(&mut self, heard: &[String]) -> Act {
+        if self.task.is_none()
+            && let Some(answer) = self.looked_up()
+        {
+            self.misses = 0;
+            return self.go_on(answer);
+        }
         self.misses += 1;
         if let Asked::Slot(name) = &self.asked
             && let Some(Slot { kind: SlotKind::Digits { length: Some(length) }, .. }) =

@@ -153,6 +153,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                 models: Arc::new(Nobody),
                 tts: Arc::new(Nobody),
                 tools: Arc::new(Nobody),
+                documents: None,
             },
             trace: Arc::new(Nobody),
             counters: Arc::default(),
