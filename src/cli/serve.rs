@@ -7,7 +7,7 @@ use crate::{
     http::{self, HttpState},
     rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
-    services::{self, Records, StartError, Traces, TrunkCalls, Vocabulary},
+    services::{self, Load, Records, StartError, Traces, TrunkCalls, Vocabulary},
     sip_transport::Tls,
     store::{CRASHED, Reader, Store, StoreConfig, StoreError},
     telemetry::{
@@ -49,7 +49,9 @@ pub fn run(args: &ServeArgs) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Failed, &error.to_string()),
     };
-    let exit = runtime.block_on(serve(config, metrics, trunks));
+    let again = args.clone();
+    let load: Load = Box::new(move || again.again());
+    let exit = runtime.block_on(serve(config, metrics, trunks, load));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit
 }
@@ -68,9 +70,14 @@ fn metrics_config(config: &Config) -> MetricsConfig {
     }
 }
 
-async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates) -> Exit {
+async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates, load: Load) -> Exit {
     match Running::start(&config, &metrics).await {
-        Ok(running) => running.until_stopped(&config, metrics, trunks).await,
+        Ok(running) => {
+            let watching = tokio::spawn(services::watch(load, Arc::clone(&running.calls), metrics.clone()));
+            let exit = running.until_stopped(&config, metrics, trunks).await;
+            watching.abort();
+            exit
+        }
         Err(exit) => exit,
     }
 }
@@ -85,6 +92,7 @@ struct Running {
     listener: TcpListener,
     server: Arc<Server>,
     vocabulary: Vec<Vocabulary>,
+    calls: Arc<TrunkCalls>,
 }
 
 impl Running {
@@ -113,10 +121,21 @@ impl Running {
             let remedy = "name files that this user can read under [sip.tls]";
             fail(Exit::Usage, &format!("TLS: {error}; {remedy}"))
         })?;
-        let server = start(config, calls, &store, (&traces, metrics), &tls)
+        let calls = Arc::new(calls);
+        let server = start(config, Arc::clone(&calls), &store, (&traces, metrics), &tls)
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
         let reader = store.reader().map_err(data_dir)?;
-        Ok(Self { signals, store, reader, traces, live, listener, server: Arc::new(server), vocabulary })
+        Ok(Self {
+            signals,
+            store,
+            reader,
+            traces,
+            live,
+            listener,
+            server: Arc::new(server),
+            vocabulary,
+            calls,
+        })
     }
 
     /// Serves until a signal comes, then lets the calls end and writes everything down.
@@ -211,7 +230,7 @@ fn endpoint(config: &Config) -> EndpointConfig {
 
 fn start(
     config: &Config,
-    calls: TrunkCalls,
+    calls: Arc<TrunkCalls>,
     store: &Store,
     (traces, metrics): (&TraceSink, &Metrics),
     tls: &Arc<Tls>,
@@ -239,7 +258,7 @@ fn start(
         ..defaults
     };
     let services = Services {
-        calls: Arc::new(calls),
+        calls,
         records: Arc::new(Records::new(store.clone(), metrics.clone())),
         trace: Arc::new(Traces(traces.clone())),
     };

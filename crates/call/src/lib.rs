@@ -4,6 +4,7 @@
 pub mod cdr;
 mod config;
 pub mod event;
+mod hand_over;
 mod id;
 mod io;
 mod keys;
@@ -11,6 +12,7 @@ pub mod latency;
 mod leg;
 mod machine;
 mod model;
+mod path;
 mod peer;
 pub mod port_slots;
 mod protection;
@@ -22,7 +24,7 @@ mod tools;
 mod transfer;
 mod turns;
 
-pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience};
+pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Member, Patience};
 pub use event::{Event, Stamped};
 pub use id::CallId;
 pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
