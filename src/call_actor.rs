@@ -371,6 +371,9 @@ impl CallActor {
             SipOutput::Refer { refer_to, headers } => {
                 Note::Sip(Box::new(sip::Command::Refer { dialog, refer_to, referred_by: None, headers }))
             }
+            SipOutput::Info { content_type, body } => {
+                Note::Sip(Box::new(sip::Command::Info { dialog, content_type, body }))
+            }
             SipOutput::Bye { reason } => {
                 self.dialog_over = true;
                 bye(dialog, reason)

@@ -187,6 +187,7 @@ impl Machine for Scripted {
             | Input::Tts(..)
             | Input::Tool(..)
             | Input::HangUp(_)
+            | Input::Press { .. }
             | Input::Timeout => {}
         }
         if now >= self.next {

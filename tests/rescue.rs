@@ -360,9 +360,12 @@ fn a_caller_who_sends_nothing_any_more_is_let_go() {
         4.736 turn 1 first audio
         4.740 turn 1 is heard
         4.740 gap 1000 ms = jitter 20 + end_of_turn 450 + llm_first_token 300 + first_sentence 76 + tts_first_audio 150 + pacing 4
+        5.620 media: silent
         6.700 turn 1 done
-        8.940 packets: 194 received, 0 lost, 0 foreign, 447 sent
-        8.940 ended: media_timeout
+        9.020 media: no longer silent
+        9.020 media: dead
+        9.020 packets: 194 received, 0 lost, 0 foreign, 451 sent
+        9.020 ended: media_timeout
         "#,
     );
 }

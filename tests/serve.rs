@@ -289,7 +289,7 @@ fn an_offer_that_makes_no_sense_is_refused_and_recorded() {
     let offers = [
         ("no audio", OFFER.replace("m=audio", "m=video"), 488),
         ("no media at all", OFFER.split("m=").next().expect("a head").to_owned(), 488),
-        ("unknown codecs", OFFER.replace("AVP 0", "AVP 9 18 96"), 488),
+        ("unknown codecs", OFFER.replace("AVP 0", "AVP 4 18 96"), 488),
         ("refused by its own port", OFFER.replace("34998", "0"), 488),
         ("IPv6 to an IPv4 server", OFFER.replace("IP4 127.0.0.1\r\nt", "IP6 ::1\r\nt"), 488),
         ("a name for an address", OFFER.replace("IP4 127.0.0.1\r\nt", "IP4 phone.invalid\r\nt"), 488),

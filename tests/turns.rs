@@ -785,6 +785,22 @@ fn over_the_cap_a_caller_is_refused_at_once() {
 }
 
 #[test]
+fn an_amount_is_said_in_words_and_stays_an_amount_in_the_context() {
+    let mut scenario = Scenario::barge_in();
+    scenario.replies.insert(0, Said::text("Your balance is $1,234.56 today."));
+    let world = world(scenario).run();
+    let spoken = "Your balance is one thousand two hundred thirty-four dollars and fifty-six cents today.";
+    assert!(world.spoken().iter().any(|(_, text)| text == spoken), "{:?}", world.spoken());
+    let last = world.requests().last().expect("the model was asked");
+    let heard = last.messages.iter().find_map(|message| match message {
+        Message::Assistant { text, interrupted: true, .. } => Some(text.as_str()),
+        Message::Assistant { .. } | Message::User { .. } | Message::Tool { .. } => None,
+    });
+    // The caller cut in while the amount was being said.
+    assert_eq!(heard, Some("Your balance is"));
+}
+
+#[test]
 fn the_model_is_told_what_was_said_and_heard_in_its_order() {
     let world = world(Scenario::barge_in()).run();
     let last = world.requests().last().expect("the model was asked");

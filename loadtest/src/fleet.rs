@@ -5,13 +5,14 @@ use crate::{
     voice::Speech,
     wire::{self, Tap, Wire},
 };
+use media::SampleRate;
 use sip::{LocalMedia, Transport};
 use std::{
-    collections::BTreeMap,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     net::SocketAddr,
     ops::Range,
     sync::{
+        Arc,
         atomic::{AtomicU64, Ordering},
         mpsc::Receiver,
     },
@@ -56,6 +57,7 @@ impl Tally {
             Happening::Progress(_)
             | Happening::Saying(_)
             | Happening::Pressing(_)
+            | Happening::Held(_)
             | Happening::Agent(_)
             | Happening::Met(_) => 0,
         };
@@ -118,11 +120,12 @@ fn talk(
 ) -> Result<Vec<Outcome>, String> {
     let broken = |error: std::io::Error| format!("calling {}: {error}", plan.server);
     let start = Instant::now();
+    let speech = Arc::new(plan.speech.clone());
     let mut lines = Vec::with_capacity(plan.calls);
     for number in 0..plan.calls {
         let sockets = engine::open(plan.server, plan.transport).map_err(broken)?;
-        wire::stamp(sockets.rtp()).map_err(broken)?;
-        let dial = dial(plan, number, &sockets, script(number));
+        wire::stamp(&sockets.rtp).map_err(broken)?;
+        let dial = dial(plan, &speech, number, &sockets, script(number));
         lines.push(sockets.line(dial, start + plan.spacing * number as u32));
     }
     let mut tap = Tap::new(plan.calls, plan.measured.clone(), &tally.packets);
@@ -143,7 +146,7 @@ fn talk(
         .collect())
 }
 
-fn dial(plan: &Plan<'_>, number: usize, sockets: &Sockets, script: Script) -> Dial {
+fn dial(plan: &Plan<'_>, speech: &Arc<Speech>, number: usize, sockets: &Sockets, script: Script) -> Dial {
     let seed = seed();
     Dial {
         uri: plan.uri.to_owned(),
@@ -154,8 +157,10 @@ fn dial(plan: &Plan<'_>, number: usize, sockets: &Sockets, script: Script) -> Di
             ..LocalMedia::new(sockets.flow.local.ip(), sockets.rtp_port)
         },
         seed,
-        speech: plan.speech.clone(),
-        files: BTreeMap::new(),
+        rate: SampleRate::Hz8000,
+        clock_ppm: 0,
+        speech: speech.clone(),
+        files: Arc::default(),
         script,
         record: false,
         extras: Default::default(),

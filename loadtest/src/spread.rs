@@ -30,6 +30,18 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// The smallest.
+    pub(crate) fn min(&self) -> f64 {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    /// The arithmetic mean.
+    pub(crate) fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len().max(1) as f64
+    }
+}
+
 impl FromIterator<f64> for Spread {
     fn from_iter<T: IntoIterator<Item = f64>>(values: T) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
@@ -46,7 +58,7 @@ mod tests {
     fn percentiles_are_values_that_were_measured() {
         let spread: Spread = (1..=200).rev().map(f64::from).collect();
         assert_eq!([spread.at(0.5), spread.at(0.99), spread.at(1.0)], [100.0, 198.0, 200.0]);
-        assert_eq!((spread.len(), spread.max()), (200, 200.0));
+        assert_eq!((spread.len(), spread.max(), spread.min(), spread.mean()), (200, 200.0, 1.0, 100.5));
         assert_eq!(Spread::default().at(0.5), 0.0);
         assert_eq!(Spread::of_ms([Duration::from_micros(1_500)]).at(0.99), 1.5);
     }

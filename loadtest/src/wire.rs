@@ -14,7 +14,7 @@ use std::{
     ops::Range,
     os::fd::AsRawFd as _,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Room for packets while a caller's thread is not running.
@@ -26,6 +26,17 @@ const AUDIO: [u8; 2] = [0, 8];
 pub(crate) fn stamp(socket: &UdpSocket) -> io::Result<()> {
     setsockopt(socket, ReceiveTimestampns, &true)?;
     Ok(setsockopt(socket, RcvBuf, &RECEIVE_BUFFER)?)
+}
+
+/// Reads one datagram, with the time at which the kernel took it from the network on this process's clock.
+pub(crate) fn receive_at(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Instant)> {
+    let mut control = nix::cmsg_space!(TimeSpec);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+    let (length, stamp) = (message.bytes, message.cmsgs()?.find_map(kernel_time));
+    let (now, today) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    let ago = stamp.map_or(Duration::ZERO, |stamp| today.saturating_sub(stamp));
+    Ok((length, now.checked_sub(ago).unwrap_or(now)))
 }
 
 /// What came on one line.

@@ -1,18 +1,18 @@
 //! Runs phones on one thread: their sockets, their timers, their outputs.
 //! Knows sockets and time. What a phone does with them is the phone's business.
 
+pub use super::sockets::{Sockets, Trust, open, open_with};
+
 use super::phone::{Dial, Happening, Input, Output, Phone};
 use call::Stamped;
 use rustix::event::epoll;
-use rustls::pki_types::ServerName;
-use sip::{Flow, StreamFramer, Transport};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
-    os::fd::{AsFd as _, OwnedFd},
-    sync::{Arc, mpsc},
+    io,
+    net::UdpSocket,
+    os::fd::OwnedFd,
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -28,9 +28,6 @@ const TICK: Duration = Duration::from_millis(1);
 /// How long the goodbyes of calls that are given up may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long a server may take to accept a connection, and for each step of its handshake.
-const CONNECT: Duration = Duration::from_secs(5);
-
 /// The largest datagram.
 const DATAGRAM: usize = 65_536;
 
@@ -38,54 +35,10 @@ const DATAGRAM: usize = 65_536;
 pub struct Line {
     /// The machine.
     pub phone: Phone,
-    sip: SipSocket,
-    rtp: UdpSocket,
+    sockets: Sockets,
     wake: Instant,
     dial_at: Instant,
     done: bool,
-}
-
-enum SipSocket {
-    Udp(UdpSocket),
-    Stream { stream: Stream, framer: StreamFramer },
-}
-
-enum Stream {
-    Tcp(TcpStream),
-    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
-}
-
-impl Stream {
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(stream) => stream,
-            Self::Tls(stream) => &stream.sock,
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-
-    /// What is sent is small: the kernel takes it at once, or the call is lost anyway.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.write_all(bytes),
-            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
-        }
-    }
-}
-
-/// Whom a call over TLS trusts.
-#[derive(Clone, Debug)]
-pub struct Trust {
-    /// What the peer's certificate is checked with.
-    pub config: Arc<rustls::ClientConfig>,
-    /// The name that it must bear: the domain that was dialled.
-    pub name: ServerName<'static>,
 }
 
 /// What the outside tells a running engine.
@@ -96,95 +49,10 @@ pub enum News {
     Stop,
 }
 
-/// A call that has sockets but no phone yet: the addresses that its offer and its requests must name.
-pub struct Sockets {
-    sip: SipSocket,
-    rtp: UdpSocket,
-    /// The flow for SIP.
-    pub flow: Flow,
-    /// Our RTP port.
-    pub rtp_port: u16,
-}
-
-impl Sockets {
-    /// Where RTP arrives, for options of the socket.
-    pub const fn rtp(&self) -> &UdpSocket {
-        &self.rtp
-    }
-}
-
-/// Opens the sockets towards a server.
-///
-/// # Errors
-/// What the operating system says, when the server cannot be reached at all.
-pub fn open(server: SocketAddr, transport: Transport) -> io::Result<Sockets> {
-    open_with(server, transport, None)
-}
-
-/// As [`open`]; TLS needs to know whom to trust.
-///
-/// # Errors
-/// What the operating system says, or what is wrong with the peer's certificate.
-pub fn open_with(server: SocketAddr, transport: Transport, trust: Option<Trust>) -> io::Result<Sockets> {
-    let local = local_address(server)?;
-    let rtp = UdpSocket::bind((local, 0))?;
-    rtp.set_nonblocking(true)?;
-    let rtp_port = rtp.local_addr()?.port();
-    let (sip, address) = match transport {
-        Transport::Udp => {
-            let socket = UdpSocket::bind((local, 0))?;
-            socket.connect(server)?;
-            socket.set_nonblocking(true)?;
-            let address = socket.local_addr()?;
-            (SipSocket::Udp(socket), address)
-        }
-        Transport::Tcp => {
-            let stream = connect(server)?;
-            stream.set_nonblocking(true)?;
-            let address = stream.local_addr()?;
-            (SipSocket::Stream { stream: Stream::Tcp(stream), framer: StreamFramer::default() }, address)
-        }
-        Transport::Tls => {
-            let trust = trust.ok_or(io::ErrorKind::InvalidInput)?;
-            let stream = shake_hands(connect(server)?, trust)?;
-            let address = stream.socket().local_addr()?;
-            (SipSocket::Stream { stream, framer: StreamFramer::default() }, address)
-        }
-        Transport::Ws | Transport::Wss => return Err(io::ErrorKind::Unsupported.into()),
-    };
-    let connection = u64::from(transport.is_reliable());
-    Ok(Sockets { sip, rtp, flow: Flow { transport, local: address, remote: server, connection }, rtp_port })
-}
-
-fn connect(server: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&server, CONNECT)?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// The handshake waits; everything after it does not.
-fn shake_hands(mut socket: TcpStream, trust: Trust) -> io::Result<Stream> {
-    let mut tls = rustls::ClientConnection::new(trust.config, trust.name).map_err(io::Error::other)?;
-    socket.set_read_timeout(Some(CONNECT))?;
-    while tls.is_handshaking() {
-        tls.complete_io(&mut socket)?;
-    }
-    socket.set_nonblocking(true)?;
-    Ok(Stream::Tls(Box::new(rustls::StreamOwned::new(tls, socket))))
-}
-
-/// The address of ours that the system would use to reach the server.
-fn local_address(server: SocketAddr) -> io::Result<IpAddr> {
-    let any: SocketAddr = if server.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
-    let probe = UdpSocket::bind(any)?;
-    probe.connect(server)?;
-    Ok(probe.local_addr()?.ip())
-}
-
 impl Sockets {
     /// A line that dials at `dial_at`.
     pub fn line(self, dial: Dial, dial_at: Instant) -> Line {
-        Line { phone: Phone::new(dial), sip: self.sip, rtp: self.rtp, wake: dial_at, dial_at, done: false }
+        Line { phone: Phone::new(dial), sockets: self, wake: dial_at, dial_at, done: false }
     }
 }
 
@@ -242,28 +110,31 @@ pub fn run_with(
             wait_for(&poll, &mut events, wait)?;
         }
         for event in &events {
-            let (number, is_rtp) = ((event.data.u64() >> 1) as usize, event.data.u64() & 1 == 1);
-            if is_rtp {
-                hear(lines, number, &mut buffer, &mut receive, &mut agenda, &mut tell);
-            } else {
-                read_sip(lines, number, &mut buffer, &mut agenda, &mut tell);
+            let (number, port) = ((event.data.u64() >> 2) as usize, event.data.u64() & 3);
+            match port {
+                RTP => hear(lines, number, &mut buffer, &mut receive, &mut agenda, &mut tell),
+                RTCP => read_rtcp(lines, number, &mut buffer, &mut agenda, &mut tell),
+                _ => read_sip(lines, number, &mut buffer, &mut agenda, &mut tell),
             }
         }
     }
     Ok(())
 }
 
-/// An epoll with every socket of every line; an event's data is the line's number, and whether it is the RTP socket.
+/// Which socket of a line an event is about.
+const SIP: u64 = 0;
+const RTP: u64 = 1;
+const RTCP: u64 = 2;
+
+/// An epoll with every socket of every line; an event's data is the line's number, and which socket it is.
 fn register(lines: &[Line]) -> io::Result<OwnedFd> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for (number, line) in lines.iter().enumerate() {
-        let data = |is_rtp: bool| epoll::EventData::new_u64((number as u64) << 1 | u64::from(is_rtp));
-        let sip = match &line.sip {
-            SipSocket::Udp(socket) => socket.as_fd(),
-            SipSocket::Stream { stream, .. } => stream.socket().as_fd(),
-        };
-        epoll::add(&poll, sip, data(false), epoll::EventFlags::IN)?;
-        epoll::add(&poll, &line.rtp, data(true), epoll::EventFlags::IN)?;
+        let data = |port: u64| epoll::EventData::new_u64((number as u64) << 2 | port);
+        let Sockets { sip, rtp, rtcp, .. } = &line.sockets;
+        epoll::add(&poll, sip, data(SIP), epoll::EventFlags::IN)?;
+        epoll::add(&poll, rtp, data(RTP), epoll::EventFlags::IN)?;
+        epoll::add(&poll, rtcp, data(RTCP), epoll::EventFlags::IN)?;
     }
     Ok(poll)
 }
@@ -364,8 +235,21 @@ fn hear(
     tell: &mut impl FnMut(usize, &Phone, Happening),
 ) {
     let Some(line) = lines.get(number) else { return };
-    if let Ok(length) = receive(number, &line.rtp, buffer) {
-        agenda.step(lines, number, Input::Rtp(&buffer[..length]), tell);
+    if let Ok(length) = receive(number, &line.sockets.rtp, buffer) {
+        agenda.step(lines, number, Input::Rtp(Instant::now(), &buffer[..length]), tell);
+    }
+}
+
+fn read_rtcp(
+    lines: &mut [Line],
+    number: usize,
+    buffer: &mut [u8],
+    agenda: &mut Agenda,
+    tell: &mut impl FnMut(usize, &Phone, Happening),
+) {
+    let Some(line) = lines.get(number) else { return };
+    if let Ok(length) = line.sockets.rtcp.recv(buffer) {
+        agenda.step(lines, number, Input::Rtcp(Instant::now(), &buffer[..length]), tell);
     }
 }
 
@@ -377,11 +261,7 @@ fn read_sip(
     tell: &mut impl FnMut(usize, &Phone, Happening),
 ) {
     while let Some(line) = lines.get_mut(number) {
-        let read = match &mut line.sip {
-            SipSocket::Udp(socket) => socket.recv(buffer).map(|length| vec![buffer[..length].to_vec()]),
-            SipSocket::Stream { stream, framer } => read_stream(stream, framer, buffer),
-        };
-        match read {
+        match line.sockets.sip.read(buffer) {
             Ok(messages) => {
                 for message in messages {
                     agenda.step(lines, number, Input::Sip(&message), tell);
@@ -408,34 +288,11 @@ impl Line {
         for output in out {
             match output {
                 // A datagram that the system will not take is lost, as on any network; the timers repeat it.
-                Output::Rtp(to, datagram) => drop(self.rtp.send_to(&datagram, to)),
-                Output::Sip(bytes) => self.send(&bytes),
+                Output::Rtp(to, datagram) => drop(self.sockets.rtp.send_to(&datagram, to)),
+                Output::Rtcp(to, datagram) => drop(self.sockets.rtcp.send_to(&datagram, to)),
+                Output::Sip(bytes) => self.sockets.sip.send(&bytes),
                 Output::Tell(happening) => tell(number, &self.phone, happening),
             }
         }
     }
-
-    fn send(&mut self, bytes: &[u8]) {
-        match &mut self.sip {
-            SipSocket::Udp(socket) => drop(socket.send(bytes)),
-            SipSocket::Stream { stream, .. } => drop(stream.write(bytes)),
-        }
-    }
-}
-
-fn read_stream(
-    stream: &mut Stream,
-    framer: &mut StreamFramer,
-    buffer: &mut [u8],
-) -> io::Result<Vec<Vec<u8>>> {
-    let length = stream.read(buffer)?;
-    if length == 0 {
-        return Err(io::ErrorKind::ConnectionReset.into());
-    }
-    framer.push(&buffer[..length]);
-    let mut messages = Vec::new();
-    while let Some(message) = framer.next().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))? {
-        messages.push(message);
-    }
-    Ok(messages)
 }

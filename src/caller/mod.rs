@@ -4,3 +4,4 @@
 pub mod engine;
 pub mod phone;
 pub mod script;
+pub mod sockets;

@@ -55,6 +55,14 @@ pub enum Step {
         /// Silence of the agent to wait for first.
         #[serde(default = "a_moment")]
         after_silence_ms: u64,
+        /// How they travel: `event` (RFC 4733, the default; tones where none were agreed on), `info` or `tone`.
+        #[serde(default)]
+        by: Keypad,
+    },
+    /// Puts the agent on hold with a re-INVITE, or takes it back. Nothing is sent meanwhile.
+    Hold {
+        /// `true` or `false`.
+        hold: bool,
     },
     /// Fails the script unless the agent says this (any case) within the time. Words the agent has said since the
     /// caller's last own step count.
@@ -109,6 +117,7 @@ impl Step {
             | Self::SayAfter { say_now: text, .. } => Some(Sound::Text(text)),
             Self::Wav { wav, .. } => Some(Sound::File(wav)),
             Self::Press { .. }
+            | Self::Hold { .. }
             | Self::Expect { .. }
             | Self::ExpectSilence { .. }
             | Self::ExpectAnswer { .. }
@@ -117,6 +126,19 @@ impl Step {
             | Self::HangUp { .. } => None,
         }
     }
+}
+
+/// How a pressed key travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keypad {
+    /// As telephone events (RFC 4733).
+    #[default]
+    Event,
+    /// In a SIP INFO, as `application/dtmf-relay`.
+    Info,
+    /// As two tones in the audio.
+    Tone,
 }
 
 /// What a script can wait for.
@@ -168,14 +190,22 @@ impl Script {
     /// A message with the line and what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let script: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        for (number, step) in script.steps.iter().enumerate() {
+        script.check().map(|()| script)
+    }
+
+    /// What is wrong with its steps, if anything is.
+    ///
+    /// # Errors
+    /// A message with the step's number.
+    pub fn check(&self) -> Result<(), String> {
+        for (number, step) in self.steps.iter().enumerate() {
             if let Step::Press { press, .. } = step
                 && let Some(key) = press.chars().find(|key| !"0123456789*#ABCD".contains(*key))
             {
                 return Err(format!("step {}: `{key}` is no key; keys are 0-9 * # A-D", number + 1));
             }
         }
-        Ok(script)
+        Ok(())
     }
 
     /// Every text that will be spoken, to be rendered before the call.
@@ -207,7 +237,7 @@ pub struct Situation<'a> {
     pub at: Duration,
     /// Since when the agent's sound has been going on, or has been silent.
     pub agent: AgentSound,
-    /// Whether our own speech or keys are still going out.
+    /// Whether our own speech or keys are still going out, or an offer of ours waits for its answer.
     pub busy: bool,
     /// What the agent has said since our last own step, in lower case.
     pub words: &'a str,
@@ -240,7 +270,9 @@ pub enum Todo {
     /// Play this file.
     Play(std::path::PathBuf),
     /// Press these keys.
-    Press(String),
+    Press(String, Keypad),
+    /// Put the agent on hold, or take it back.
+    Hold(bool),
     /// An expectation was met.
     Met(String),
     /// One was not; the script goes on.
@@ -288,9 +320,10 @@ fn decide(step: &Step, situation: &Situation<'_>, waited: Duration) -> Todo {
     match step {
         Step::Say { say, after_silence_ms } if silent_for(*after_silence_ms) => Todo::Say(say.clone()),
         Step::Wav { wav, after_silence_ms } if silent_for(*after_silence_ms) => Todo::Play(wav.clone()),
-        Step::Press { press, after_silence_ms } if silent_for(*after_silence_ms) => {
-            Todo::Press(press.clone())
+        Step::Press { press, after_silence_ms, by } if silent_for(*after_silence_ms) => {
+            Todo::Press(press.clone(), *by)
         }
+        Step::Hold { hold } => Todo::Hold(*hold),
         Step::Say { .. } | Step::Wav { .. } | Step::Press { .. } => Todo::Wait,
         Step::SayAfter { say_now, delay_ms } => when(waited, *delay_ms, || Todo::Say(say_now.clone())),
         Step::Interrupt { interrupt, after_ms } => match situation.agent {
@@ -369,6 +402,11 @@ mod tests {
             "steps = [ { wait_for = \"agent\" }, { say = \"hello\" }, { press = \"12#\" }, { hang_up = true } ]",
         );
         assert_eq!(script.expect("a good script").steps.len(), 4);
+        let keys =
+            Script::parse("steps = [ { press = \"1\", by = \"info\" }, { hold = true }, { hold = false } ]");
+        let pressed = Step::Press { press: "1".into(), after_silence_ms: 600, by: Keypad::Info };
+        let expected = [pressed, Step::Hold { hold: true }, Step::Hold { hold: false }];
+        assert_eq!(keys.expect("a good script").steps, expected);
         assert!(Script::parse("steps = [ { press = \"1x\" } ]").expect_err("no such key").contains('x'));
         assert!(Script::parse("stepz = []").expect_err("no such field").contains("stepz"));
     }

@@ -24,7 +24,7 @@ pub fn run(args: &Args) -> Exit {
         eprintln!("tandem say: {}: its name must end in .wav or .ulaw", args.out.display());
         return Exit::Usage;
     };
-    let samples = match audio::render(std::iter::once(args.text.as_str())) {
+    let samples = match audio::render(std::iter::once(args.text.as_str()), Codec::Pcmu.rate()) {
         Ok(speech) => pad(speech.into_values().flatten(), args.pad_ms),
         Err(message) => {
             eprintln!("tandem say: {message}");
@@ -62,7 +62,9 @@ impl Format {
 
     fn write(self, path: &Path, samples: &[i16]) -> Result<(), String> {
         match self {
-            Self::Wav => audio::write_mono(path, samples).map_err(|error| error.to_string()),
+            Self::Wav => {
+                audio::write_mono(path, samples, Codec::Pcmu.rate()).map_err(|error| error.to_string())
+            }
             Self::Ulaw => std::fs::write(path, ulaw(samples)).map_err(|error| error.to_string()),
         }
     }

@@ -210,8 +210,18 @@ impl Checker<'_> {
             budgets: self.budgets(&raw.budgets_ms, &floor),
             patience: self.patience(&raw.timeouts_ms, &raw.conversation),
             ring_for: self.milliseconds(&raw.sip.ring_ms, default.ring_for, 0..=60_000),
+            comfort_noise_dbfs: self.comfort_noise(&raw.media, default.comfort_noise_dbfs),
             floor,
         }
+    }
+
+    fn comfort_noise(&mut self, raw: &RawMedia, default: Option<f32>) -> Option<f32> {
+        let Some(key) = &raw.comfort_noise_dbfs else { return default };
+        let level = self.number(&raw.comfort_noise_dbfs, 0_i16, -100..=0);
+        if (-39..0).contains(&level) {
+            self.error(key, "that is no comfort but noise", "write -40 or less, or 0 for none");
+        }
+        (level < 0).then_some(f32::from(level))
     }
 
     fn jitter(&mut self, raw: &RawMedia) -> JitterConfig {

@@ -132,6 +132,13 @@ impl Config {
         self.trunks.iter().map(|trunk| trunk.profile.at_cap.overflow_slots).sum()
     }
 
+    /// Whether any trunk may bring a call that is wide band.
+    pub fn has_wide_band(&self) -> bool {
+        self.trunks.iter().flat_map(|trunk| &trunk.profile.media.codecs).any(|codec| {
+            media::Codec::from_name(codec).is_some_and(|codec| codec.rate() == media::SampleRate::Hz16000)
+        })
+    }
+
     /// The trunk of that name.
     pub fn trunk(&self, name: &str) -> Option<&Trunk> {
         self.trunks.iter().find(|trunk| trunk.name == name)

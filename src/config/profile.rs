@@ -21,8 +21,8 @@ pub const BUILT_IN: [(&str, &str); 11] = [
     ("threecx", include_str!("../../sip-profiles/threecx.toml")),
 ];
 
-/// What we can encode.
-pub const CODECS: [&str; 2] = ["PCMU", "PCMA"];
+/// What we speak, in the order in which we offer it where nothing else is written.
+pub const CODECS: [&str; 4] = ["PCMU", "PCMA", "G722", "opus"];
 
 /// How a carrier behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -103,6 +103,8 @@ pub(super) struct RawHttp {
 pub(super) struct RawMedia {
     pub(super) threads: Key<i64>,
     pub(super) priority: Key<String>,
+    pub(super) codecs: Key<Vec<Spanned<String>>>,
+    pub(super) comfort_noise_dbfs: Key<i64>,
     pub(super) jitter_min_ms: Key<i64>,
     pub(super) jitter_max_ms: Key<i64>,
 }

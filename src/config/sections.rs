@@ -120,6 +120,12 @@ section!(RawProfile, "a table of sections", {
     quirks: RawQuirks,
 });
 
+/// A codec as we name it.
+pub(super) fn codec_name(text: &str) -> Result<&'static str, String> {
+    let known = CODECS.into_iter().find(|codec| codec.eq_ignore_ascii_case(text));
+    known.ok_or_else(|| format!("unknown codec `{text}`; {}", suggest(text, CODECS)))
+}
+
 /// The sections of a profile file or of a trunk.
 #[derive(Clone, Copy)]
 pub(super) struct Sections<'a> {
@@ -294,16 +300,12 @@ impl Checker<'_> {
     }
 
     fn media_of_trunk(&mut self, base: &Media, raw: &RawMedia) -> Media {
-        let codec = |text: &str| {
-            let known = CODECS.into_iter().find(|codec| codec.eq_ignore_ascii_case(text));
-            known.ok_or_else(|| format!("unknown codec `{text}`; {}", suggest(text, CODECS)))
-        };
         let suite = |text: &str| {
             let known = SRTP_SUITES.into_iter().find(|suite| suite.eq_ignore_ascii_case(text));
             known.ok_or_else(|| format!("unknown SRTP suite `{text}`; {}", suggest(text, SRTP_SUITES)))
         };
         Media {
-            codecs: self.list(&base.codecs, &raw.codecs, codec),
+            codecs: self.list(&base.codecs, &raw.codecs, codec_name),
             dtmf: self.word(&raw.dtmf, word(base.dtmf, &DTMF), &DTMF),
             ptime: self.milliseconds(&raw.ptime_ms, base.ptime, 20..=20),
             srtp: self.word(&raw.srtp, word(base.srtp, &SRTP), &SRTP),

@@ -9,7 +9,7 @@ use super::{
     profile::{self, Profile, Srtp},
     raw::{Key, RawConfig, RawTrunk},
     read::read,
-    sections::RawProfile,
+    sections::{RawProfile, codec_name},
     value::{Network, Transport},
 };
 use crate::secret::Secret;
@@ -67,8 +67,17 @@ impl Trunk {
     }
 }
 
+/// What the rest of the file says about every trunk.
+#[derive(Clone, Copy)]
+struct Everywhere<'a> {
+    at_cap: Option<u16>,
+    codecs: Option<&'a [&'static str]>,
+    default_agent: &'a str,
+}
+
 impl Checker<'_> {
     pub(super) fn trunks(&mut self, raw: &RawConfig, default_agent: &str, agents: &mut Agents) -> Vec<Trunk> {
+        let codecs = self.codecs(raw);
         let at_cap =
             raw.sip.at_cap_status.is_some().then(|| self.number(&raw.sip.at_cap_status, 503, 400..=699));
         let mut names = BTreeSet::new();
@@ -81,7 +90,8 @@ impl Checker<'_> {
                 let message = format!("no call reaches this trunk: `{earlier}` above it takes every call");
                 self.warn(at, message, "put it first, or give the other one sources or called");
             }
-            let trunk = self.trunk(name, raw, at_cap, default_agent, agents);
+            let everywhere = Everywhere { at_cap, codecs: codecs.as_deref(), default_agent };
+            let trunk = self.trunk(name, raw, everywhere, agents);
             self.contradictions(at, &trunk);
             if trunk.takes_everything() && !raw.names_its_calls() {
                 takes_everything.get_or_insert_with(|| trunk.name.clone());
@@ -89,9 +99,21 @@ impl Checker<'_> {
             trunks.push(trunk);
         }
         if trunks.is_empty() {
-            trunks.push(self.trunk("open".to_owned(), &RawTrunk::default(), at_cap, default_agent, agents));
+            let everywhere = Everywhere { at_cap, codecs: codecs.as_deref(), default_agent };
+            trunks.push(self.trunk("open".to_owned(), &RawTrunk::default(), everywhere, agents));
         }
         trunks
+    }
+
+    /// What every trunk speaks that does not say otherwise itself.
+    fn codecs(&mut self, raw: &RawConfig) -> Option<Vec<&'static str>> {
+        let key = raw.media.codecs.as_ref()?;
+        let codecs = self.each(&raw.media.codecs, &[], codec_name);
+        if codecs.is_empty() {
+            self.error(key, "calls need a codec", "write one at least, such as \"PCMU\"");
+            return None;
+        }
+        Some(codecs)
     }
 
     fn trunk_name(&mut self, at: &Spanned<RawTrunk>, names: &mut BTreeSet<String>) -> String {
@@ -110,10 +132,10 @@ impl Checker<'_> {
         &mut self,
         name: String,
         raw: &RawTrunk,
-        at_cap: Option<u16>,
-        default_agent: &str,
+        everywhere: Everywhere<'_>,
         agents: &mut Agents,
     ) -> Trunk {
+        let Everywhere { at_cap, codecs, default_agent } = everywhere;
         let lists = [&raw.sources, &raw.called, &raw.hosts];
         for list in lists.into_iter().flatten().filter(|list| list.get_ref().is_empty()) {
             self.error(
@@ -126,6 +148,9 @@ impl Checker<'_> {
         let mut profile = self.sections(&base, raw.sections());
         self.at_cap_without_failover(raw, &profile);
         profile.at_cap.status = at_cap.unwrap_or(profile.at_cap.status);
+        if let (Some(codecs), None) = (codecs, &raw.media.codecs) {
+            profile.media.codecs = codecs.to_vec();
+        }
         let overflow_agent = raw.overflow_agent.is_some();
         let mut trunk = Trunk {
             name,

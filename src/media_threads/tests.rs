@@ -189,6 +189,7 @@ fn echo() -> Script {
             | Input::Llm(..)
             | Input::Tts(..)
             | Input::Tool(..)
+            | Input::Press { .. }
             | Input::HangUp(_)
             | Input::Timeout => {}
         }
@@ -325,6 +326,7 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                 | Input::Llm(..)
                 | Input::Tts(..)
                 | Input::Tool(..)
+                | Input::Press { .. }
                 | Input::HangUp(_) => panic!("not expected: {input:?}"),
             }
             (refused != [4, 5]).then_some(now + PATIENCE)

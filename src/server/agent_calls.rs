@@ -6,7 +6,6 @@ use crate::{call_actor::Providers, providers::CallInfo};
 use call::{Call, CallConfig, CallContext, CallSetup, Clips};
 use conversation::Agent;
 use jiff::{Timestamp, tz::TimeZone};
-use media::SampleRate;
 use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSeed, SrtpSuite};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -90,7 +89,7 @@ impl CallBuilder for AgentCalls {
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
         let machine = Box::new(self.build_call(now, &new));
         let language = self.agent.language().to_owned();
-        let info = CallInfo { call: new.call, rate: SampleRate::Hz8000, language };
+        let info = CallInfo { call: new.call, rate: machine.rate(), language };
         Ok(BuiltCall { machine, info, providers: self.providers.clone(), team: BTreeMap::new() })
     }
 }

@@ -299,7 +299,7 @@ impl AgentServices {
         let tts = stages::text_to_speech(config, &agent)?;
         let route = agent.route(Stage::Llm).to_owned();
         let gateway = Arc::new(AgentModels { gateway: stages::gateway(config, &agent)?, route });
-        let clips = Arc::new(clips::render(&agent, &tts).await?);
+        let clips = Arc::new(clips::render(&agent, &tts, config.has_wide_band()).await?);
         let tools = tool_runner(config, key, &agent, metrics)?;
         tools.discover().await;
         let context = ToolContext {

@@ -12,8 +12,14 @@ use tokio::time::timeout;
 /// How long a provider's voice may take for one sentence before the one on this machine says it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Renders the sentences of an agent. The text is what is said, whoever says it.
-pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result<Clips, StartError> {
+/// Renders the sentences of an agent. The text is what is said, whoever says it. `wide`: for wide-band calls as well; the
+/// voice is asked once all the same, and telephones hear it converted.
+pub(super) async fn render(
+    agent: &Agent,
+    tts: &Arc<dyn TextToSpeech>,
+    wide: bool,
+) -> Result<Clips, StartError> {
+    let rate = if wide { SampleRate::Hz16000 } else { SampleRate::Hz8000 };
     let fallback = agent.fallback();
     let greeting = agent.greeting(agent.variables());
     let texts = [
@@ -24,7 +30,8 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
         &fallback.goodbye,
         &fallback.one_moment,
     ];
-    let rendered = match render_all(&**tts, agent.language(), &texts).await {
+    let said = texts.map(|text| agent.spoken().say(text).text().to_owned());
+    let rendered = match render_all(&**tts, agent.language(), rate, &said).await {
         Ok(rendered) => rendered,
         Err(reason) => {
             tracing::warn!(
@@ -33,12 +40,12 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
                 "the agent's voice does not answer: its prepared sentences are spoken by the embedded one"
             );
             let voice = stages::embedded_tts()?;
-            let speak = |text: &&str| voice.render(text, SampleRate::Hz8000).map_err(StartError::Engine);
-            texts.iter().map(speak).collect::<Result<_, _>>()?
+            let speak = |text: &String| voice.render(text, rate).map_err(StartError::Engine);
+            said.iter().map(speak).collect::<Result<_, _>>()?
         }
     };
     let mut clips =
-        texts.iter().zip(rendered).map(|(text, samples)| Clip { text: (*text).to_owned(), samples });
+        texts.iter().zip(rendered).map(|(text, samples)| Clip::new((*text).to_owned(), rate, samples));
     let mut next = || clips.next().unwrap_or_default();
     Ok(Clips {
         greeting: next(),
@@ -51,18 +58,28 @@ pub(super) async fn render(agent: &Agent, tts: &Arc<dyn TextToSpeech>) -> Result
 }
 
 /// All of them in one voice, or none: a provider that is down is waited for once.
-async fn render_all(tts: &dyn TextToSpeech, language: &str, texts: &[&str]) -> Result<Vec<Vec<i16>>, String> {
+async fn render_all(
+    tts: &dyn TextToSpeech,
+    language: &str,
+    rate: SampleRate,
+    texts: &[String],
+) -> Result<Vec<Vec<i16>>, String> {
     let mut rendered = Vec::with_capacity(texts.len());
     for text in texts {
-        rendered.push(speak(tts, language, text).await?);
+        rendered.push(speak(tts, language, rate, text).await?);
     }
     Ok(rendered)
 }
 
 /// One sentence, spoken in a session of its own.
-async fn speak(tts: &dyn TextToSpeech, language: &str, text: &str) -> Result<Vec<i16>, String> {
+async fn speak(
+    tts: &dyn TextToSpeech,
+    language: &str,
+    rate: SampleRate,
+    text: &str,
+) -> Result<Vec<i16>, String> {
     let (events, mut inbox) = Events::channel(Arc::new(|| {}));
-    let info = CallInfo { call: CallId(0), rate: SampleRate::Hz8000, language: language.to_owned() };
+    let info = CallInfo { call: CallId(0), rate, language: language.to_owned() };
     let session = tts.open(&info, events);
     let turn = TurnId::default();
     let command = TtsCommand::Speak { turn, sentence: 0, text: text.to_owned() };

@@ -364,6 +364,8 @@ fn put_event(
         | Event::Fallback { .. }
         | Event::ProviderFailed { .. }
         | Event::Dropped { .. }
+        | Event::KeysSent { .. }
+        | Event::MediaFault { .. }
         | Event::Quality { .. }
         | Event::Ended { .. } => 0,
     };

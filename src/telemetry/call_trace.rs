@@ -265,6 +265,12 @@ impl CallTrace {
             Event::Dropped { queue, count } => {
                 self.note(at, queue, format!("{count} dropped, it was not keeping up"))
             }
+            Event::MediaFault { fault, active } => self.note(
+                at,
+                "media",
+                format!("{}{}", media_fault(fault), if *active { "" } else { ": over" }),
+            ),
+            Event::KeysSent { count } => self.note(at, "keys", format!("pressed {count} for the other side")),
             Event::Ended { .. } => self.running = false,
             Event::Started { .. }
             | Event::Answered
@@ -346,5 +352,15 @@ impl std::fmt::Debug for CallTrace {
     /// Leaves words out: they are the caller's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "CallTrace({:?}, {} turns, {} events)", self.id(), self.turns.len(), self.events.len())
+    }
+}
+/// What an operator makes of a fault.
+fn media_fault(fault: &str) -> &str {
+    match fault {
+        "not_hearing" => "nothing comes from the caller, though its side reports (one-way audio)",
+        "silent" => "nothing comes from the caller",
+        "not_heard" => "the caller's side reports that nothing of ours arrives (one-way audio)",
+        "dead" => "no audio, no reports, no sign of life of the dialog",
+        other => other,
     }
 }

@@ -39,6 +39,9 @@ const LABEL_VALUES: usize = 64;
 /// The value for what is in no list.
 const OTHER: &str = "other";
 
+/// What can be wrong with the media of a call: `media::MediaFault`.
+const MEDIA_FAULTS: [&str; 4] = ["not_hearing", "silent", "not_heard", "dead"];
+
 const STAGES: [&str; 5] = ["stt", "llm", "tts", "tool", OTHER];
 const QUEUES: [&str; 10] =
     ["store", "trace", "live", "log", "stt_audio", "sentences", "rtp_send", "rtp_receive", "commands", OTHER];
@@ -112,6 +115,7 @@ struct Figures {
     srtp_auth_failed: Counter,
     srtp_replayed: Counter,
     queue_dropped: Counters<1>,
+    media_faults: Counters<1>,
     provider_failures: Counters<1>,
     fallback: Counters<1>,
     llm_attempts: Counters<2>,
@@ -234,6 +238,9 @@ impl Metrics {
                 all.srtp_auth_failed.inc_by(*srtp_auth_failed);
                 all.srtp_replayed.inc_by(*srtp_replayed);
             }
+            Event::MediaFault { fault, active: true } => {
+                all.media_faults.get_or_create(&[("fault", listed(fault, &MEDIA_FAULTS))]).inc();
+            }
             // The shell counts these frames as they are dropped; the event is for the trace.
             Event::Dropped { .. } => {}
             Event::Started { .. }
@@ -244,6 +251,8 @@ impl Metrics {
             | Event::Heard { .. }
             | Event::Digit
             | Event::Hold { .. }
+            | Event::KeysSent { .. }
+            | Event::MediaFault { active: false, .. }
             | Event::TurnEnded { .. }
             | Event::Asked { .. }
             | Event::FirstToken { .. }
@@ -429,6 +438,12 @@ impl Figures {
             ),
             srtp_replayed: add(of, "srtp_replayed", "SRTP packets that had come before", Counter::default()),
             queue_dropped: add(of, "queue_dropped", "Entries that a full queue refused", Family::default()),
+            media_faults: add(
+                of,
+                "media_faults",
+                "Media that stopped in a call, by what is wrong",
+                Family::default(),
+            ),
             provider_failures: add(of, "provider_failures", "Failures of providers", Family::default()),
             fallback: add(of, "fallback", "Turns saved by a prepared sentence", Family::default()),
             llm_attempts: add(of, "llm_attempts", "Requests to language model targets", Family::default()),

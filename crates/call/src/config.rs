@@ -3,9 +3,9 @@
 
 use crate::{CallId, latency::Budgets, port_slots::Grant};
 use conversation::{Agent, FloorConfig, Tool, Variables};
-use media::JitterConfig;
+use media::{JitterConfig, Resampler, SampleRate};
 use sip::LocalMedia;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How a call behaves; the same for every call of an agent.
 #[derive(Clone, Debug)]
@@ -20,6 +20,9 @@ pub struct CallConfig {
     pub patience: Patience,
     /// How long to ring (180) before the answer; zero answers at once.
     pub ring_for: Duration,
+    /// Level of the noise that fills the agent's pauses, in dB relative to full scale, so that the line does not sound
+    /// dead; `None`: digital silence.
+    pub comfort_noise_dbfs: Option<f32>,
 }
 
 /// How long a call waits for others before it goes on without them.
@@ -54,6 +57,9 @@ impl Default for Patience {
     }
 }
 
+/// What a quiet room sounds like over a telephone: it can be heard, and nobody listens to it.
+const COMFORT_NOISE_DBFS: f32 = -65.0;
+
 impl Default for CallConfig {
     fn default() -> Self {
         Self {
@@ -62,6 +68,7 @@ impl Default for CallConfig {
             budgets: Budgets::default(),
             patience: Patience::default(),
             ring_for: Duration::ZERO,
+            comfort_noise_dbfs: Some(COMFORT_NOISE_DBFS),
         }
     }
 }
@@ -122,8 +129,40 @@ pub struct CallContext {
 pub struct Clip {
     /// What is said.
     pub text: String,
-    /// Linear samples at the call's rate; empty if it could not be rendered.
+    /// Linear samples at 8 kHz; empty if it could not be rendered.
     pub samples: Vec<i16>,
+    /// The same at 16 kHz; empty where no call is wide band.
+    pub wide: Vec<i16>,
+}
+
+impl Clip {
+    /// A sentence that was rendered at this rate. A wide-band one is converted for telephones here, and not in each call.
+    pub fn new(text: String, rate: SampleRate, samples: Vec<i16>) -> Self {
+        match rate {
+            SampleRate::Hz8000 => Self { text, samples, wide: Vec::new() },
+            SampleRate::Hz16000 => {
+                let clip = Self { text, samples: Vec::new(), wide: samples };
+                Self { samples: clip.audio(SampleRate::Hz8000).into_owned(), ..clip }
+            }
+        }
+    }
+
+    /// What a call of this rate plays: as it was rendered, or converted.
+    pub fn audio(&self, rate: SampleRate) -> Cow<'_, [i16]> {
+        let (right, other) = match rate {
+            SampleRate::Hz8000 => (&self.samples, &self.wide),
+            SampleRate::Hz16000 => (&self.wide, &self.samples),
+        };
+        if !right.is_empty() || other.is_empty() {
+            return Cow::Borrowed(right);
+        }
+        let from = if rate == SampleRate::Hz8000 { SampleRate::Hz16000 } else { SampleRate::Hz8000 };
+        let mut converted = Vec::with_capacity(other.len() * rate.hz() as usize / from.hz() as usize);
+        let mut resampler = Resampler::new(from.hz(), rate.hz());
+        resampler.push(other, &mut converted);
+        resampler.finish(&mut converted);
+        Cow::Owned(converted)
+    }
 }
 
 /// What an agent can say with every provider dead.

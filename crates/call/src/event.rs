@@ -15,6 +15,15 @@ pub struct Stamped {
     pub event: Event,
 }
 
+/// Mean opinion scores of one direction over the call, 1 to 4.5, by the E-model (ITU-T G.107).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MosRange {
+    /// The mean of all intervals.
+    pub average: f64,
+    /// The worst interval.
+    pub minimum: f64,
+}
+
 /// Something that happened in a call. Words in it are the caller's or the agent's: never log it at info.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -221,6 +230,19 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+    /// We pressed keys for the other side. Which ones is not told.
+    KeysSent {
+        /// How many.
+        count: u32,
+    },
+    /// Something is wrong with the media of the caller's leg, or is well again.
+    MediaFault {
+        /// `not_hearing`: nothing comes, though the far end reports. `silent`: nothing comes at all. `not_heard`: the far
+        /// end's reports say that nothing of ours arrives. `dead`: no sign of life, which ends the call.
+        fault: String,
+        /// Whether it began.
+        active: bool,
+    },
     /// How the media of the caller's leg went.
     Quality {
         /// Packets received.
@@ -246,6 +268,30 @@ pub enum Event {
         /// Packets of an SRTP call that had come before.
         #[serde(default)]
         srtp_replayed: u64,
+        /// Lost packets that were found in the one behind them.
+        #[serde(default)]
+        recovered: u64,
+        /// Packets that came twice.
+        #[serde(default)]
+        duplicates: u64,
+        /// Packets that others had overtaken.
+        #[serde(default)]
+        reordered: u64,
+        /// There and back by the far end's reports, in microseconds.
+        #[serde(default)]
+        rtt_us: Option<u64>,
+        /// Packets of ours that the far end says it never got.
+        #[serde(default)]
+        remote_lost: Option<u64>,
+        /// Interarrival jitter that the far end reports, in microseconds.
+        #[serde(default)]
+        remote_jitter_us: Option<u64>,
+        /// How good what we heard was; absent if nothing came.
+        #[serde(default)]
+        mos_in: Option<MosRange>,
+        /// How good the far end heard us; absent if it did not report.
+        #[serde(default)]
+        mos_out: Option<MosRange>,
     },
     /// The call is over.
     Ended {

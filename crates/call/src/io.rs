@@ -1,7 +1,7 @@
 //! What goes into a call and what comes out of it.
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 
-use crate::Event;
+use crate::{Event, KeysBy};
 use conversation::{Expectation, LlmRequest, ToolCall, TurnId};
 use media::Frame;
 use std::net::SocketAddr;
@@ -33,6 +33,13 @@ pub enum Input<'a> {
     Tts(TurnId, TtsEvent),
     /// A tool that this turn started has ended.
     Tool(TurnId, ToolResult),
+    /// Press keys for the other side, one after the other: `0` to `9`, `*`, `#`, `A` to `D`; a comma waits half a second.
+    Press {
+        /// Which ones.
+        keys: String,
+        /// How they are told.
+        by: KeysBy,
+    },
     /// The operator or the server wants the call to end.
     HangUp(HangUp),
     /// The instant that `step` asked for has come.
@@ -274,6 +281,13 @@ pub enum SipOutput {
         refer_to: String,
         /// More header fields.
         headers: Vec<(String, String)>,
+    },
+    /// An INFO in the dialog.
+    Info {
+        /// Its media type.
+        content_type: String,
+        /// Its text.
+        body: String,
     },
     /// Hang up.
     Bye {

@@ -12,18 +12,18 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(telephone_event: Option<u8>) -> Self {
+    pub(crate) fn new(telephone_event: Option<u8>, rate: SampleRate) -> Self {
         let mut keys = Self { merger: DigitMerger::new(), in_band: None };
-        keys.renegotiate(telephone_event);
+        keys.renegotiate(telephone_event, rate);
         keys
     }
 
-    /// What the latest offer and answer agreed on.
-    pub(crate) fn renegotiate(&mut self, telephone_event: Option<u8>) {
+    /// What the latest offer and answer agreed on; `rate` is that of the frames.
+    pub(crate) fn renegotiate(&mut self, telephone_event: Option<u8>, rate: SampleRate) {
         if telephone_event.is_some() {
             self.in_band = None;
         } else {
-            self.in_band.get_or_insert_with(|| InBandDigits::new(SampleRate::Hz8000));
+            self.in_band.get_or_insert_with(|| InBandDigits::new(rate));
         }
     }
 
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_press_that_is_reported_twice_is_one_key() {
         let now = Instant::now();
-        let mut keys = Keys::new(Some(101));
+        let mut keys = Keys::new(Some(101), SampleRate::Hz8000);
         assert_eq!(keys.event(now, Digit('7')), Some(Digit('7')));
         let at = |ms| now + Duration::from_millis(ms);
         assert_eq!(keys.info(at(100), "application/dtmf", "7"), None);
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn tones_are_keys_only_where_no_events_were_agreed_on() {
         let pressed = |telephone_event| {
-            let (now, mut keys) = (Instant::now(), Keys::new(telephone_event));
+            let (now, mut keys) = (Instant::now(), Keys::new(telephone_event, SampleRate::Hz8000));
             let samples: Vec<i16> = (0..800)
                 .map(|n| {
                     let angle = |hz: f32| std::f32::consts::TAU * hz * n as f32 / 8000.0;

@@ -1,10 +1,18 @@
 //! One side of a call's media: packets in to frames, speech out to packets, and the reports about both.
 //! Knows the negotiated stream. Knows nothing of turns or of what is said.
 
-use crate::{Event, Output, keys::Keys, peer::Peer, protection::Protection};
+use crate::{
+    CallConfig, Event, KeysBy, Output, codec_of,
+    event::MosRange,
+    keys::Keys,
+    peer::Peer,
+    pressing::{HELD, Pressing},
+    protection::Protection,
+};
 use media::{
-    Codec, Digit, Frame, Heard, JitterConfig, Played, Playout, Receiver, ReceiverConfig, RtcpSession,
-    SampleRate, Sender, SenderConfig, SpeechGate, Vad,
+    Codec, ComfortNoise, Digit, Frame, Heard, JitterConfig, MediaEvent, MediaFault, MediaWatch,
+    MediaWatchConfig, Played, Playout, QualityMeter, Receiver, ReceiverConfig, RtcpSession, SampleRate,
+    Score, Sender, SenderConfig, Signs, SpeechGate, Vad,
 };
 use sip::{Direction, Negotiated};
 use std::{
@@ -15,6 +23,9 @@ use std::{
 /// Between two RTCP reports (RFC 3550 section 6.2 recommends five seconds at least).
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
+/// How often faults are looked for: what begins is told within two seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// A leg's media stream.
 pub(crate) struct Leg {
     peer: Peer,
@@ -23,15 +34,23 @@ pub(crate) struct Leg {
     rtcp_mux: bool,
     receiver: Receiver,
     sender: Sender,
+    /// What the agent says, and how it sounds: it can be ducked, paused, resumed to the sample, cut, faded over, and
+    /// laid on a background. Its samples have the rate of the conversation.
     pub(crate) playout: Playout,
     rtcp: RtcpSession,
+    meter: QualityMeter,
+    watch: MediaWatch,
+    next_look: Instant,
     keys: Keys,
+    pressing: Pressing,
     vad: Vad,
     gate: SpeechGate,
     direction: Direction,
     next_report: Instant,
-    /// When anything came from the far end for the last time.
-    pub(crate) last_media: Instant,
+    /// When the far end's stream came for the last time.
+    last_rtp: Option<Instant>,
+    /// Whether the call has been answered: before that nobody has to send.
+    answered: bool,
     talking: bool,
     wall: Wall,
 }
@@ -72,18 +91,29 @@ impl Leg {
     pub(crate) fn new(
         wall: Wall,
         media: &Negotiated,
-        jitter: &JitterConfig,
+        rate: SampleRate,
+        config: &CallConfig,
         seed: StreamSeed,
     ) -> Option<Self> {
-        let codec = codec(media)?;
+        let codec = codec_at(media, rate)?;
         let now = wall.at;
+        let mut playout = Playout::new(rate);
+        playout.set_comfort_noise(
+            config.comfort_noise_dbfs.map(|dbfs| ComfortNoise::white(dbfs, u64::from(seed.ssrc))),
+        );
+        let mut rtcp = RtcpSession::new(seed.ssrc, &format!("{:08x}@tandem", seed.ssrc));
+        rtcp.set_clock(codec.clock_hz());
+        let watch = MediaWatchConfig { dead: config.patience.media, ..MediaWatchConfig::default() };
         Some(Self {
             peer: Peer::new(now, media.remote),
             protection: Protection::new(media.srtp.as_ref())?,
             remote_rtcp: media.remote_rtcp,
             rtcp_mux: media.rtcp_mux,
-            receiver: Receiver::new(receiver_config(media, codec, jitter)),
-            rtcp: RtcpSession::new(seed.ssrc, &format!("{:08x}@tandem", seed.ssrc)),
+            receiver: Receiver::with_rate(receiver_config(media, codec, &config.jitter), rate),
+            rtcp,
+            meter: QualityMeter::new(codec),
+            watch: MediaWatch::new(watch),
+            next_look: now,
             sender: Sender::new(SenderConfig {
                 codec,
                 payload_type: media.payload_type,
@@ -92,24 +122,39 @@ impl Leg {
                 sequence: first_sequence(media, seed.sequence),
                 timestamp: seed.timestamp,
             }),
-            keys: Keys::new(media.telephone_event),
-            playout: Playout::new(SampleRate::Hz8000),
+            keys: Keys::new(media.telephone_event, rate),
+            pressing: Pressing::default(),
+            playout,
             vad: Vad::new(),
             gate: SpeechGate::default(),
             direction: media.direction,
             next_report: now + REPORT_EVERY,
-            last_media: now,
+            last_rtp: None,
+            answered: false,
             talking: false,
             wall,
         })
     }
 
+    /// Our answer is out: from now on the far end is to send, and may be learnt.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        self.answered = true;
+        self.peer.expect(now);
+    }
+
+    /// The rate of the conversation's samples.
+    pub(crate) const fn rate(&self) -> SampleRate {
+        self.receiver.rate()
+    }
+
     /// Takes a re-negotiated description; numbering and what was heard so far stay.
     pub(crate) fn redescribe(&mut self, now: Instant, media: &Negotiated, jitter: &JitterConfig) {
-        if let Some(codec) = codec(media) {
+        if let Some(codec) = codec_at(media, self.rate()) {
+            self.rtcp.set_clock(codec.clock_hz());
+            self.meter.set_codec(codec);
             self.receiver.renegotiate(receiver_config(media, codec, jitter));
             self.sender.renegotiate(codec, media.payload_type, media.telephone_event);
-            self.keys.renegotiate(media.telephone_event);
+            self.keys.renegotiate(media.telephone_event, self.rate());
         }
         self.peer.redescribe(now, media.remote);
         self.protection.renegotiate(media.srtp.as_ref());
@@ -119,7 +164,6 @@ impl Leg {
         }
         self.rtcp_mux = media.rtcp_mux;
         self.direction = media.direction;
-        self.last_media = now;
     }
 
     /// A datagram on the RTP port: a key the caller pressed, if it was one. With SRTP nothing is learnt from a packet,
@@ -129,14 +173,14 @@ impl Leg {
             self.receive_report(now, from, datagram);
             return None;
         }
-        if self.peer.refuses(from) {
+        if self.peer.refuses(now, from) {
             return None;
         }
         let packet = self.protection.open_rtp(datagram)?;
         if !self.peer.accepts(now, from, self.receiver.stream_of(&packet)) {
             return None;
         }
-        self.last_media = now;
+        self.last_rtp = Some(now);
         let digit = self.receiver.receive(now, &packet)?;
         self.keys.event(now, digit)
     }
@@ -147,7 +191,6 @@ impl Leg {
             return;
         }
         if let Some(report) = self.protection.open_rtcp(datagram) {
-            self.last_media = now;
             self.rtcp.incoming(now, &report);
         }
     }
@@ -170,15 +213,43 @@ impl Leg {
         if !self.may_send() {
             self.sender.skip(1);
             self.talking = false;
-            let silence = Frame::silence(SampleRate::Hz8000);
-            return (Played { frame: silence, segment: None, voiced: false }, None);
+            return (self.silence(), None);
         }
-        let played = self.playout.next_frame();
+        // A key takes the place of the audio: what the agent says waits for its end.
+        let played = if self.sender.is_pressing() { self.silence() } else { self.playout.next_frame() };
         let talking = played.segment.is_some();
         let starts = talking && !self.talking;
         self.talking = talking;
         let packet = self.sender.packet(&played.frame, starts);
         (played, self.protection.seal_rtp(packet))
+    }
+
+    const fn silence(&self) -> Played {
+        Played { frame: Frame::silence(self.rate()), segment: None, voiced: false }
+    }
+
+    /// Whether what the agent has to say waits for something else than its audio.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.playout.is_paused() || self.sender.is_pressing()
+    }
+
+    /// Presses keys, one after the other, and says how many of them were taken: see [`Pressing::queue`].
+    pub(crate) fn press(&mut self, keys: &str, by: KeysBy) -> u32 {
+        self.pressing.queue(keys, by)
+    }
+
+    /// Presses the key that is due. One that is to be told by INFO is for the dialog.
+    pub(crate) fn press_next(&mut self, now: Instant) -> Option<Digit> {
+        if !self.may_send() {
+            return None;
+        }
+        let (digit, by) = self.pressing.due(now)?;
+        match by {
+            KeysBy::Events => self.sender.press(digit, HELD),
+            KeysBy::Tones => self.sender.press_in_band(digit, HELD),
+            KeysBy::Info => return Some(digit),
+        }
+        None
     }
 
     /// Frames whose time passed while nobody woke us: their timestamps are skipped, not sent in a burst.
@@ -193,8 +264,42 @@ impl Leg {
         }
         self.next_report = now + REPORT_EVERY;
         let statistics = self.receiver.statistics();
+        self.meter.measure(&statistics, &self.rtcp);
         let report = self.rtcp.report(now, self.wall.ntp(now), &statistics, self.sender.counts());
         self.rtcp_output(report)
+    }
+
+    /// Looks for faults of the media, a few times a second: what began or is over is told. True when there is no sign
+    /// of life any more, of the dialog neither. A far end that holds us owes us nothing.
+    pub(crate) fn look(&mut self, now: Instant, last_dialog: Instant, out: &mut Vec<Output>) -> bool {
+        if now >= self.next_look {
+            self.next_look = now + LOOK_EVERY;
+            let signs = Signs {
+                expects_audio: self.answered && !self.on_hold(),
+                sends_audio: self.answered && self.may_send(),
+                last_rtp: self.last_rtp,
+                last_rtcp: self.rtcp.last_arrival(),
+                last_dialog,
+                remote: self.rtcp.remote(),
+                reports_without_us: self.rtcp.reports_without_us(),
+                packets_sent: u64::from(self.sender.counts().packets),
+            };
+            let mut found = Vec::new();
+            self.watch.step(now, &signs, &mut found);
+            out.extend(found.into_iter().map(|event| {
+                let (fault, active) = match event {
+                    MediaEvent::Began(fault) => (fault, true),
+                    MediaEvent::Over(fault) => (fault, false),
+                };
+                Output::Event(Event::MediaFault { fault: fault.name().to_owned(), active })
+            }));
+        }
+        self.watch.faults().contains(&MediaFault::Dead)
+    }
+
+    /// Whether a packet of the far end's stream came just now.
+    pub(crate) fn heard_at(&self, now: Instant) -> bool {
+        self.last_rtp == Some(now)
     }
 
     /// The farewell of our stream (RFC 3550 section 6.6).
@@ -225,25 +330,50 @@ impl Leg {
     }
 
     /// The figures for the call record.
-    pub(crate) fn quality(&self) -> Event {
+    pub(crate) fn quality(&mut self) -> Event {
         let (statistics, srtp) = (self.receiver.statistics(), self.protection.counts());
+        // A call that was shorter than an interval has a score as well.
+        self.meter.measure(&statistics, &self.rtcp);
+        let remote = self.rtcp.remote();
         Event::Quality {
             received: statistics.received,
             lost: statistics.lost,
             late: statistics.late,
             concealed: statistics.concealed,
-            jitter_us: u64::try_from(statistics.jitter.as_micros()).unwrap_or(u64::MAX),
+            jitter_us: micros(statistics.jitter),
             sent: u64::from(self.sender.counts().packets),
             foreign: self.peer.foreign(),
             malformed: statistics.malformed + statistics.unknown_payload_type + srtp.malformed,
             srtp_auth_failed: srtp.auth_failed,
             srtp_replayed: srtp.replayed,
+            recovered: statistics.recovered,
+            duplicates: statistics.duplicates,
+            reordered: statistics.reordered,
+            rtt_us: self.rtcp.rtt().map(micros),
+            remote_lost: remote.map(|report| u64::try_from(report.cumulative_lost).unwrap_or(0)),
+            remote_jitter_us: remote.map(|report| micros(report.jitter)),
+            mos_in: score(self.meter.incoming()),
+            mos_out: score(self.meter.outgoing()),
         }
     }
 }
 
-fn codec(media: &Negotiated) -> Option<Codec> {
-    [Codec::Pcmu, Codec::Pcma].into_iter().find(|codec| codec.name() == media.codec)
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Mean and worst score, to two places: more would only seem exact.
+fn score(score: Score) -> Option<MosRange> {
+    let rounded = |mos: f32| (f64::from(mos) * 100.0).round() / 100.0;
+    Some(MosRange { average: rounded(score.average()?), minimum: rounded(score.minimum?) })
+}
+
+/// The codec that was agreed on. Opus can be coded at any rate: above that of the conversation it would only cost.
+fn codec_at(media: &Negotiated, rate: SampleRate) -> Option<Codec> {
+    codec_of(media).map(|codec| match codec {
+        Codec::Opus(SampleRate::Hz16000) => Codec::Opus(rate),
+        Codec::Opus(SampleRate::Hz8000) | Codec::Pcmu | Codec::Pcma | Codec::G722 => codec,
+    })
 }
 
 /// With SRTP the first half of the sequence numbers: a peer that misses the first packets could not know of a wrap

@@ -2,6 +2,7 @@
 //! Knows every call feature. Knows no socket, vendor, database or clock.
 
 pub mod cdr;
+mod codec;
 mod config;
 pub mod event;
 mod hand_over;
@@ -15,6 +16,7 @@ mod model;
 mod path;
 mod peer;
 pub mod port_slots;
+mod pressing;
 mod protection;
 mod reply;
 mod rescue;
@@ -24,9 +26,11 @@ mod tools;
 mod transfer;
 mod turns;
 
+pub use codec::codec_of;
 pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Member, Patience};
-pub use event::{Event, Stamped};
+pub use event::{Event, MosRange, Stamped};
 pub use id::CallId;
 pub use io::{HangUp, Input, LlmEvent, Output, SipInput, SipOutput, SttEvent, ToolResult, TtsEvent};
 pub use machine::Call;
+pub use pressing::KeysBy;
 pub use protection::Protection;

@@ -2,14 +2,16 @@
 //! Turn-taking effects are in `turns.rs`, the dialog in `signalling.rs`; this file is the map of both.
 
 use crate::{
-    CallConfig, CallSetup, Event, HangUp, Input, Output, SipInput,
+    CallConfig, CallSetup, Event, HangUp, Input, KeysBy, Output, SipInput, SipOutput,
     cdr::Cause,
+    codec::conversation_rate,
     leg::{Leg, Listened, Wall},
+    pressing::info_body,
     reply::{Reply, RunningTool},
     transfer::Passing,
 };
 use conversation::{Context, Floor, FloorConfig, Holder, Position, TurnId};
-use media::{Digit, FRAME};
+use media::{Digit, FRAME, SampleRate};
 use sip::MediaSession;
 use std::{
     collections::BTreeMap,
@@ -46,6 +48,10 @@ pub struct Call {
     pub(crate) started: Instant,
     pub(crate) wall: Wall,
     pub(crate) leg: Option<Leg>,
+    /// Of the frames it hears and the samples it is given to speak.
+    pub(crate) rate: SampleRate,
+    /// When the dialog last showed life.
+    last_dialog: Instant,
     pub(crate) floor: Floor,
     pub(crate) context: Context,
     pub(crate) turn: TurnId,
@@ -88,6 +94,8 @@ impl Call {
             floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
             context: Context::new(setup.agent.system_prompt(&setup.context.variables))
                 .with_variables(setup.context.variables.clone()),
+            rate: conversation_rate(setup.offer.as_deref(), &setup.local),
+            last_dialog: now,
             description: MediaSession::new(setup.local.clone()),
             config,
             setup,
@@ -110,6 +118,12 @@ impl Call {
         }
     }
 
+    /// The rate of the frames in [`Output::Hear`], and of the samples in [`crate::TtsEvent::Audio`]: it is known from the
+    /// offer on and stays for the whole call.
+    pub const fn rate(&self) -> SampleRate {
+        self.rate
+    }
+
     /// Takes one input, appends what to do about it to `out`, and returns when to come back with [`Input::Timeout`] if
     /// nothing else happens first; `None` when the call is over and can be dropped.
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
@@ -128,7 +142,9 @@ impl Call {
             Phase::Talking | Phase::Leaving => {
                 // The end of a turn need not wait for the next frame.
                 let wake = self.floor.next_wake().map_or(self.next_frame, |wake| wake.max(now + SOON));
-                Some(wake.min(self.next_frame))
+                // Nor need words that wait in vain for more of them.
+                let idle = self.reply.as_ref().and_then(Reply::idle_at).filter(|at| *at > now);
+                Some(idle.map_or(wake, |idle| idle.min(wake)).min(self.next_frame))
             }
         }
     }
@@ -146,6 +162,7 @@ impl Call {
             Input::Llm(turn, event) => self.handle_llm(now, turn, event, out),
             Input::Tts(turn, event) => self.handle_tts(now, turn, event, out),
             Input::Tool(turn, result) => self.handle_tool(now, turn, result, out),
+            Input::Press { keys, by } => self.press_keys(&keys, by, out),
             Input::HangUp(HangUp::Drain) => self.say_goodbye(now, Cause::ServerStopping, out),
             Input::HangUp(HangUp::Admin) => self.end(Cause::Admin, out),
             Input::Timeout => self.handle_timeout(now, out),
@@ -153,6 +170,7 @@ impl Call {
     }
 
     fn handle_sip(&mut self, now: Instant, event: SipInput, out: &mut Vec<Output>) {
+        self.last_dialog = now;
         match event {
             SipInput::Acked { sdp } => self.handle_ack(now, sdp.as_deref(), out),
             SipInput::Cancelled => self.end(Cause::CallerCancelled, out),
@@ -177,7 +195,7 @@ impl Call {
     fn handle_rtp(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Vec<Output>) {
         let Some(leg) = &mut self.leg else { return };
         let digit = leg.receive(now, from, datagram);
-        if matches!(self.phase, Phase::Answered) && leg.last_media == now {
+        if matches!(self.phase, Phase::Answered) && leg.heard_at(now) {
             // The ACK may be lost; the caller's voice says as well that our answer has arrived.
             self.greet(now, out);
         }
@@ -193,10 +211,17 @@ impl Call {
         self.decide(now, decision, out);
     }
 
+    /// Presses keys for the other side: the heartbeat sends them one by one.
+    pub(crate) fn press_keys(&mut self, keys: &str, by: KeysBy, out: &mut Vec<Output>) {
+        let count = self.leg.as_mut().map_or(0, |leg| leg.press(keys, by));
+        out.push(Output::Event(Event::KeysSent { count }));
+    }
+
     /// Every 20 ms one frame in and one packet out. A late wake-up sends one packet and skips the others' timestamps:
     /// a burst would only arrive late together. The ears catch up, so that speech-to-text gets every frame.
     fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
         if now < self.next_frame {
+            self.say_early(now, out);
             return self.watch_floor(now, out);
         }
         if matches!(self.phase, Phase::Ringing { .. }) {
@@ -254,6 +279,10 @@ impl Call {
             // How long the caller stays away says nothing about us.
             reply.marks = None;
         }
+        if let Some(digit) = leg.press_next(now) {
+            let content_type = "application/dtmf-relay".to_owned();
+            out.push(Output::Sip(SipOutput::Info { content_type, body: info_body(digit) }));
+        }
         let (played, packet) = leg.speak();
         if let Some(datagram) = packet {
             out.push(Output::SendRtp { to: leg.address(), datagram });
@@ -261,6 +290,7 @@ impl Call {
         out.extend(leg.report(now));
         self.silent_since = match played.segment {
             Some(_) => None,
+            None if leg.is_held_up() => None,
             None => self.silent_since.or(Some(now)),
         };
         if played.voiced {
@@ -280,9 +310,8 @@ impl Call {
             let cause = self.reply.as_ref().and_then(|reply| reply.then);
             return self.end(cause.unwrap_or(Cause::InternalError), out);
         }
-        let quiet =
-            self.leg.as_ref().map_or(Duration::ZERO, |leg| now.saturating_duration_since(leg.last_media));
-        if quiet >= self.config.patience.media && !self.is_on_hold() {
+        let last_dialog = self.last_dialog;
+        if self.leg.as_mut().is_some_and(|leg| leg.look(now, last_dialog, out)) {
             self.end(Cause::MediaTimeout, out);
         } else if now - self.started >= self.longest() && matches!(self.phase, Phase::Talking) {
             self.say_goodbye(now, Cause::MaxDuration, out);
@@ -299,10 +328,6 @@ impl Call {
     /// The agent may have less time than others.
     fn longest(&self) -> Duration {
         self.setup.agent.limits().max_duration.unwrap_or(self.config.patience.call)
-    }
-
-    fn is_on_hold(&self) -> bool {
-        self.leg.as_ref().is_some_and(Leg::on_hold)
     }
 
     fn note_floor(&mut self, out: &mut Vec<Output>) {

@@ -6,7 +6,7 @@ use conversation::TurnId;
 use std::time::{Duration, Instant};
 
 /// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
-const EARLY_AFTER: Duration = Duration::from_millis(80);
+const EARLY_AFTER: Duration = Duration::from_millis(40);
 
 impl Call {
     pub(crate) fn ask(&mut self, now: Instant, out: &mut Vec<Output>) {
@@ -60,6 +60,7 @@ impl Call {
         for sentence in reply.chunker.push(text) {
             self.say(now, turn, sentence, out);
         }
+        self.say_early(now, out);
     }
 
     /// The model has nothing more to say for now: either tools are awaited, or the text is complete.
@@ -105,16 +106,17 @@ impl Call {
         self.ask(now, out);
     }
 
-    /// A model that writes slowly: the caller waits for a sound, not for a full stop.
+    /// A model that writes slowly: the caller waits for a sound, not for a full stop. The first clause is said by itself,
+    /// or its first words when they are many or the model pauses; later ones when the caller hears nothing meanwhile.
     pub(crate) fn say_early(&mut self, now: Instant, out: &mut Vec<Output>) {
         let Some(reply) = self.reply.as_mut().filter(|reply| reply.asked && reply.answered) else { return };
+        let first = reply.sentences.is_empty();
         let first_token = reply.marks.and_then(|marks| marks.tool_until.or(marks.first_token));
-        let slow = first_token.is_some_and(|at| now >= at + EARLY_AFTER);
-        if !slow || !reply.sentences.is_empty() {
-            return;
-        }
+        let paused = reply.idle_at().is_some_and(|at| now >= at) && (first || self.silent_since.is_some());
+        let slow = first && first_token.is_some_and(|at| now >= at + EARLY_AFTER);
         let turn = reply.turn;
-        if let Some(piece) = reply.chunker.early() {
+        let early = if slow { reply.chunker.early() } else { None };
+        if let Some(piece) = early.or_else(|| if paused { reply.chunker.idle() } else { None }) {
             self.say(now, turn, piece, out);
         }
     }

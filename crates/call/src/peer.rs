@@ -1,4 +1,4 @@
-//! Whose packets we take and where ours go: learn once after each offer/answer, then lock.
+//! Whose packets we take and where ours go: learn in a short while after each offer/answer, then lock.
 //! Knows addresses, streams and time. Knows nothing of what the packets carry.
 
 use std::{
@@ -10,12 +10,16 @@ use std::{
 const LEARNING: Duration = Duration::from_secs(5);
 /// Packets of one stream in a row from one stranger before it is taken for the caller.
 const STEADY: u32 = 5;
+/// Who is locked gives way to nobody while its packets come: one that falls silent for so long may have moved.
+const MOVED: Duration = Duration::from_millis(500);
 
 /// The far end of a leg's media.
 #[derive(Debug)]
 pub(crate) struct Peer {
     described: SocketAddr,
     locked: Option<SocketAddr>,
+    /// When a packet came from there.
+    last: Instant,
     candidate: Option<(SocketAddr, u32, u32)>,
     learn_until: Instant,
     foreign: u64,
@@ -24,15 +28,26 @@ pub(crate) struct Peer {
 impl Peer {
     /// A peer that described itself at `described` in its SDP.
     pub(crate) fn new(now: Instant, described: SocketAddr) -> Self {
-        Self { described, locked: None, candidate: None, learn_until: now + LEARNING, foreign: 0 }
+        Self { described, locked: None, last: now, candidate: None, learn_until: now + LEARNING, foreign: 0 }
     }
 
-    /// A new description: learn again if it names another place.
+    /// A new description: learn again, at once if it names another place.
     pub(crate) fn redescribe(&mut self, now: Instant, described: SocketAddr) {
         if described != self.described {
             let foreign = self.foreign;
             *self = Self { foreign, ..Self::new(now, described) };
         }
+        self.expect(now);
+    }
+
+    /// An answer went out: whoever got it begins to send about now, or sends from another place than before.
+    pub(crate) fn expect(&mut self, now: Instant) {
+        self.learn_until = now + LEARNING;
+    }
+
+    fn may_learn(&self, now: Instant) -> bool {
+        let free = self.locked.is_none() || now.saturating_duration_since(self.last) >= MOVED;
+        free && now < self.learn_until
     }
 
     /// Where to send: the locked source, else the described one.
@@ -41,24 +56,22 @@ impl Peer {
     }
 
     /// Whether a source cannot be the far end whatever it sends: that is known without looking into the packet.
-    pub(crate) fn refuses(&mut self, from: SocketAddr) -> bool {
-        let refused = self.locked.is_some_and(|locked| locked != from) && from != self.described;
+    pub(crate) fn refuses(&mut self, now: Instant, from: SocketAddr) -> bool {
+        let stranger = self.locked.is_some_and(|locked| locked != from) && from != self.described;
+        let refused = stranger && !self.may_learn(now);
         self.foreign += u64::from(refused);
         refused
     }
 
     /// Whether a packet from this source belongs to the call; `stream` is its SSRC, if it is media that was agreed on.
     /// The described source locks at its first packet, and takes the call back from whoever was learnt before; a
-    /// stranger is learnt only when one stream of its keeps coming within the window while the described one is silent.
+    /// stranger is learnt only when one stream of its keeps coming within the window while the others are silent.
     pub(crate) fn accepts(&mut self, now: Instant, from: SocketAddr, stream: Option<u32>) -> bool {
-        if self.locked == Some(from) {
+        if self.locked == Some(from) || from == self.described {
+            (self.locked, self.last) = (Some(from), now);
             return true;
         }
-        if from == self.described {
-            self.locked = Some(from);
-            return true;
-        }
-        let (Some(ssrc), None) = (stream, self.locked) else {
+        let Some(ssrc) = stream.filter(|_| self.may_learn(now)) else {
             self.foreign += 1;
             return false;
         };
@@ -67,8 +80,8 @@ impl Peer {
             _ => 1,
         };
         self.candidate = Some((from, ssrc, count));
-        if now < self.learn_until && count >= STEADY {
-            self.locked = Some(from);
+        if count >= STEADY {
+            (self.locked, self.last, self.candidate) = (Some(from), now, None);
             return true;
         }
         self.foreign += 1;
@@ -145,5 +158,36 @@ mod tests {
         peer.redescribe(now, address(4002));
         assert!(peer.accepts(now, address(4002), VOICE));
         assert!(!peer.accepts(now, address(4000), VOICE));
+    }
+
+    #[test]
+    fn a_caller_whose_nat_moved_it_is_learnt_after_the_next_offer_and_nobody_beside_one_that_speaks() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut peer = Peer::new(now, address(4000));
+        assert!((0..6).any(|_| peer.accepts(now, address(5000), VOICE)));
+        let tries = |peer: &mut Peer, from: u64| {
+            (0..10)
+                .filter(|n| {
+                    !peer.refuses(at(from + n), address(6000))
+                        && peer.accepts(at(from + n), address(6000), VOICE)
+                })
+                .count()
+        };
+        assert_eq!(tries(&mut peer, 60_000), 0, "nobody has offered anything");
+        peer.redescribe(at(70_000), address(4000));
+        assert!(peer.accepts(at(70_000), address(5000), VOICE));
+        assert_eq!(tries(&mut peer, 70_010), 0, "the one before still speaks");
+        assert_eq!(tries(&mut peer, 71_000), 6, "it does not any more");
+        assert_eq!((peer.address(), peer.accepts(at(71_020), address(5000), VOICE)), (address(6000), false));
+    }
+
+    #[test]
+    fn the_window_begins_with_the_answer_however_long_it_rang() {
+        let now = Instant::now();
+        let mut peer = Peer::new(now, address(4000));
+        let answer = now + Duration::from_secs(20);
+        peer.expect(answer);
+        assert!((0..6).any(|_| peer.accepts(answer, address(5000), VOICE)));
     }
 }

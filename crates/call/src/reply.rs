@@ -2,7 +2,7 @@
 //! Knows text, sentences and instants. Knows no audio and no provider.
 
 use crate::{cdr::Cause, config::Patience, latency::Marks};
-use conversation::{SentenceChunker, TurnId};
+use conversation::{SentenceChunker, SpokenForm, TurnId};
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
@@ -13,6 +13,9 @@ const AHEAD: usize = 4;
 
 /// What an agent's spoken letter takes on average: how long an unfinished sentence would have become.
 pub(crate) const PER_CHARACTER: Duration = Duration::from_millis(62);
+
+/// A model that adds nothing for so long has paused.
+const IDLE: Duration = Duration::from_millis(120);
 
 /// A reply under way.
 pub(crate) struct Reply {
@@ -56,7 +59,10 @@ pub(crate) struct Reply {
 
 /// One sentence of a reply.
 pub(crate) struct Sentence {
+    /// As it is written.
     pub(crate) text: String,
+    /// As it is read aloud.
+    pub(crate) spoken: SpokenForm,
     pub(crate) done: bool,
 }
 
@@ -82,10 +88,10 @@ pub(crate) enum Overdue {
 }
 
 impl Reply {
-    pub(crate) fn new(now: Instant, turn: TurnId) -> Self {
+    pub(crate) fn new(now: Instant, turn: TurnId, language: &str) -> Self {
         Self {
             turn,
-            chunker: SentenceChunker::default(),
+            chunker: SentenceChunker::new(language),
             sentences: Vec::new(),
             waiting: VecDeque::new(),
             text_done: false,
@@ -110,8 +116,8 @@ impl Reply {
     }
 
     /// Adds a sentence and returns its number.
-    pub(crate) fn add(&mut self, text: String, done: bool) -> usize {
-        self.sentences.push(Sentence { text, done });
+    pub(crate) fn add(&mut self, text: String, spoken: SpokenForm, done: bool) -> usize {
+        self.sentences.push(Sentence { text, spoken, done });
         self.sentences.len() - 1
     }
 
@@ -145,6 +151,12 @@ impl Reply {
         }
     }
 
+    /// When words that wait for the rest of their clause are said without it: the model pauses.
+    pub(crate) fn idle_at(&self) -> Option<Instant> {
+        let holding = self.asked && self.answered && self.chunker.is_holding();
+        holding.then(|| self.last_text + IDLE)
+    }
+
     /// What has been waited for long enough. `silent_since` is when the playout ran out of audio, if it has.
     pub(crate) fn overdue(
         &self,
@@ -166,7 +178,8 @@ impl Reply {
 
     /// How long a sentence becomes when spoken, roughly.
     pub(crate) fn expected(&self, sentence: usize) -> Duration {
-        let characters = self.sentences.get(sentence).map_or(0, |sentence| sentence.text.chars().count());
+        let characters =
+            self.sentences.get(sentence).map_or(0, |sentence| sentence.spoken.text().chars().count());
         PER_CHARACTER * u32::try_from(characters).unwrap_or(u32::MAX)
     }
 }

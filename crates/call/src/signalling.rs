@@ -59,7 +59,7 @@ impl Call {
         let Phase::Ringing { sdp } = std::mem::replace(&mut self.phase, Phase::Answered) else { return };
         self.next_frame = now + media::FRAME;
         if let Some(leg) = &mut self.leg {
-            leg.last_media = now;
+            leg.answered(now);
         }
         if !self.setup.context.headers.is_empty() {
             out.push(Output::Sip(SipOutput::Headers(self.setup.context.headers.clone())));
@@ -82,10 +82,12 @@ impl Call {
             at: now,
             us: self.setup.started_at_us + u64::try_from((now - self.started).as_micros()).unwrap_or(0),
         };
-        self.leg = Leg::new(self.wall, media, &self.config.jitter, seed);
-        if self.leg.is_none() {
+        self.leg = Leg::new(self.wall, media, self.rate, &self.config, seed);
+        match &mut self.leg {
+            Some(leg) if matches!(self.phase, Phase::Answered) => leg.answered(now),
+            Some(_) => {}
             // Negotiation only picks codecs that we listed, so this is a fault of ours.
-            self.end(Cause::InternalError, out);
+            None => self.end(Cause::InternalError, out),
         }
     }
 

@@ -1,9 +1,9 @@
 //! A reply on its way to the caller's ear: sentences to text-to-speech, audio to the playout, and how much was heard.
 //! Knows sentences and segments. Knows nothing of models.
 
-use crate::{Event, Output, TtsEvent, config::Clip, machine::Call, reply::Reply};
+use crate::{Event, Output, TtsEvent, config::Clip, leg::Leg, machine::Call, reply::Reply};
 use conversation::{HeardSentence, TurnId};
-use media::{Playout, SegmentId};
+use media::SegmentId;
 use std::time::Instant;
 
 impl Call {
@@ -14,7 +14,8 @@ impl Call {
             marks.first_sentence.get_or_insert(now);
         }
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, text.clone());
-        let index = reply.add(text, false);
+        let spoken = self.setup.agent.spoken().say(&text);
+        let index = reply.add(text, spoken, false);
         reply.waiting.push_back(index);
         reply.last_audio =
             if reply.sentences.iter().filter(|s| !s.done).count() == 1 { now } else { reply.last_audio };
@@ -25,9 +26,9 @@ impl Call {
         let Some(reply) = &mut self.reply else { return };
         let turn = reply.turn;
         while let Some(index) = reply.next_to_speak() {
-            let (sentence, text) = (index as u32, reply.sentences[index].text.clone());
-            out.push(Output::Event(Event::Sentence { turn, sentence, text: text.clone() }));
-            out.push(Output::Speak { turn, sentence, text });
+            let (sentence, said) = (index as u32, &reply.sentences[index]);
+            out.push(Output::Event(Event::Sentence { turn, sentence, text: said.text.clone() }));
+            out.push(Output::Speak { turn, sentence, text: said.spoken.text().to_owned() });
         }
         if reply.text_done && reply.waiting.is_empty() && !std::mem::replace(&mut reply.finished, true) {
             out.push(Output::FinishSpeech { turn });
@@ -38,18 +39,19 @@ impl Call {
     pub(crate) fn say_clip(&mut self, now: Instant, clip: &Clip, out: &mut Vec<Output>) {
         let (Some(reply), Some(leg)) = (&mut self.reply, &mut self.leg) else { return };
         let turn = reply.turn;
-        if clip.samples.is_empty() {
+        if clip.audio(leg.rate()).is_empty() {
             return self.say(now, turn, clip.text.clone(), out);
         }
         self.context.assistant_sentence(turn, reply.sentences.len() as u32, clip.text.clone());
-        let index = reply.add(clip.text.clone(), true);
+        let spoken = self.setup.agent.spoken().say(&clip.text);
+        let index = reply.add(clip.text.clone(), spoken, true);
         if let Some(marks) = &mut reply.marks {
             marks.first_sentence.get_or_insert(now);
             marks.first_audio.get_or_insert(now);
         }
         out.push(Output::Event(Event::Sentence { turn, sentence: index as u32, text: clip.text.clone() }));
         let segment = segment(turn, index as u32);
-        leg.playout.push(segment, &clip.samples);
+        leg.playout.push(segment, &clip.audio(leg.rate()));
         leg.playout.finish(segment);
     }
 
@@ -153,7 +155,8 @@ impl Call {
         out.push(Output::Cancel { turn: reply.turn });
         self.tools_left.append(&mut reply.tools);
         if let Some(rest) = reply.chunker.finish() {
-            let index = reply.add(rest, false);
+            let spoken = self.setup.agent.spoken().say(&rest);
+            let index = reply.add(rest, spoken, false);
             self.context.assistant_sentence(reply.turn, index as u32, reply.sentences[index].text.clone());
         }
         self.report_heard(&reply);
@@ -167,7 +170,7 @@ impl Call {
     fn report_heard(&mut self, reply: &Reply) {
         let Some(leg) = &self.leg else { return };
         let heard: Vec<HeardSentence> =
-            (0..reply.sentences.len()).map(|index| heard_sentence(reply, index, &leg.playout)).collect();
+            (0..reply.sentences.len()).map(|index| heard_sentence(reply, index, leg)).collect();
         self.context.heard(reply.turn, &heard);
     }
 }
@@ -179,11 +182,11 @@ pub(crate) const fn segment(turn: TurnId, sentence: u32) -> SegmentId {
 
 /// How much of a sentence left the sender. One that text-to-speech had not finished is measured against the length it
 /// would have had.
-fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSentence {
+fn heard_sentence(reply: &Reply, index: usize, leg: &Leg) -> HeardSentence {
     let done = reply.sentences[index].done;
-    let fraction = match playout.progress(segment(reply.turn, index as u32)) {
+    let fraction = match leg.playout.progress(segment(reply.turn, index as u32)) {
         Some(progress) => {
-            let expected = (reply.expected(index).as_millis() * 8) as usize;
+            let expected = (reply.expected(index).as_millis() * u128::from(leg.rate().hz()) / 1_000) as usize;
             let whole = if done { progress.known } else { progress.known.max(expected) };
             progress.played as f32 / whole.max(1) as f32
         }
@@ -191,5 +194,7 @@ fn heard_sentence(reply: &Reply, index: usize, playout: &Playout) -> HeardSenten
         None if done => 1.0,
         None => 0.0,
     };
+    // Heard is what was said; the context holds what was written.
+    let fraction = reply.sentences[index].spoken.written_share(fraction);
     HeardSentence { index: index as u32, fraction }
 }

@@ -33,7 +33,7 @@ impl Call {
         let agent = &self.setup.agent;
         let text = agent.greeting(&self.setup.context.variables);
         let prepared = text == agent.greeting(agent.variables());
-        if prepared { self.setup.clips.greeting.clone() } else { Clip { text, samples: Vec::new() } }
+        if prepared { self.setup.clips.greeting.clone() } else { Clip { text, ..Clip::default() } }
     }
 
     /// What the floor decided is done here and nowhere else.
@@ -128,7 +128,7 @@ impl Call {
     }
 
     pub(crate) fn begin_reply(&mut self, now: Instant, interruptible: Interruptible) {
-        self.reply = Some(Reply::new(now, self.turn));
+        self.reply = Some(Reply::new(now, self.turn, self.setup.agent.language()));
         self.silent_since = Some(now);
         self.context.assistant_begin(self.turn);
         self.floor.agent_starts(now, interruptible);

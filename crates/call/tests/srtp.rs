@@ -62,7 +62,8 @@ impl Line {
     fn new(srtp: SrtpMode, suite: SrtpSuite, change: impl Fn(&str) -> String) -> Self {
         let now = Instant::now();
         let mut session = MediaSession::new(local(2, srtp, suite));
-        let clip = || Clip { text: "Hello.".into(), samples: tone::speech(8_000, 3, -20.0, 8_000) };
+        let samples = tone::speech(8_000, 3, -20.0, 8_000);
+        let clip = || Clip { text: "Hello.".into(), samples: samples.clone(), wide: Vec::new() };
         let clips = Clips {
             greeting: clip(),
             trouble: clip(),

@@ -15,6 +15,7 @@ use crate::{
     flow::Matcher,
     grammar::{Pattern, Piece, digit_words, scatter},
     graph::Node,
+    spoken::Spoken,
     turn::Expectation,
     variables::Variables,
 };
@@ -85,6 +86,7 @@ pub struct Agent {
     pub(crate) nodes: Vec<Node>,
     pub(crate) knowledge: Vec<Passage>,
     pronunciations: BTreeMap<String, String>,
+    spoken: Arc<Spoken>,
     hints: Vec<String>,
     phrases: Arc<Phrases>,
     pub(crate) matcher: Matcher,
@@ -251,6 +253,11 @@ impl Agent {
     /// Words that are not in dictionaries, with their ARPAbet.
     pub fn pronunciations(&self) -> &BTreeMap<String, String> {
         &self.pronunciations
+    }
+
+    /// How its writing is read aloud.
+    pub fn spoken(&self) -> &Arc<Spoken> {
+        &self.spoken
     }
 
     /// Words and names worth telling any recogniser.

@@ -3,36 +3,25 @@
 
 mod filter;
 
+use crate::spoken::{Language, Table};
 use filter::Filter;
 
-/// A comma ends the first piece once it is this long, in characters.
-const FIRST_CLAUSE: usize = 24;
+/// A clause is worth a breath of its own from this length on, in characters.
+const FIRST_CLAUSE: usize = 12;
 /// A blank ends the first piece once it is this long.
 const FIRST_WORDS: usize = 40;
+/// When the model pauses, this much is said rather than nothing.
+const FIRST_IDLE: usize = 8;
 /// Longer sentences are cut at a clause or a blank.
 const LONGEST: usize = 200;
 /// Even without a blank.
 const HARD_LIMIT: usize = 400;
 
-/// A dot after one of these ends no sentence.
-const ABBREVIATIONS: &[&str] = &[
-    "dr", "mr", "mrs", "ms", "prof", "sr", "jr", "st", "mt", "no", "vs", "e.g", "i.e", "approx", "dept",
-    "est", "ext", "fig", "gen", "gov", "lt", "rep", "sen", "sgt", "rev", "hon",
-];
-/// A dot after one of these ends a sentence only if a capital letter follows.
-const OPEN_ABBREVIATIONS: &[&str] =
-    &["a.m", "p.m", "am", "pm", "etc", "inc", "ltd", "co", "corp", "ave", "blvd", "u.s", "u.k"];
-
-/// No speaker breathes after one of these.
-const LEADING: &[&str] = &[
-    "a", "an", "and", "are", "at", "by", "for", "from", "in", "is", "my", "of", "on", "or", "our", "the",
-    "to", "with", "your",
-];
-
 /// Cuts deltas into sentences. A slow model's first piece can be had before its sentence is complete, see
 /// [`SentenceChunker::early`].
-#[derive(Default)]
 pub struct SentenceChunker {
+    /// Where its sentences end.
+    table: &'static Table,
     filter: Filter,
     /// Clean text that has not left yet.
     pending: String,
@@ -40,7 +29,23 @@ pub struct SentenceChunker {
     started: bool,
 }
 
+impl Default for SentenceChunker {
+    /// For English.
+    fn default() -> Self {
+        Self::new("en")
+    }
+}
+
 impl SentenceChunker {
+    /// For the language of a BCP 47 tag; one without a table ends its sentences as English does.
+    pub fn new(language: &str) -> Self {
+        Self::with(Language::of(language).unwrap_or(Language::English { month_first: true }).table())
+    }
+
+    fn with(table: &'static Table) -> Self {
+        Self { table, filter: Filter::default(), pending: String::new(), started: false }
+    }
+
     /// Adds a delta; returns the pieces that it completed.
     pub fn push(&mut self, delta: &str) -> Vec<String> {
         let mut out = Vec::new();
@@ -51,24 +56,44 @@ impl SentenceChunker {
         out
     }
 
-    /// The beginning of the first sentence, if there is a good place to cut it and nothing has left yet: at a clause, or
-    /// between two words. For a model that is slower than the caller's patience; one that delivers whole sentences at
-    /// once is spoken better in whole sentences.
+    /// The beginning of the first sentence if nothing has left yet: up to the last clause, or up to the last word once
+    /// there are 40 characters. For a model that is slower than the caller's patience; one that delivers whole sentences
+    /// at once is spoken better in whole sentences.
     pub fn early(&mut self) -> Option<String> {
         if self.started {
             return None;
         }
-        let blanks = || self.pending.match_indices(' ').map(|(at, _)| at).rev();
-        let before = |at: usize| self.pending[..at].trim_end();
-        let clause = |at: &usize| {
-            let text = before(*at);
-            ends_clause(text) && text.chars().count() >= FIRST_CLAUSE
-        };
-        let words = |at: &usize| {
-            let text = before(*at);
-            is_free_to_break(text) && text.chars().count() >= FIRST_WORDS
-        };
-        let end = blanks().find(clause).or_else(|| blanks().find(words))?;
+        let clause = self.last_blank(FIRST_CLAUSE, |text| ends_clause(text, self.table));
+        let end = clause.or_else(|| self.last_blank(FIRST_WORDS, |_| true))?;
+        self.begin(end)
+    }
+
+    /// The same when the model has paused: a few words will do.
+    pub fn idle(&mut self) -> Option<String> {
+        let end = self.last_blank(FIRST_IDLE, |_| true)?;
+        self.begin(end)
+    }
+
+    /// Text has been taken that no piece holds yet.
+    pub fn is_holding(&self) -> bool {
+        is_speakable(&self.pending)
+    }
+
+    /// The last place before which the text is `long` enough and `fits`, and a speaker may pause: never inside
+    /// "3.30 p.m." or "Dr. Smith", so that what is said does not depend on where it was cut.
+    fn last_blank(&self, long: usize, fits: impl Fn(&str) -> bool) -> Option<usize> {
+        let blanks = self.pending.match_indices(' ').map(|(at, _)| at).rev();
+        let mut blanks = blanks.filter(|at| {
+            let text = self.pending[..*at].trim_end();
+            let next = self.pending[*at..].trim_start().chars().next();
+            next.is_some_and(char::is_alphabetic)
+                && is_free_to_break(text, self.table)
+                && text.chars().count() >= long
+        });
+        blanks.find(|at| fits(self.pending[..*at].trim_end()))
+    }
+
+    fn begin(&mut self, end: usize) -> Option<String> {
         let mut out = Vec::new();
         self.emit(end, &mut out);
         out.pop()
@@ -82,7 +107,7 @@ impl SentenceChunker {
         let rest = std::mem::take(&mut self.pending);
         // At most one boundary can lie in what the filter had held back: both parts are one last piece.
         out.push(rest);
-        *self = Self::default();
+        *self = Self::with(self.table);
         let text = out.join(" ");
         let text = text.trim();
         is_speakable(text).then(|| text.to_owned())
@@ -108,7 +133,7 @@ impl SentenceChunker {
         }
         self.pending.push(c);
         if self.pending.len() > LONGEST
-            && let Some(end) = long_cut(&self.pending)
+            && let Some(end) = long_cut(&self.pending, self.table)
         {
             self.emit(end, out);
         }
@@ -123,9 +148,9 @@ impl SentenceChunker {
         let end = text.len();
         if self.pending.len() > end {
             // `c` begins a word: a dot that could have been an abbreviation's is decided now.
-            return (ends_sentence(text, Some(c))).then_some(end);
+            return (ends_sentence(text, Some(c), self.table)).then_some(end);
         }
-        (c == ' ' && ends_sentence(text, None)).then_some(end)
+        (c == ' ' && ends_sentence(text, None, self.table)).then_some(end)
     }
 
     fn emit(&mut self, end: usize, out: &mut Vec<String>) {
@@ -145,45 +170,70 @@ fn is_speakable(text: &str) -> bool {
 }
 
 /// Whether a speaker may pause after `text` because a clause ends.
-fn ends_clause(text: &str) -> bool {
-    text.ends_with([',', ';', ':', '\u{2013}', '\u{2014}'])
+fn ends_clause(text: &str, table: &Table) -> bool {
+    text.ends_with([',', ';', ':', '\u{2013}', '\u{2014}']) && is_free_to_break(text, table)
 }
 
 /// Whether a sentence ends with `text`; `next` is the letter that the following word begins with, if it is known.
-fn ends_sentence(text: &str, next: Option<char>) -> bool {
-    let bare = text.trim_end_matches(['"', '\'', ')']);
+fn ends_sentence(text: &str, next: Option<char>, table: &Table) -> bool {
+    let bare = text.trim_end_matches(['"', '\'', ')', '\u{bb}']);
     if bare.ends_with(['!', '?']) {
         return true;
     }
     let Some(before) = bare.strip_suffix('.') else {
         return bare.ends_with('\u{2026}') && next.is_some_and(char::is_uppercase);
     };
-    let word = before.rsplit([' ', '(', '"']).next().unwrap_or_default().to_lowercase();
-    let initial = word.chars().count() == 1 && word.chars().all(char::is_alphabetic) && word != "i";
-    if initial || ABBREVIATIONS.contains(&word.as_str()) {
+    let mut words = before.rsplit([' ', '(', '"']);
+    let word = words.next().unwrap_or_default();
+    let initial = word.chars().count() == 1 && word.chars().all(char::is_alphabetic) && word != "I";
+    let ordinal = (1..=2).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_digit());
+    let ordinal =
+        ordinal && words.next().is_some_and(|word| table.ordinal_words.contains(&&*word.to_lowercase()));
+    if initial || ordinal || is_abbreviation(word, table.abbreviations) && !says_number(word) {
         return false;
     }
-    let open = OPEN_ABBREVIATIONS.contains(&word.as_str())
+    let open = is_abbreviation(word, table.open_abbreviations)
+        || says_number(word)
         || before.ends_with('.')
         || before.ends_with(|c: char| c.is_ascii_digit());
     !open || next.is_some_and(|c| !c.is_lowercase() && !c.is_ascii_digit())
 }
 
-/// Whether a piece may end after this word although no punctuation says so: not inside "3.30 p.m." or "Dr. Smith".
-fn is_free_to_break(text: &str) -> bool {
+/// Whether one of these, or a part of one, is `word` with a full stop.
+fn is_abbreviation(word: &str, all: &[(&str, &str)]) -> bool {
+    let mut parts =
+        all.iter().flat_map(|(written, _)| written.split(' ')).filter_map(|part| part.strip_suffix('.'));
+    !word.is_empty() && parts.any(|part| part.to_lowercase() == word.to_lowercase())
+}
+
+/// "No." is an answer unless a number follows.
+fn says_number(word: &str) -> bool {
+    word.eq_ignore_ascii_case("no")
+}
+
+/// Whether a piece may end after this word although no punctuation says so: not inside "3.30 p.m." or "Dr. Smith", and
+/// not between a number and what it counts.
+fn is_free_to_break(text: &str, table: &Table) -> bool {
     let last = text.rsplit(' ').next().unwrap_or_default();
-    !LEADING.contains(&last)
-        && !last.ends_with(['.', ':', '$', '+'])
-        && !last.ends_with(|c: char| c.is_ascii_digit())
+    let word = last.trim_end_matches([',', ':', ';']);
+    let month =
+        || table.months.iter().chain(&table.months_short).any(|month| month.eq_ignore_ascii_case(word));
+    let code = || table.currencies.iter().any(|currency| currency.whole.written.contains(&word));
+    !(table.leading.contains(&&*word.to_lowercase())
+        || word.ends_with(['.', '$', '\u{20ac}', '\u{a3}', '&', '+', '#', '-', '\u{2013}', '@'])
+        || word.contains(|c: char| c.is_ascii_digit())
+        || last.ends_with(['.'])
+        || month()
+        || code())
 }
 
 /// Where to cut a sentence that is too long: after its last clause in the second half, or else its last free blank.
-fn long_cut(text: &str) -> Option<usize> {
+fn long_cut(text: &str, table: &Table) -> Option<usize> {
     let blanks = || text.match_indices(' ').map(|(at, _)| at).rev();
     let late = |at: &usize| *at >= LONGEST / 2;
-    let clause = blanks().filter(late).find(|at| ends_clause(&text[..*at]));
+    let clause = blanks().filter(late).find(|at| ends_clause(&text[..*at], table));
     let hard = || (text.len() > HARD_LIMIT).then_some(text.len());
-    clause.or_else(|| blanks().find(|at| *at > 0 && is_free_to_break(&text[..*at]))).or_else(hard)
+    clause.or_else(|| blanks().find(|at| *at > 0 && is_free_to_break(&text[..*at], table))).or_else(hard)
 }
 
 #[cfg(test)]

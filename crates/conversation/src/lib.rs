@@ -10,6 +10,7 @@ mod flow;
 mod grammar;
 mod graph;
 mod request;
+mod spoken;
 mod turn;
 mod variables;
 
@@ -24,5 +25,6 @@ pub use floor::{Decision, Floor, FloorConfig, Holder, Interruptible};
 pub use flow::{FlowReply, flow_reply};
 pub use graph::{GO_TO, Position, Step};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
+pub use spoken::{Language, Spoken, SpokenForm};
 pub use turn::{Expectation, Transcript, TurnId};
 pub use variables::{GIVEN_VARIABLES, Template, Variables};

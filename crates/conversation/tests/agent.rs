@@ -246,3 +246,20 @@ fn a_booking_through_the_context_goes_on_after_its_tool() {
     let reply = conversation::flow_reply(&agent, &request);
     assert!(reply.tool_calls.is_empty(), "asked again: {:?}", reply.tool_calls);
 }
+
+#[test]
+fn an_agent_says_its_own_words_in_its_own_way() {
+    let with = |speech: &str| {
+        let text =
+            format!("[agent]\nname = \"a\"\ngreeting = \"hi\"\nlanguage = \"de-DE\"\n\n[speech]\n{speech}");
+        Agent::parse(&text, &BTreeMap::new())
+            .expect("a small agent")
+            .spoken()
+            .say("5 km mit DHL")
+            .text()
+            .to_owned()
+    };
+    assert_eq!(with(""), "fünf Kilometer mit DHL");
+    assert_eq!(with("say_as = { DHL = \"De Ha El\" }"), "fünf Kilometer mit De Ha El");
+    assert_eq!(with("spoken_forms = false\nsay_as = { DHL = \"De Ha El\" }"), "5 km mit De Ha El");
+}

@@ -17,6 +17,8 @@ const QUIETEST_DBOV: u8 = 127;
 pub struct ComfortNoise {
     /// Of the noise before it is coloured, in samples.
     amplitude: f32,
+    /// Whether there is no colour to give: most noise is, and the filter is most of its cost.
+    white: bool,
     reflection: [f32; ORDER],
     /// The lattice filter's backward errors.
     state: [f32; ORDER + 1],
@@ -47,7 +49,8 @@ impl ComfortNoise {
         // the root mean square w / sqrt(3).
         let gain: f32 = reflection.iter().map(|k| 1.0 - k * k).product();
         let amplitude = rms * gain.sqrt() * 3f32.sqrt();
-        Self { amplitude, reflection, state: [0.0; ORDER + 1], chance: Chance::new(seed) }
+        let white = reflection.iter().all(|k| *k == 0.0);
+        Self { amplitude, white, reflection, state: [0.0; ORDER + 1], chance: Chance::new(seed) }
     }
 
     /// Adds the next samples of the noise to what is there.
@@ -61,6 +64,9 @@ impl ComfortNoise {
     /// An all-pole lattice, from the last stage to the first.
     fn next_sample(&mut self) -> f32 {
         let mut forward = (self.chance.unit() * 2.0 - 1.0) * self.amplitude;
+        if self.white {
+            return forward;
+        }
         for stage in (0..ORDER).rev() {
             forward -= self.reflection[stage] * self.state[stage];
             self.state[stage + 1] = self.state[stage] + self.reflection[stage] * forward;

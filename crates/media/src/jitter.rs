@@ -163,19 +163,19 @@ pub(crate) struct JitterBuffer {
 }
 
 impl JitterBuffer {
-    /// A buffer whose frames have the rate of this codec for ever.
-    pub(crate) fn new(config: JitterConfig, codec: Codec) -> Self {
+    /// A buffer whose frames have this rate for ever, whatever the codec's is.
+    pub(crate) fn new(config: JitterConfig, codec: Codec, rate: SampleRate) -> Self {
         Self {
             config,
-            rate: codec.rate(),
+            rate,
             codec,
             stream: 0,
-            decoder: Decoder::new(codec),
+            decoder: Decoder::with_rate(codec, rate),
             decoded_stream: 0,
             queue: VecDeque::new(),
             anchor: None,
             at: 0,
-            ready: Ready::new(codec.rate()),
+            ready: Ready::new(rate),
             begins: None,
             playing: false,
             last_pop: None,
@@ -654,7 +654,7 @@ mod tests {
     fn a_lost_frame_of_a_voice_goes_on_without_a_seam() {
         let start = Instant::now();
         let wave = tone::sine(8_000, 160.0, -12.0, 800);
-        let mut buffer = JitterBuffer::new(JitterConfig::default(), Codec::Pcmu);
+        let mut buffer = JitterBuffer::new(JitterConfig::default(), Codec::Pcmu, SampleRate::Hz8000);
         let mut heard = Vec::new();
         for n in 0..5u32 {
             let now = start + FRAME * n;

@@ -18,6 +18,18 @@ pub enum MediaFault {
     Dead,
 }
 
+impl MediaFault {
+    /// As it stands in traces and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotHearing => "not_hearing",
+            Self::Silent => "silent",
+            Self::NotHeard => "not_heard",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// A fault begins or is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaEvent {

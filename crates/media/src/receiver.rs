@@ -105,11 +105,16 @@ struct Pretender {
 const PROBATION: u16 = 5;
 
 impl Receiver {
-    /// Nothing has arrived yet.
+    /// Nothing has arrived yet. Frames will have the codec's rate.
     pub fn new(config: ReceiverConfig) -> Self {
+        Self::with_rate(config, config.codec.rate())
+    }
+
+    /// Nothing has arrived yet. Frames will have this rate, whatever the codec's is.
+    pub fn with_rate(config: ReceiverConfig, rate: SampleRate) -> Self {
         Self {
             config,
-            buffer: JitterBuffer::new(config.jitter, config.codec),
+            buffer: JitterBuffer::new(config.jitter, config.codec, rate),
             digits: DigitDetector::new(config.codec.clock_hz()),
             stream: None,
             pretender: None,
@@ -153,7 +158,7 @@ impl Receiver {
         self.config = ReceiverConfig { jitter: self.config.jitter, ..config };
     }
 
-    /// The rate of all frames: that of the first codec agreed on.
+    /// The rate of all frames.
     pub const fn rate(&self) -> SampleRate {
         self.buffer.rate()
     }

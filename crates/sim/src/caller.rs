@@ -5,7 +5,8 @@ use crate::{
     Scenario,
     scenario::{Act, Dialling, Noise, Referral},
 };
-use media::{Codec, Digit, FRAME, Frame, RtpPacket, SampleRate, Sender, SenderConfig, tone, tone::Chance};
+use call::codec_of;
+use media::{Codec, Digit, FRAME, Frame, Sender, SenderConfig, tone, tone::Chance};
 use sip::{
     CodecSpec, Command, DialogKey, Endpoint, EndpointConfig, Event, Flow, LocalMedia, OutgoingInvite, Output,
     Transport,
@@ -65,12 +66,11 @@ impl Caller {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         bytes[8..12].copy_from_slice(&number.to_le_bytes());
         Self {
-            scenario,
             endpoint: Endpoint::new(EndpointConfig::default(), bytes),
             dialog: DialogKey::outgoing(u64::from(number)),
             flow: Flow { transport: Transport::Udp, local: address, remote: server, connection: 0 },
             local: LocalMedia {
-                codecs: vec![CodecSpec::PCMU],
+                codecs: scenario.codecs.clone(),
                 session_id: u64::from(number),
                 ..LocalMedia::new(address.ip(), 40_000 + (number * 2 % 20_000) as u16)
             },
@@ -97,6 +97,7 @@ impl Caller {
             referred_to: Vec::new(),
             sound: VecDeque::new(),
             chance: Chance::new(seed ^ 0xca11),
+            scenario,
         }
     }
 
@@ -212,9 +213,11 @@ impl Caller {
             Event::Answered { sdp, .. } => {
                 let theirs = sdp.unwrap_or_default();
                 if self.scenario.dialling == Dialling::LateOffer && self.answered.is_none() {
-                    let made = sip::make_answer(&theirs, &self.local);
-                    self.remote = made.as_ref().ok().map(|(_, media)| media.remote);
-                    self.answer = made.ok().map(|(answer, _)| answer);
+                    if let Ok((answer, media)) = sip::make_answer(&theirs, &self.local) {
+                        self.take_codec(&media);
+                        self.remote = Some(media.remote);
+                        self.answer = Some(answer);
+                    }
                 } else if let Ok(media) = sip::accept_answer(&self.local, &theirs) {
                     self.take_codec(&media);
                     self.remote = Some(media.remote);
@@ -244,23 +247,18 @@ impl Caller {
         self.next_frame.into_iter().chain(self.gives_up).chain(self.referred).min()
     }
 
-    /// What was agreed may be the other law.
+    /// What was agreed may be another codec than before.
     fn take_codec(&mut self, media: &sip::Negotiated) {
-        self.codec = if media.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
+        if let Some(codec) = codec_of(media) {
+            self.codec = codec;
+            self.sender.renegotiate(codec, media.payload_type, media.telephone_event);
+        }
     }
 
-    /// Our packet, in the law that was agreed: the sender always writes the first one.
-    fn in_codec(&self, datagram: Vec<u8>) -> Vec<u8> {
-        match RtpPacket::parse(&datagram) {
-            Ok(packet) if self.codec == Codec::Pcma && packet.payload_type == 0 => {
-                let (mut samples, mut payload, mut out) = (Vec::new(), Vec::new(), Vec::new());
-                Codec::Pcmu.decode(packet.payload, &mut samples);
-                Codec::Pcma.encode(&Frame::from_samples(RATE, &samples), &mut payload);
-                RtpPacket { payload_type: 8, payload: &payload, ..packet }.write(&mut out);
-                out
-            }
-            Ok(_) | Err(_) => datagram,
-        }
+    /// How long 20 ms of the caller's clock are.
+    fn frame(&self) -> Duration {
+        let ns = i64::from(FRAME.subsec_nanos());
+        Duration::from_nanos((ns - ns * i64::from(self.scenario.skew_ppm) / 1_000_000).unsigned_abs())
     }
 
     /// Begins what the script plans by now, and sends the next 20 ms of sound.
@@ -273,7 +271,7 @@ impl Caller {
             return vec![Doing::Sip(self.end_referral(now))];
         }
         let (Some(answered), Some(at)) = (self.answered, self.next_frame) else { return Vec::new() };
-        self.next_frame = Some(at + FRAME);
+        self.next_frame = Some(at + self.frame());
         let mut doing = Vec::new();
         while let Some(planned) = self.scenario.caller.get(self.next_act).filter(|p| answered + p.at <= now) {
             let act = planned.act.clone();
@@ -282,8 +280,7 @@ impl Caller {
             doing.extend(self.begin(now, act));
         }
         let frame = self.next_sound();
-        let packet = self.sender.packet(&frame, false);
-        let datagram = self.in_codec(packet);
+        let datagram = self.sender.packet(&frame, false);
         doing.extend(self.remote.filter(|_| !self.silent).map(|to| Doing::Rtp(to, datagram)));
         doing
     }
@@ -292,10 +289,11 @@ impl Caller {
         match act {
             Act::Say(text, length) => {
                 let seed = text.len() as u64;
-                self.sound = tone::speech(RATE.hz(), seed, SPEECH_DBFS, samples(length)).into();
+                self.sound =
+                    tone::speech(self.codec.rate().hz(), seed, SPEECH_DBFS, self.samples(length)).into();
             }
             Act::Noise(Noise::Cough, length) => {
-                self.sound = tone::noise(self.chance.bits(), COUGH_DBFS, samples(length)).into();
+                self.sound = tone::noise(self.chance.bits(), COUGH_DBFS, self.samples(length)).into();
             }
             Act::Press(key) => self.sender.press(Digit(key), KEY),
             Act::FallSilent => self.silent = true,
@@ -303,9 +301,11 @@ impl Caller {
                 self.local.version += 1;
                 let before = self.local.codecs[0];
                 let other = if before == CodecSpec::PCMU { CodecSpec::PCMA } else { CodecSpec::PCMU };
-                self.local.codecs = vec![other];
-                let sdp = sip::make_offer(&self.local);
-                return Some(self.reinvite(now, sdp));
+                return Some(self.go_on_with(now, other));
+            }
+            Act::Codec(codec) => {
+                self.local.version += 1;
+                return Some(self.go_on_with(now, codec));
             }
             Act::HangUp => {
                 let bye = Command::Bye { dialog: self.dialog, reason: None };
@@ -322,25 +322,31 @@ impl Caller {
         None
     }
 
+    fn go_on_with(&mut self, now: Instant, codec: CodecSpec) -> Doing {
+        self.local.codecs = vec![codec];
+        let sdp = sip::make_offer(&self.local);
+        self.reinvite(now, sdp)
+    }
+
     fn reinvite(&mut self, now: Instant, sdp: String) -> Doing {
         let reinvite = Command::Reinvite { dialog: self.dialog, sdp };
         Doing::Sip(self.command(now, reinvite).0)
     }
 
+    fn samples(&self, length: Duration) -> usize {
+        length.as_millis() as usize * self.codec.rate().hz() as usize / 1_000
+    }
+
     /// The sound of this 20 ms: the script's, over a quiet line.
     fn next_sound(&mut self) -> Frame {
-        let count = RATE.frame_samples();
+        let rate = self.codec.rate();
+        let count = rate.frame_samples();
         let samples: Vec<i16> = (0..count)
             .map(|_| self.sound.pop_front().unwrap_or_else(|| self.chance.below(16) as i16 - 8))
             .collect();
-        Frame::from_samples(RATE, &samples)
+        Frame::from_samples(rate, &samples)
     }
 }
 
-const RATE: SampleRate = SampleRate::Hz8000;
 const SPEECH_DBFS: f32 = -20.0;
 const COUGH_DBFS: f32 = -14.0;
-
-fn samples(length: Duration) -> usize {
-    (length.as_millis() as usize) * RATE.hz() as usize / 1_000
-}

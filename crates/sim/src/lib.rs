@@ -11,4 +11,4 @@ mod world;
 
 pub use link::Link;
 pub use scenario::{Act, Dialling, Fault, Noise, Planned, Referral, Said, Scenario, Timings, ToolStep, say};
-pub use world::{Order, Sent, World};
+pub use world::{Heard, Order, Sent, World};

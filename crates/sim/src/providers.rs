@@ -8,7 +8,7 @@ use crate::{
 };
 use call::{LlmEvent, SttEvent, ToolResult, TtsEvent};
 use conversation::{ToolCall, TurnId};
-use media::tone::Chance;
+use media::{SampleRate, tone::Chance};
 use std::time::{Duration, Instant};
 
 /// Something a provider will report.
@@ -76,6 +76,7 @@ impl Providers {
             | Act::HangUp
             | Act::Hold(_)
             | Act::OtherCodec
+            | Act::Codec(_)
             | Act::FallSilent => None,
         });
         self.said = said.collect();
@@ -184,7 +185,14 @@ impl Providers {
     }
 
     /// A sentence's audio: every turn has a voice of its own, see [`voice`].
-    pub(crate) fn speak(&self, now: Instant, turn: TurnId, sentence: u32, text: &str) -> Later {
+    pub(crate) fn speak(
+        &self,
+        now: Instant,
+        turn: TurnId,
+        sentence: u32,
+        text: &str,
+        rate: SampleRate,
+    ) -> Later {
         if self.has(now, Fault::TtsHangs) {
             return Vec::new();
         }
@@ -200,7 +208,7 @@ impl Providers {
         let frames = (length.as_millis() / FRAME.as_millis()) as u32;
         let mut later: Later = (0..frames)
             .map(|frame| {
-                let samples = vec![voice(turn); 160];
+                let samples = vec![voice(turn); rate.frame_samples()];
                 (first + FRAME * frame / 4, Report::Tts(turn, TtsEvent::Audio { sentence, samples }))
             })
             .collect();

@@ -8,6 +8,7 @@ use crate::{
 use call::CallContext;
 use conversation::Expectation;
 use media::tone::Chance;
+use sip::CodecSpec;
 use std::time::Duration;
 
 const UTTERANCES: &[&str] = &[
@@ -64,6 +65,8 @@ impl Scenario {
         let faulty = seed.is_multiple_of(3);
         Self {
             length: end + Duration::from_secs(150),
+            codecs: vec![CodecSpec::PCMU],
+            skew_ppm: 0,
             link: Link {
                 latency: ms(chance, 5, 100),
                 jitter: ms(chance, 0, 60),

@@ -4,6 +4,7 @@
 use crate::Link;
 use call::CallContext;
 use conversation::Expectation;
+use sip::CodecSpec;
 use std::time::Duration;
 
 /// A simulated call.
@@ -13,6 +14,10 @@ pub struct Scenario {
     pub length: Duration,
     /// What the caller does, in order of time after the answer.
     pub caller: Vec<Planned>,
+    /// What the caller offers, preferred first.
+    pub codecs: Vec<CodecSpec>,
+    /// How much faster than ours the caller's clock runs, in millionths.
+    pub skew_ppm: i32,
     /// The network, each way.
     pub link: Link,
     /// How late a timer may fire: a busy machine wakes us after the instant we asked for.
@@ -94,6 +99,8 @@ pub enum Act {
     Hold(bool),
     /// Goes on with the other law of G.711, by a re-INVITE.
     OtherCodec,
+    /// Goes on with this codec alone, by a re-INVITE.
+    Codec(CodecSpec),
     /// Sends no packets any more, though the call stands.
     FallSilent,
 }
@@ -108,6 +115,7 @@ impl std::fmt::Display for Act {
             Self::Hold(true) => f.write_str("puts us on hold"),
             Self::Hold(false) => f.write_str("takes us back"),
             Self::OtherCodec => f.write_str("changes the codec"),
+            Self::Codec(codec) => write!(f, "goes on with {}", codec.name),
             Self::FallSilent => f.write_str("sends no more packets"),
         }
     }
@@ -204,6 +212,8 @@ impl Scenario {
         Self {
             length: ms(9_000),
             caller: vec![say(2_500, "when are you open", 1_200)],
+            codecs: vec![CodecSpec::PCMU],
+            skew_ppm: 0,
             link: Link { latency: ms(30), ..Link::default() },
             wake_late: Duration::ZERO,
             replies: vec![Said::text("We open at nine. We close at five.")],

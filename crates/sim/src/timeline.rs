@@ -57,6 +57,9 @@ fn describe(event: &Event) -> Option<String> {
         Event::Fallback { turn, stage, reason } => format!("turn {turn} fallback: {stage}, {reason}"),
         Event::ProviderFailed { stage, reason } => format!("{stage} failed: {reason}"),
         Event::Dropped { queue, count } => format!("{queue} dropped {count}"),
+        Event::KeysSent { count } => format!("presses {count} keys"),
+        Event::MediaFault { fault, active: true } => format!("media: {fault}"),
+        Event::MediaFault { fault, active: false } => format!("media: no longer {fault}"),
         Event::Quality { received, lost, sent, foreign, .. } => {
             format!("packets: {received} received, {lost} lost, {foreign} foreign, {sent} sent")
         }

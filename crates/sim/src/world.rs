@@ -15,8 +15,8 @@ use call::{
     port_slots::PortSlots,
 };
 use conversation::{Agent, TurnId};
-use media::{RtpPacket, tone::Chance};
-use sip::{Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
+use media::{RtpPacket, SampleRate, tone::Chance};
+use sip::{CodecSpec, Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -39,6 +39,17 @@ pub struct Sent {
     pub clip: bool,
     /// Whether it went where the caller said it listens.
     pub to_caller: bool,
+}
+
+/// A frame of the caller, as speech-to-text got it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heard {
+    /// After the INVITE arrived.
+    pub at: Duration,
+    /// Its rate.
+    pub rate: SampleRate,
+    /// How loud it was.
+    pub dbfs: f32,
 }
 
 /// What text-to-speech was told about a turn, and what it told us.
@@ -84,7 +95,7 @@ struct Told {
     trace: Vec<Stamped>,
     sent: Vec<Sent>,
     spoken: Vec<(TurnId, String)>,
-    heard_frames: u64,
+    heard: Vec<Heard>,
     requests: Vec<conversation::LlmRequest>,
     ran: Vec<String>,
     cdr: Option<Cdr>,
@@ -413,6 +424,7 @@ impl World {
             grant,
             offer: invite.offer,
             local: LocalMedia {
+                codecs: vec![CodecSpec::PCMU, CodecSpec::PCMA, CodecSpec::G722, CodecSpec::OPUS],
                 session_id: number as u64,
                 ..LocalMedia::new(SERVER.ip(), PORTS + grant.slot.0 as u16 * 2)
             },
@@ -463,8 +475,9 @@ impl World {
                 let to_caller = to == line.caller.media_address();
                 return line.told.sent.extend(sent(now - line.invited, &datagram, to_caller));
             }
-            Output::Hear(_) => {
-                line.told.heard_frames += 1;
+            Output::Hear(frame) => {
+                let (at, rate, dbfs) = (now - line.invited, frame.rate(), frame.level_dbfs());
+                line.told.heard.push(Heard { at, rate, dbfs });
                 line.providers.hear(now)
             }
             Output::FinalizeStt => line.providers.finalize(now),
@@ -473,7 +486,8 @@ impl World {
                 line.providers.ask(now, turn, &mut line.chance)
             }
             Output::Speak { turn, sentence, text } => {
-                let later = line.providers.speak(now, turn, sentence, &text);
+                let rate = line.call.as_ref().map_or(SampleRate::Hz8000, |(call, _)| call.rate());
+                let later = line.providers.speak(now, turn, sentence, &text, rate);
                 line.told.spoken.push((turn, text));
                 line.told.orders.push((turn, Order::Speak));
                 later
@@ -535,6 +549,7 @@ impl World {
             SipOutput::Refer { refer_to, headers } => {
                 Command::Refer { dialog, refer_to, referred_by: None, headers }
             }
+            SipOutput::Info { content_type, body } => Command::Info { dialog, content_type, body },
             SipOutput::Bye { reason } => Command::Bye { dialog, reason },
         };
         self.step_server(sip::Input::Command(command));
@@ -587,7 +602,12 @@ impl World {
 
     /// Frames that speech-to-text was given in the first call.
     pub fn heard_frames(&self) -> u64 {
-        self.lines[0].told.heard_frames
+        self.lines[0].told.heard.len() as u64
+    }
+
+    /// Those frames, in order.
+    pub fn heard(&self) -> &[Heard] {
+        &self.lines[0].told.heard
     }
 
     /// The caller's record, and how many records were finished for it: one is right.
@@ -661,12 +681,14 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
     let clip = |text: &str, value: i16| Clip {
         text: text.to_owned(),
         samples: if rendered { vec![value; text.len() * 480] } else { Vec::new() },
+        wide: Vec::new(),
     };
     let fallbacks = agent.fallback();
     Clips {
         greeting: Clip {
             text: "Hello, how can I help?".into(),
             samples: if rendered { vec![voice(TurnId::default()); 8_000] } else { Vec::new() },
+            wide: Vec::new(),
         },
         trouble: clip(&fallbacks.trouble, CLIP_VOICE),
         not_heard: clip(&fallbacks.not_heard, CLIP_VOICE),

@@ -17,6 +17,7 @@ use crate::{
 };
 use clap::Args as ClapArgs;
 use follow::Follower;
+use media::{Codec, SampleRate};
 use report::{Outcome, Screen};
 use rustls::pki_types::ServerName;
 use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSuite, Transport, uri::Uri};
@@ -67,7 +68,8 @@ pub struct Args {
     /// Who calls.
     #[arg(long, value_name = "USER", default_value = "caller")]
     pub from: String,
-    /// Offer only this codec: pcmu or pcma.
+    /// Offer these codecs, preferred first: pcmu, pcma (both is either), g722, opus. With a wide-band one, --out has
+    /// 16 kHz.
     #[arg(long, value_name = "CODEC", default_value = "both")]
     pub codec: String,
     /// Encrypt what is said: off, optional (when the other side can) or required.
@@ -93,8 +95,9 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn call(args: &Args) -> Result<Outcome, String> {
     let script = script(args)?;
-    let speech = audio::render(script.spoken())?;
-    let files = audio::read_files(script.files())?;
+    let rate = rate_of(&codecs(&args.codec)?);
+    let speech = audio::render(script.spoken(), rate)?;
+    let files = audio::read_files(script.files(), rate)?;
     if let Some(name) = &args.trunk {
         return trunk::call(args, name, &Said { script, speech, files });
     }
@@ -171,12 +174,8 @@ fn trust(args: &Args) -> Result<engine::Trust, String> {
 }
 
 fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
-    let codecs = match args.codec.to_ascii_lowercase().as_str() {
-        "both" => vec![CodecSpec::PCMU, CodecSpec::PCMA],
-        "pcmu" => vec![CodecSpec::PCMU],
-        "pcma" => vec![CodecSpec::PCMA],
-        other => return Err(format!("--codec {other}: use pcmu, pcma or both")),
-    };
+    let codecs = codecs(&args.codec)?;
+    let rate = rate_of(&codecs);
     let srtp = srtp(&args.srtp)?;
     let seed = seed();
     Ok(Dial {
@@ -192,12 +191,36 @@ fn dial(args: &Args, sockets: &Sockets, said: Said) -> Result<Dial, String> {
             ..LocalMedia::new(sockets.flow.local.ip(), sockets.rtp_port)
         },
         seed,
-        speech: said.speech,
-        files: said.files,
+        rate,
+        clock_ppm: 0,
+        speech: said.speech.into(),
+        files: said.files.into(),
         script: said.script,
         record: args.out.is_some(),
         extras: Default::default(),
     })
+}
+
+/// What is offered.
+fn codecs(names: &str) -> Result<Vec<CodecSpec>, String> {
+    let mut codecs = Vec::new();
+    for name in names.split(',').map(str::trim) {
+        if name.eq_ignore_ascii_case("both") {
+            codecs.extend([CodecSpec::PCMU, CodecSpec::PCMA]);
+            continue;
+        }
+        let known = CodecSpec::named(name);
+        let known = known.ok_or_else(|| format!("--codec {name}: use pcmu, pcma, both, g722 or opus"))?;
+        codecs.push(known);
+    }
+    Ok(codecs)
+}
+
+/// What is spoken and recorded at: nothing of a wide-band codec is lost.
+fn rate_of(codecs: &[CodecSpec]) -> SampleRate {
+    let known = codecs.iter().filter_map(|codec| Codec::from_name(codec.name));
+    let wide = known.map(Codec::rate).any(|rate| rate == SampleRate::Hz16000);
+    if wide { SampleRate::Hz16000 } else { SampleRate::Hz8000 }
 }
 
 fn srtp(mode: &str) -> Result<SrtpPolicy, String> {
@@ -243,7 +266,7 @@ fn place(args: &Args, sockets: Sockets, dial: Dial, follower: Option<Follower>) 
     engine::run(&mut lines, &news, deadline, tell).map_err(|error| error.to_string())?;
     let [line] = lines;
     if let Some(path) = &args.out {
-        audio::write_stereo(path, &line.phone.recording)
+        audio::write_stereo(path, &line.phone.recording, rate_of(&codecs(&args.codec)?))
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let trace = follower.and_then(|follower| follower.trace());

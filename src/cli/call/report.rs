@@ -108,6 +108,8 @@ impl Screen {
             Happening::Failed(status, reason) => format!("         failed: {status} {reason}"),
             Happening::Saying(text) => format!("you      {text}"),
             Happening::Pressing(keys) => format!("you      press {keys}"),
+            Happening::Held(true) => "you      put the agent on hold".into(),
+            Happening::Held(false) => "you      take the agent back".into(),
             Happening::Agent(_) => return,
             Happening::Met(what) => format!("     ok  {what}"),
             Happening::Unmet(what) => format!(" FAILED  {what}"),

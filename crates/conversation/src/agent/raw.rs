@@ -13,6 +13,7 @@ use crate::{
     endpointing::Phrases,
     flow::{Matcher, keywords},
     grammar::Pattern,
+    spoken::Spoken,
     variables::{GIVEN_VARIABLES, Template, Variables, is_name},
 };
 use serde::Deserialize;
@@ -166,13 +167,36 @@ struct RawKnowledge {
     intents: Vec<Spanned<String>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSpeech {
     #[serde(default)]
     extra_words: BTreeMap<String, String>,
     #[serde(default)]
     hints: Vec<String>,
+    #[serde(default)]
+    say_as: BTreeMap<String, String>,
+    #[serde(default = "yes")]
+    spoken_forms: bool,
+}
+
+impl Default for RawSpeech {
+    fn default() -> Self {
+        Self { extra_words: BTreeMap::new(), hints: Vec::new(), say_as: BTreeMap::new(), spoken_forms: true }
+    }
+}
+
+impl RawSpeech {
+    /// How the agent's writing is read aloud in a language.
+    fn spoken(&self, language: &str) -> Arc<Spoken> {
+        let list = self.say_as.iter().map(|(word, said)| (word.as_str(), said.as_str()));
+        let spoken = Spoken::new(language, list);
+        Arc::new(if self.spoken_forms { spoken } else { spoken.without_rules() })
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What tells this text from any other (FNV-1a): the version of a file that declares none. Two words' worth of hash is
@@ -234,12 +258,13 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     let nodes = check.nodes(&raw.node, &named)?;
     let phrases = Arc::new(Phrases::new(examples(&intents, &slots).iter().map(Vec::as_slice)));
     let matcher = Matcher::new(&intents);
+    let language = raw.agent.language;
     let routes = [(Stage::Stt, raw.routes.stt), (Stage::Llm, raw.routes.llm), (Stage::Tts, raw.routes.tts)];
     Ok(Agent {
         identity: Identity {
             name: raw.agent.name.into_inner(),
             version: raw.agent.version.unwrap_or_else(|| fingerprint(text, files)),
-            language: raw.agent.language,
+            language: language.clone(),
             voice: raw.agent.voice,
             greeting: Template::new(raw.agent.greeting.get_ref()),
             persona: Template::new(raw.agent.persona.as_ref().map_or("", |persona| persona.get_ref())),
@@ -254,6 +279,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         intents,
         nodes,
         knowledge,
+        spoken: raw.speech.spoken(&language),
         pronunciations: raw.speech.extra_words,
         hints: raw.speech.hints,
         phrases,

@@ -1,33 +1,35 @@
 //! One scripted caller as a machine: its dialog, its voice, its ears and its stopwatch.
 //! Knows SIP and RTP as any phone does. Knows no socket, and nothing of the server but what comes over the wire.
 
-use super::script::{AgentSound, Player, Script, Situation, Todo};
-use call::{Protection, Stamped};
-use media::{
-    Codec, Digit, FRAME, Frame, Receiver, ReceiverConfig, RtpPacket, SampleRate, Sender, SenderConfig,
-};
+mod ears;
+mod line;
+mod mouth;
+
+use super::script::{Keypad, Player, Script, Situation, Todo};
+use call::Stamped;
+use ears::Ears;
+use line::Line;
+use media::{FRAME, SampleRate};
+use mouth::Mouth;
 use sip::digest::Credentials;
 use sip::{
-    Command, DialogKey, DialogPolicy, Endpoint, EndpointConfig, Event, Flow, LocalMedia, MediaSession,
-    Negotiated, OutgoingInvite,
+    Command, DialogKey, DialogPolicy, Direction, Endpoint, EndpointConfig, Event, Flow, LocalMedia,
+    MediaSession, OutgoingInvite,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 /// A packet is voiced above this level.
 const VOICED_DBFS: f32 = -45.0;
-/// The agent has fallen silent when no voiced packet came for so long: pauses between words are shorter.
-const SILENT_AFTER: Duration = Duration::from_millis(400);
-/// How long a key is held.
-const KEY: Duration = Duration::from_millis(120);
+/// What was sent before the agent knew that it is on hold may arrive for so long.
+const UNDER_WAY: Duration = Duration::from_millis(200);
 /// How long a finished call stays to answer repeated requests: two retransmissions of a BYE.
 const LINGER: Duration = Duration::from_millis(1_600);
-/// Between two keys.
-const KEY_GAP: Duration = Duration::from_millis(120);
 
 /// Where and how to call.
 #[derive(Clone, Debug)]
@@ -42,10 +44,14 @@ pub struct Dial {
     pub local: LocalMedia,
     /// For identifiers and stream numbers.
     pub seed: [u8; 32],
-    /// Speech of every text of the script, 8 kHz.
-    pub speech: BTreeMap<String, Vec<i16>>,
-    /// Audio of every file of the script, 8 kHz.
-    pub files: BTreeMap<PathBuf, Vec<i16>>,
+    /// The rate of what is said and recorded; the codec may have another.
+    pub rate: SampleRate,
+    /// How far the phone's clock is off, in parts per million: above zero it sends more than 50 packets a second.
+    pub clock_ppm: i32,
+    /// Speech of every text of the script.
+    pub speech: Arc<BTreeMap<String, Vec<i16>>>,
+    /// Audio of every file of the script.
+    pub files: Arc<BTreeMap<PathBuf, Vec<i16>>>,
     /// What to do.
     pub script: Script,
     /// Whether to keep the audio of both sides.
@@ -75,8 +81,10 @@ pub enum Input<'a> {
     Sip(&'a [u8]),
     /// The flow broke.
     FlowClosed,
-    /// A datagram on the RTP port.
-    Rtp(&'a [u8]),
+    /// A datagram on the RTP port, and when it came: not later than now.
+    Rtp(Instant, &'a [u8]),
+    /// A datagram on the RTCP port, in the same way.
+    Rtcp(Instant, &'a [u8]),
     /// An event of the server's trace of this call.
     Server(&'a Stamped),
     /// The user wants to stop.
@@ -91,6 +99,8 @@ pub enum Output {
     Sip(Vec<u8>),
     /// Send from the RTP port.
     Rtp(SocketAddr, Vec<u8>),
+    /// Send from the RTCP port.
+    Rtcp(SocketAddr, Vec<u8>),
     /// Tell the user.
     Tell(Happening),
 }
@@ -108,6 +118,8 @@ pub enum Happening {
     Saying(String),
     /// We press keys.
     Pressing(String),
+    /// The agent was put on hold, or taken back.
+    Held(bool),
     /// The agent's sound began or ended.
     Agent(bool),
     /// An expectation was met.
@@ -127,20 +139,71 @@ pub struct Measures {
     pub answered: Option<Duration>,
     /// INVITE to the first voiced packet.
     pub greeting: Option<Duration>,
-    /// End of our speech to the first voiced packet of the answer, one for each utterance.
+    /// End of our speech to the first voiced packet of the answer, one for each utterance that got one.
     pub answers: Vec<Duration>,
+    /// When the speech that each of them answers ended, since the INVITE.
+    pub asked: Vec<Duration>,
+    /// Utterances that got no answer before we went on or the call ended.
+    pub unanswered: u32,
     /// Our first packet of speech over the agent's voice to its last voiced packet.
     pub silences: Vec<Duration>,
     /// Between consecutive packets, in microseconds.
     pub gaps_us: Vec<u32>,
-    /// Packets received.
+    /// Packets of audio received.
     pub received: u64,
+    /// Those with a voice in them.
+    pub voiced: u64,
+    /// Those that came while the agent was on hold.
+    pub on_hold: u64,
     /// Packets that the sequence numbers say are missing.
     pub missing: u64,
     /// Final status of the INVITE.
     pub status: Option<u16>,
+    /// INVITE to the end of the call.
+    pub ended: Option<Duration>,
     /// Expectations that were not met.
     pub unmet: Vec<String>,
+    /// What the media were like, once there have been some.
+    pub media: Option<MediaMeasures>,
+}
+
+/// What RTP and RTCP say of a call.
+#[derive(Clone, Debug)]
+pub struct MediaMeasures {
+    /// The codec's name.
+    pub codec: String,
+    /// Whether it was SRTP.
+    pub encrypted: bool,
+    /// Packets that we sent.
+    pub sent: u32,
+    /// Packets that the other side's sequence numbers say it sent.
+    pub expected: u64,
+    /// Those that never came.
+    pub lost: u64,
+    /// Those that came after a listener had to do without them.
+    pub late: u64,
+    /// Those that came again.
+    pub duplicates: u64,
+    /// Those that came after a later one.
+    pub reordered: u64,
+    /// Frames that a listener had to make up.
+    pub concealed: u64,
+    /// Datagrams that were no RTP.
+    pub malformed: u64,
+    /// Interarrival jitter.
+    pub jitter: Duration,
+    /// RTCP packets that came.
+    pub rtcp_received: u64,
+    /// There and back, from RTCP.
+    pub rtt: Option<Duration>,
+    /// Packets of ours that the other side misses.
+    pub they_lost: Option<i32>,
+    /// Whether the other side hears us; `None` if it sends no reports.
+    pub they_hear: Option<bool>,
+    /// Mean opinion score of what we hear, 1 to 4.5.
+    pub mos: Option<f32>,
+    /// Of what the other side hears, by its reports.
+    pub they_mos: Option<f32>,
 }
 
 /// One scripted caller.
@@ -154,9 +217,11 @@ pub struct Phone {
     answered: Option<Instant>,
     /// Our descriptions, one after the other.
     description: MediaSession,
-    media: Option<(Negotiated, Receiver, Sender)>,
-    /// Of the media, once there is some.
-    protection: Option<Protection>,
+    line: Option<Line>,
+    /// What an offer of ours that waits for its answer is to bring about: hold, or its end.
+    offered: Option<bool>,
+    /// The agent is on hold since.
+    held: Option<Instant>,
     player: Player,
     mouth: Mouth,
     ears: Ears,
@@ -171,33 +236,6 @@ pub struct Phone {
     hanging_up: bool,
 }
 
-#[derive(Default)]
-struct Mouth {
-    samples: VecDeque<i16>,
-    keys: VecDeque<char>,
-    next_key: Option<Instant>,
-    /// When the last packet of the utterance under way left.
-    spoke_until: Option<Instant>,
-    speaking: bool,
-}
-
-#[derive(Default)]
-struct Ears {
-    voiced_since: Option<Instant>,
-    last_voiced: Option<Instant>,
-    last_packet: Option<Instant>,
-    last_sequence: Option<u16>,
-    /// Whether the agent has been heard since our last step.
-    heard: bool,
-    own_step: Option<Instant>,
-    /// The end of our speech that still waits for an answer.
-    answer_to: Option<Instant>,
-    /// The start of our speech over the agent's voice.
-    talked_over: Option<Instant>,
-    last_answer: Option<Duration>,
-    last_silence: Option<Duration>,
-}
-
 impl Phone {
     /// A phone that dials at its first step.
     pub fn new(dial: Dial) -> Self {
@@ -208,14 +246,15 @@ impl Phone {
             ),
             player: Player::new(dial.script.clone()),
             description: MediaSession::new(dial.local.clone()),
+            mouth: Mouth::new(dial.rate),
             dial,
             sip_wake: None,
             invited: None,
             silent_until: None,
             answered: None,
-            media: None,
-            protection: None,
-            mouth: Mouth::default(),
+            line: None,
+            offered: None,
+            held: None,
             ears: Ears::default(),
             words: String::new(),
             next_frame: None,
@@ -241,13 +280,21 @@ impl Phone {
                 self.sip(now, sip::Input::Message { flow, bytes }, out);
             }
             Input::FlowClosed => self.sip(now, sip::Input::FlowClosed { flow: self.dial.flow }, out),
-            Input::Rtp(datagram) => self.hear(now, datagram, out),
+            Input::Rtp(at, datagram) => self.hear(at, datagram, out),
+            Input::Rtcp(at, datagram) => {
+                if let Some(line) = &mut self.line {
+                    line.control(at, datagram);
+                }
+            }
             Input::Server(stamped) => self.read(stamped),
             Input::Stop => self.hang_up(now, out),
             Input::Timeout => self.timeout(now, out),
         }
-        if self.over {
-            self.over_since.get_or_insert(now);
+        if self.over && self.over_since.is_none() {
+            self.over_since = Some(now);
+            self.ears.forget_answer(&mut self.measures);
+            self.measures.ended = self.invited.map(|at| now - at);
+            self.measures.media = self.line.as_mut().map(Line::measures);
         }
         let linger = self.over_since.map(|over| over + LINGER);
         if self.over && (self.sip_wake.is_none() || linger.is_some_and(|until| now >= until)) {
@@ -310,7 +357,18 @@ impl Phone {
                 out.push(Output::Tell(Happening::Progress(status)));
             }
             Event::Answered { sdp, .. } => {
-                self.note_answer(now, took, sdp.as_deref().unwrap_or_default(), out)
+                let answer = sdp.as_deref().unwrap_or_default();
+                if self.answered.is_some() {
+                    self.note_agreement(now, answer, out);
+                } else {
+                    self.note_answer(now, took, answer, out);
+                }
+            }
+            Event::Failed { status, .. } if self.answered.is_some() => {
+                if let Some(hold) = self.offered.take() {
+                    let what = if hold { "hold" } else { "the end of hold" };
+                    self.unmet(format!("{what} was refused with {status}"), out);
+                }
             }
             Event::Failed { status, reason, .. } => {
                 self.measures.status.get_or_insert(status);
@@ -329,63 +387,52 @@ impl Phone {
     }
 
     fn note_answer(&mut self, now: Instant, took: Duration, answer: &str, out: &mut Vec<Output>) {
-        if self.answered.is_some() {
-            return;
-        }
         self.measures.status = Some(200);
         self.measures.answered = Some(took);
         self.answered = Some(now);
-        let Ok(media) = self.description.accept(answer) else {
+        let [a, b, c, d, ..] = self.dial.seed;
+        let agreed = self.description.accept(answer).ok();
+        self.line = agreed
+            .and_then(|agreed| Line::new(now, agreed, u32::from_le_bytes([a, b, c, d]), self.dial.rate));
+        if self.line.is_none() {
             self.measures.unmet.push("the answer's session description cannot be used".into());
             return self.hang_up(now, out);
-        };
-        let codec = if media.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
-        let receiver = Receiver::new(ReceiverConfig {
-            codec,
-            payload_type: media.payload_type,
-            telephone_event: media.telephone_event,
-            comfort_noise: media.comfort_noise,
-            jitter: Default::default(),
-        });
-        let seed =
-            u32::from_le_bytes([self.dial.seed[0], self.dial.seed[1], self.dial.seed[2], self.dial.seed[3]]);
-        let sender = Sender::new(SenderConfig {
-            codec,
-            payload_type: media.payload_type,
-            telephone_event: media.telephone_event,
-            ssrc: seed,
-            // The lower half: with SRTP a wrap at once could not be told from none (RFC 3711 section 3.3.1).
-            sequence: (seed >> 7) as u16 & 0x7fff,
-            timestamp: seed.rotate_left(9),
-        });
-        self.protection = Protection::new(media.srtp.as_ref());
-        self.media = Some((media, receiver, sender));
+        }
         self.next_frame = Some(now + FRAME);
-        self.ears.own_step = Some(now);
+        self.ears.open(now);
         out.push(Output::Tell(Happening::Answered(took)));
+    }
+
+    /// The answer to a later offer of ours.
+    fn note_agreement(&mut self, now: Instant, answer: &str, out: &mut Vec<Output>) {
+        let Some(hold) = self.offered.take() else { return };
+        match (self.description.accept(answer), &mut self.line) {
+            (Ok(agreed), Some(line)) => line.renegotiate(agreed),
+            (Ok(_), None) => {}
+            (Err(error), _) => return self.unmet(format!("the answer to our re-INVITE: {error}"), out),
+        }
+        self.held = hold.then_some(now);
+        self.ears.pause();
+        out.push(Output::Tell(Happening::Held(hold)));
     }
 
     /// Our answer to a re-INVITE; without an offer in it, our offer.
     fn renegotiate(&mut self, offer: Option<&str>) -> (u16, Option<String>) {
         let Some(offer) = offer else { return (200, Some(self.description.offer())) };
-        let (sdp, new) = match self.description.answer(offer) {
-            Ok(agreed) => agreed,
+        let (sdp, agreed) = match self.description.answer(offer) {
+            Ok(answer) => answer,
             Err(error) => return (error.status(), None),
         };
-        if let (Some((media, receiver, sender)), Some(protection)) = (&mut self.media, &mut self.protection) {
-            let codec = if new.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
-            receiver.renegotiate(ReceiverConfig {
-                codec,
-                payload_type: new.payload_type,
-                telephone_event: new.telephone_event,
-                comfort_noise: new.comfort_noise,
-                jitter: Default::default(),
-            });
-            sender.renegotiate(codec, new.payload_type, new.telephone_event);
-            protection.renegotiate(new.srtp.as_ref());
-            *media = new;
+        if let Some(line) = &mut self.line {
+            line.renegotiate(agreed);
         }
+        self.ears.pause();
         (200, Some(sdp))
+    }
+
+    fn unmet(&mut self, what: String, out: &mut Vec<Output>) {
+        self.measures.unmet.push(what.clone());
+        out.push(Output::Tell(Happening::Unmet(what)));
     }
 
     fn finish(&mut self, by_them: bool, out: &mut Vec<Output>) {
@@ -403,49 +450,21 @@ impl Phone {
             Some(_) => Command::Bye { dialog, reason: None },
             None => Command::Cancel { dialog },
         };
+        self.leave(out);
         self.command(now, command, out);
         self.next_frame = None;
     }
 
     /// A packet of the agent: the stopwatch reads arrival times, not what a jitter buffer makes of them.
-    fn hear(&mut self, now: Instant, datagram: &[u8], out: &mut Vec<Output>) {
-        let (Some((media, receiver, _)), Some(protection)) = (&mut self.media, &mut self.protection) else {
-            return;
-        };
-        let Some(datagram) = protection.open_rtp(datagram) else { return };
-        let _own_keys_are_not_for_us = receiver.receive(now, &datagram);
-        let Ok(packet) = RtpPacket::parse(&datagram) else { return };
-        if packet.payload_type != media.payload_type {
-            return;
+    fn hear(&mut self, at: Instant, datagram: &[u8], out: &mut Vec<Output>) {
+        let (Some(line), Some(invited)) = (&mut self.line, self.invited) else { return };
+        let Some(packet) = line.hear(at, datagram) else { return };
+        if self.held.is_some_and(|since| at > since + UNDER_WAY) {
+            self.measures.on_hold += 1;
         }
-        self.measures.received += 1;
-        if let Some(last) = self.ears.last_packet.replace(now) {
-            self.measures.gaps_us.push((now - last).as_micros() as u32);
-        }
-        if let Some(last) = self.ears.last_sequence.replace(packet.sequence) {
-            self.measures.missing += u64::from(packet.sequence.wrapping_sub(last).saturating_sub(1).min(100));
-        }
-        let codec = if media.codec == "PCMA" { Codec::Pcma } else { Codec::Pcmu };
-        let mut samples = Vec::with_capacity(SampleRate::Hz8000.frame_samples());
-        codec.decode(packet.payload, &mut samples);
-        if Frame::from_samples(SampleRate::Hz8000, &samples).level_dbfs() > VOICED_DBFS {
-            self.hear_voice(now, out);
-        }
-    }
-
-    fn hear_voice(&mut self, now: Instant, out: &mut Vec<Output>) {
-        self.ears.last_voiced = Some(now);
-        if let Some(ended) = self.ears.answer_to.take() {
-            self.measures.answers.push(now - ended);
-            self.ears.last_answer = Some(now - ended);
-        }
-        if self.ears.voiced_since.is_none() {
-            self.ears.voiced_since = Some(now);
+        self.ears.packet(at, packet.sequence, &mut self.measures);
+        if packet.voiced && self.ears.voice(at, invited, &mut self.measures) {
             out.push(Output::Tell(Happening::Agent(true)));
-        }
-        self.ears.heard = true;
-        if let Some(invited) = self.invited {
-            self.measures.greeting.get_or_insert(now - invited);
         }
     }
 
@@ -467,22 +486,13 @@ impl Phone {
             self.command(now, Command::Cancel { dialog: self.key() }, out);
         }
         let Some(due) = self.next_frame.filter(|at| *at <= now && !self.over) else { return };
-        self.next_frame = Some(if due + FRAME * 5 < now { now + FRAME } else { due + FRAME });
-        self.notice_silence(now, out);
-        self.play(now, out);
-        self.send_frame(now, out);
-    }
-
-    fn notice_silence(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let Some(last) = self.ears.last_voiced.filter(|last| now - *last >= SILENT_AFTER) else { return };
-        if let Some(onset) = self.ears.talked_over.take() {
-            let took = last.saturating_duration_since(onset);
-            self.measures.silences.push(took);
-            self.ears.last_silence = Some(took);
-        }
-        if self.ears.voiced_since.take().is_some() {
+        let period = period(self.dial.clock_ppm);
+        self.next_frame = Some(if due + period * 5 < now { now + period } else { due + period });
+        if self.ears.notice_silence(now, &mut self.measures) {
             out.push(Output::Tell(Happening::Agent(false)));
         }
+        self.play(now, out);
+        self.send_frame(now, out);
     }
 
     /// The script's next steps, as far as they can be taken now.
@@ -494,54 +504,50 @@ impl Phone {
             match todo {
                 Todo::Wait => return,
                 Todo::Say(text) => {
-                    let samples = self.dial.speech.get(&text).cloned().unwrap_or_default();
-                    self.begin_step(now, &samples);
+                    self.begin_step(now, self.dial.speech.clone().get(&text).map_or(&[], Vec::as_slice));
                     out.push(Output::Tell(Happening::Saying(text)));
                 }
                 Todo::Play(path) => {
-                    let samples = self.dial.files.get(&path).cloned().unwrap_or_default();
-                    self.begin_step(now, &samples);
+                    self.begin_step(now, self.dial.files.clone().get(&path).map_or(&[], Vec::as_slice));
                     out.push(Output::Tell(Happening::Saying(path.display().to_string())));
                 }
-                Todo::Press(keys) => {
+                Todo::Press(keys, by) => {
                     self.begin_step(now, &[]);
-                    self.mouth.keys = keys.chars().collect();
-                    self.mouth.next_key = Some(now);
+                    self.mouth.press(now, &keys, by);
                     out.push(Output::Tell(Happening::Pressing(keys)));
                 }
+                Todo::Hold(hold) => self.hold(now, hold, out),
                 Todo::Met(what) => out.push(Output::Tell(Happening::Met(what))),
-                Todo::Failed(what) => {
-                    self.measures.unmet.push(what.clone());
-                    out.push(Output::Tell(Happening::Unmet(what)));
-                }
+                Todo::Failed(what) => self.unmet(what, out),
                 Todo::HangUp => return self.hang_up(now, out),
             }
         }
     }
 
     fn begin_step(&mut self, now: Instant, samples: &[i16]) {
-        let agent_speaks = self.ears.voiced_since.is_some();
-        self.mouth.samples.extend(voiced(samples));
+        self.mouth.say(samples);
         self.words.clear();
-        self.ears.heard = false;
-        self.ears.own_step = Some(now);
-        self.ears.answer_to = None;
-        (self.ears.last_answer, self.ears.last_silence) = (None, None);
-        self.ears.talked_over = (agent_speaks && !samples.is_empty()).then_some(now);
+        self.ears.own_step(now, !samples.is_empty(), &mut self.measures);
+    }
+
+    fn hold(&mut self, now: Instant, hold: bool, out: &mut Vec<Output>) {
+        self.ears.own_step(now, false, &mut self.measures);
+        self.offered = Some(hold);
+        if !hold {
+            // From here on audio is welcome, whatever has become of it before the answer comes.
+            self.held = None;
+        }
+        self.description.local_mut().direction = if hold { Direction::SendOnly } else { Direction::SendRecv };
+        let sdp = self.description.offer();
+        self.command(now, Command::Reinvite { dialog: self.key(), sdp }, out);
     }
 
     fn situation<'a>(&self, now: Instant, words: &'a str) -> Situation<'a> {
         let zero = self.answered.unwrap_or(now);
-        let since = |at: Option<Instant>| at.unwrap_or(zero).saturating_duration_since(zero);
-        let agent = match (self.ears.voiced_since, self.ears.heard) {
-            (Some(from), _) => AgentSound::Speaking(since(Some(from))),
-            (None, true) => AgentSound::Spoken(since(self.ears.last_voiced)),
-            (None, false) => AgentSound::Awaited(since(self.ears.own_step.max(self.ears.last_voiced))),
-        };
         Situation {
             at: now - zero,
-            agent,
-            busy: self.mouth.is_busy(),
+            agent: self.ears.sound(zero),
+            busy: self.mouth.is_busy() || self.offered.is_some(),
             words,
             last_answer: self.ears.last_answer,
             last_silence: self.ears.last_silence,
@@ -550,61 +556,63 @@ impl Phone {
     }
 
     fn send_frame(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let (Some((media, receiver, sender)), Some(protection)) = (&mut self.media, &mut self.protection)
-        else {
-            return;
-        };
-        let heard = receiver.pop(now);
-        if self.mouth.next_key.is_some_and(|at| at <= now) {
-            self.mouth.next_key = self.mouth.keys.pop_front().map(|key| {
-                sender.press(Digit(key), KEY);
-                now + KEY + KEY_GAP
-            });
+        let Some(line) = &mut self.line else { return };
+        let record = self.dial.record;
+        line.listen(now, record.then_some(&mut self.recording.1));
+        let key = self.mouth.key(now);
+        if let Some((key, by)) = key.filter(|(_, by)| *by != Keypad::Info) {
+            line.press(key, mouth::KEY, by == Keypad::Tone);
         }
-        let frame = self.mouth.frame();
-        let speaks = frame.level_dbfs() > VOICED_DBFS;
-        let busy = self.mouth.is_busy();
-        let starts = busy && !std::mem::replace(&mut self.mouth.speaking, busy);
-        let packet = protection.seal_rtp(sender.packet(&frame, starts));
-        out.extend(packet.map(|packet| Output::Rtp(media.remote, packet)));
-        if speaks {
-            self.mouth.spoke_until = Some(now);
-        }
-        if self.mouth.samples.is_empty() {
-            self.mouth.speaking = false;
-            // The answer is timed from the last packet that carried our voice.
-            if let Some(until) = self.mouth.spoke_until.take() {
-                self.ears.answer_to = Some(until);
-                // What was heard until now was still the speech that we interrupted.
-                self.ears.heard = false;
-            }
-        }
-        if self.dial.record {
+        let (frame, starts) = self.mouth.frame(now);
+        // On hold a phone may play music; this one says nothing.
+        let packet = line.speak(&frame, starts, self.held.is_some());
+        out.extend(packet.map(|packet| Output::Rtp(line.agreed().remote, packet)));
+        let report = line.report(now);
+        out.extend(report.map(|packet| control(line, packet)));
+        if record {
             self.recording.0.extend_from_slice(frame.samples());
-            self.recording.1.extend_from_slice(heard.frame.samples());
+        }
+        if let Some(at) = self.mouth.ended() {
+            self.ears.own_end(at);
+        }
+        if let Some((key, Keypad::Info)) = key {
+            let dialog = self.key();
+            let content_type = "application/dtmf-relay".to_owned();
+            let body = format!("Signal={key}\r\nDuration={}\r\n", mouth::KEY.as_millis());
+            self.command(now, Command::Info { dialog, content_type, body }, out);
         }
     }
-}
 
-/// Speech without the silence around it: an interruption is timed from the first voiced packet; an answer from the last
-/// one, and it may come at once.
-fn voiced(samples: &[i16]) -> &[i16] {
-    let rate = SampleRate::Hz8000;
-    let frames: Vec<&[i16]> = samples.chunks(rate.frame_samples()).collect();
-    let loud = |frame: &&[i16]| Frame::from_samples(rate, frame).level_dbfs() > VOICED_DBFS;
-    let first = frames.iter().position(loud).unwrap_or(0);
-    let end = frames.iter().rposition(loud).map_or(0, |last| (last + 1) * rate.frame_samples());
-    &samples[first * rate.frame_samples()..end.min(samples.len())]
-}
-
-impl Mouth {
-    fn is_busy(&self) -> bool {
-        !self.samples.is_empty() || !self.keys.is_empty() || self.next_key.is_some()
+    /// The goodbye on the media's side.
+    fn leave(&mut self, out: &mut Vec<Output>) {
+        let Some(line) = &mut self.line else { return };
+        let goodbye = line.goodbye();
+        out.extend(goodbye.map(|packet| control(line, packet)));
     }
+}
 
-    fn frame(&mut self) -> Frame {
-        let count = SampleRate::Hz8000.frame_samples().min(self.samples.len());
-        let samples: Vec<i16> = self.samples.drain(..count).collect();
-        Frame::from_samples(SampleRate::Hz8000, &samples)
+/// RTCP goes where it was agreed to go.
+fn control(line: &Line, packet: Vec<u8>) -> Output {
+    match line.agreed() {
+        agreed if agreed.rtcp_mux => Output::Rtp(agreed.remote, packet),
+        agreed => Output::Rtcp(agreed.remote_rtcp, packet),
+    }
+}
+
+/// 20 ms on a clock that is so far off.
+fn period(clock_ppm: i32) -> Duration {
+    FRAME.div_f64(1.0 + f64::from(clock_ppm) / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_runs_fast_has_shorter_periods() {
+        assert_eq!(period(0), FRAME);
+        let in_a_minute = |ppm| period(ppm) * 3_000;
+        let off = |ppm| in_a_minute(ppm).as_secs_f64() - 60.0;
+        assert!((off(500) + 0.030).abs() < 1e-3 && (off(-500) - 0.030).abs() < 1e-3);
     }
 }
