@@ -93,6 +93,12 @@ impl Checker<'_> {
             self.agent(&Some(key.clone()), DEMO, &mut agents);
         }
         let trunks = self.trunks(&raw, &default_agent, &mut agents);
+        if let Some(key) = &raw.call_context.headers_in
+            && let Some(open) = trunks.iter().find(|trunk| trunk.is_open_to_strangers())
+        {
+            let message = format!("anybody may call over the trunk `{}`, and write these headers", open.name);
+            self.warn(key, message, "say below the trunk who may call, with sources or users");
+        }
         self.handed_to(&mut agents);
         self.agent_routes(&agents, &routes);
         let trunk_groups = self.trunk_groups(&raw, &trunks);
