@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(2);
 type Print = Option<(SystemTime, u64)>;
 
 /// Reads the config again.
-pub type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
+pub type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
 /// Looks after the agents for ever.
 pub async fn watch(load: Load, calls: Arc<TrunkCalls>, metrics: Metrics) {
