@@ -100,7 +100,8 @@ impl ContextClient {
     }
 
     async fn request(&self, arrival: &Arrival, headers: &Variables) -> Result<ContextAnswer, String> {
-        let headers: Map<String, Value> = headers.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let headers: Map<String, Value> =
+            headers.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
         let question = json!({
             "event": "call.incoming",
             "call_id": arrival.call.to_string(),
@@ -164,7 +165,8 @@ fn read(bytes: &[u8]) -> Result<ContextAnswer, String> {
         })),
         "reject" => {
             let status = said.get("status").map_or(Some(603), Value::as_u64);
-            let status = status.and_then(|status| u16::try_from(status).ok()).filter(|s| (400..700).contains(s));
+            let status =
+                status.and_then(|status| u16::try_from(status).ok()).filter(|s| (400..700).contains(s));
             let status = status.ok_or("its status is not one of 400 to 699")?;
             let reason = text("reason").filter(|reason| is_line(reason)).map(str::to_owned);
             Ok(ContextAnswer::Refuse { status, reason, redirect: None })
@@ -177,7 +179,10 @@ fn read(bytes: &[u8]) -> Result<ContextAnswer, String> {
             }
             Ok(ContextAnswer::Refuse { status: 302, reason: None, redirect: Some(to.to_owned()) })
         }
-        other => Err(format!("its action {:?} is not accept, reject or redirect", other.chars().take(40).collect::<String>())),
+        other => Err(format!(
+            "its action {:?} is not accept, reject or redirect",
+            other.chars().take(40).collect::<String>()
+        )),
     }
 }
 
@@ -222,7 +227,9 @@ mod tests {
     fn an_answer_takes_the_call_and_says_what_is_known() {
         assert_eq!(took(""), CallFacts::default());
         assert_eq!(took("{}"), CallFacts::default());
-        let facts = took(r#"{"agent":"b.toml","variables":{"tier":"gold","orders":3,"vip":true,"x":null,"y":[1]},"z":1}"#);
+        let facts = took(
+            r#"{"agent":"b.toml","variables":{"tier":"gold","orders":3,"vip":true,"x":null,"y":[1]},"z":1}"#,
+        );
         assert_eq!(facts.agent.as_deref(), Some("b.toml"));
         let variables: Vec<_> = facts.variables.iter().collect();
         assert_eq!(variables, [("orders", "3"), ("tier", "gold"), ("vip", "true")]);
@@ -235,7 +242,8 @@ mod tests {
         assert_eq!(refused, Ok(busy));
         let default = ContextAnswer::Refuse { status: 603, reason: None, redirect: None };
         assert_eq!(read(br#"{"action":"reject","reason":"a\r\nVia: forged"}"#), Ok(default));
-        let to = ContextAnswer::Refuse { status: 302, reason: None, redirect: Some("sip:x@y.example".into()) };
+        let to =
+            ContextAnswer::Refuse { status: 302, reason: None, redirect: Some("sip:x@y.example".into()) };
         assert_eq!(read(br#"{"action":"redirect","to":"sip:x@y.example"}"#), Ok(to));
     }
 

@@ -214,7 +214,12 @@ impl CallBuilder for ScriptedCalls {
             codec_silence: vec![0x80; 172],
         };
         let info = CallInfo { call: new.call, rate: SampleRate::Hz8000, language: "en-US".into() };
-        Ok(BuiltCall { machine: Box::new(machine), info, providers: providers(&self.0) })
+        Ok(BuiltCall {
+            machine: Box::new(machine),
+            info,
+            providers: providers(&self.0),
+            team: Default::default(),
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     recorder::Recorder,
     rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
-    services::{self, Records, StartError, Traces, TrunkCalls, Vocabulary},
+    services::{self, Load, Records, StartError, Traces, TrunkCalls, Vocabulary},
     sip_transport::Tls,
     store::{CRASHED, Reader, Store, StoreConfig, StoreError},
     telemetry::{
@@ -51,7 +51,9 @@ pub fn run(args: &ServeArgs) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Failed, &error.to_string()),
     };
-    let exit = runtime.block_on(serve(config, metrics, trunks));
+    let again = args.clone();
+    let load: Load = Box::new(move || again.again());
+    let exit = runtime.block_on(serve(config, metrics, trunks, load));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit
 }
@@ -70,9 +72,14 @@ fn metrics_config(config: &Config) -> MetricsConfig {
     }
 }
 
-async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates) -> Exit {
+async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates, load: Load) -> Exit {
     match Running::start(&config, &metrics).await {
-        Ok(running) => running.until_stopped(&config, metrics, trunks).await,
+        Ok(running) => {
+            let watching = tokio::spawn(services::watch(load, Arc::clone(&running.calls), metrics.clone()));
+            let exit = running.until_stopped(&config, metrics, trunks).await;
+            watching.abort();
+            exit
+        }
         Err(exit) => exit,
     }
 }
@@ -88,6 +95,7 @@ struct Running {
     server: Arc<Server>,
     recorder: Option<Arc<Recorder>>,
     vocabulary: Vec<Vocabulary>,
+    calls: Arc<TrunkCalls>,
 }
 
 impl Running {
@@ -122,11 +130,12 @@ impl Running {
             fail(Exit::DataDir, &format!("recordings cannot be written to {folder}: {error}; {remedy}"))
         })?;
         let recorder = recorder.map(Arc::new);
-        let server = start(config, calls, &store, (&traces, metrics), (&tls, recorder.as_ref()))
+        let calls = Arc::new(calls);
+        let server = start(config, Arc::clone(&calls), &store, (&traces, metrics), (&tls, recorder.as_ref()))
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
         let reader = store.reader().map_err(data_dir)?;
         let server = Arc::new(server);
-        Ok(Self { signals, store, reader, traces, live, listener, server, recorder, vocabulary })
+        Ok(Self { signals, store, reader, traces, live, listener, server, recorder, vocabulary, calls })
     }
 
     /// Serves until a signal comes, then lets the calls end and writes everything down.
@@ -225,7 +234,7 @@ fn endpoint(config: &Config) -> EndpointConfig {
 
 fn start(
     config: &Config,
-    calls: TrunkCalls,
+    calls: Arc<TrunkCalls>,
     store: &Store,
     (traces, metrics): (&TraceSink, &Metrics),
     (tls, recorder): (&Arc<Tls>, Option<&Arc<Recorder>>),
@@ -254,7 +263,7 @@ fn start(
         ..defaults
     };
     let services = Services {
-        calls: Arc::new(calls),
+        calls,
         records: Arc::new(Records::new(store.clone(), metrics.clone())),
         trace: Arc::new(Traces(traces.clone())),
     };

@@ -35,7 +35,7 @@ pub(super) fn check(
     overrides: &Overrides,
     secrets: Secrets,
 ) -> Result<Config, ConfigError> {
-    let mut checker = Checker { source, folder, secrets, problems: Vec::new() };
+    let mut checker = Checker { source, folder, secrets, problems: Vec::new(), files: Vec::new() };
     let raw: RawConfig = read(source, &mut checker.problems);
     let range_place =
         raw.rtp.ports.as_ref().map(Spanned::span).or(raw.server.ports.as_ref().map(Spanned::span));
@@ -43,7 +43,8 @@ pub(super) fn check(
     let mut config = checker.config(raw);
     override_with(&mut config, overrides);
     checker.problems.extend(too_few_ports(&config, range_place));
-    let Checker { mut problems, .. } = checker;
+    let Checker { mut problems, files, .. } = checker;
+    config.files = files;
     problems.sort_by_key(Problem::offset);
     if problems.iter().any(Problem::is_error) {
         return Err(ConfigError::Wrong(problems));
@@ -94,7 +95,17 @@ impl Checker<'_> {
         let recording = self.recording(&raw.recording, &raw.server);
         let mut agents = BTreeMap::new();
         let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
+        for key in raw.agent.more.iter().flat_map(|more| more.get_ref()) {
+            self.agent(&Some(key.clone()), DEMO, &mut agents);
+        }
         let trunks = self.trunks(&raw, &default_agent, &mut agents);
+        if let Some(key) = &raw.call_context.headers_in
+            && let Some(open) = trunks.iter().find(|trunk| trunk.is_open_to_strangers())
+        {
+            let message = format!("anybody may call over the trunk `{}`, and write these headers", open.name);
+            self.warn(key, message, "say below the trunk who may call, with sources or users");
+        }
+        self.handed_to(&mut agents);
         self.agent_routes(&agents, &routes);
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
@@ -115,6 +126,8 @@ impl Checker<'_> {
             agents,
             schemas,
             tools,
+            call_context: self.call_context(&raw.call_context),
+            files: Vec::new(),
             trunks,
             trunk_groups,
             log: self.log(&raw.log),

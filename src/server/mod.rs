@@ -8,7 +8,10 @@ mod link;
 mod refusal_log;
 mod trunk_loads;
 
-pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal};
+pub use admission::{
+    ArrivalTrunk, BuiltCall, CallBuilder, CallFacts, ContextAnswer, ContextQuestion, NewCall, RecordSink,
+    Refusal,
+};
 pub use agent_calls::{AgentCalls, SrtpPolicy};
 pub use link::{OutgoingEvents, SipLink};
 pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
@@ -178,7 +181,7 @@ impl Server {
         let (outgoing, outgoing_events) = link::outgoing();
         let admission = Admission::new(
             config,
-            (services, outgoing),
+            (services, outgoing, sip.clone()),
             threads.threads().to_vec(),
             chance,
             Arc::clone(&counters),

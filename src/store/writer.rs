@@ -356,6 +356,8 @@ fn put_event(
         | Event::ToolEnded { .. }
         | Event::Expecting { .. }
         | Event::Transfer { .. }
+        | Event::Path { .. }
+        | Event::HandedOver { .. }
         | Event::Noted { .. }
         | Event::AgentDone { .. }
         | Event::NoInput { .. }

@@ -45,11 +45,13 @@ pub enum Cause {
     Draining,
     /// Refused: no trunk matched.
     NoTrunk,
+    /// Refused or redirected, because the call context said so.
+    ContextRefused,
 }
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
@@ -68,6 +70,7 @@ impl Cause {
         Self::PortsFull,
         Self::Draining,
         Self::NoTrunk,
+        Self::ContextRefused,
     ];
 
     /// As it stands in records, traces and metrics.
@@ -91,6 +94,7 @@ impl Cause {
             Self::PortsFull => "ports_full",
             Self::Draining => "draining",
             Self::NoTrunk => "no_trunk",
+            Self::ContextRefused => "context_refused",
         }
     }
 }

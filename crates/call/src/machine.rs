@@ -10,7 +10,7 @@ use crate::{
     reply::{Reply, RunningTool},
     transfer::Passing,
 };
-use conversation::{Context, Floor, FloorConfig, Holder, TurnId};
+use conversation::{Context, Floor, FloorConfig, Holder, Position, TurnId};
 use media::{Digit, FRAME, SampleRate};
 use sip::MediaSession;
 use std::{
@@ -66,6 +66,10 @@ pub struct Call {
     pub(crate) tools_left: BTreeMap<String, RunningTool>,
     /// The call is to end as soon as there is somebody to say goodbye to.
     pub(crate) farewell: Option<Cause>,
+    /// How often it was handed over.
+    pub(crate) hand_overs: u32,
+    /// Where the call stands in its agent's graph.
+    pub(crate) position: Option<Position>,
     /// The caller is being passed on.
     pub(crate) transfer: Option<Passing>,
     /// The caller was granted silence until then.
@@ -87,6 +91,7 @@ impl Call {
     /// A call that has just arrived and holds its slot. The first [`Call::step`] answers it.
     pub fn new(now: Instant, config: CallConfig, setup: CallSetup) -> Self {
         let wall = Wall { at: now, us: setup.started_at_us };
+        let position = Self::start_of_path(&setup.agent);
         Self {
             floor: Floor::new(FloorConfig { phrases: Some(setup.agent.phrases()), ..config.floor.clone() }),
             context: Context::new(setup.agent.system_prompt(&setup.context.variables))
@@ -108,6 +113,8 @@ impl Call {
             silent_since: None,
             tools_left: BTreeMap::new(),
             farewell: None,
+            hand_overs: 0,
+            position,
             transfer: None,
             excused_until: None,
             holder: Holder::Nobody,

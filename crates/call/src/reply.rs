@@ -51,6 +51,8 @@ pub(crate) struct Reply {
     pub(crate) mute: bool,
     /// A prepared sentence has already saved this turn.
     pub(crate) saved: bool,
+    /// Another agent goes on once it has been said: its name, and what it has to know.
+    pub(crate) hand_over: Option<(String, String)>,
     /// Hang up once it has been said.
     pub(crate) then: Option<Cause>,
 }
@@ -108,6 +110,7 @@ impl Reply {
             failed: false,
             mute: false,
             saved: false,
+            hand_over: None,
             then: None,
         }
     }

@@ -61,6 +61,9 @@ impl Call {
         if let Some(leg) = &mut self.leg {
             leg.answered(now);
         }
+        if !self.setup.context.headers.is_empty() {
+            out.push(Output::Sip(SipOutput::Headers(self.setup.context.headers.clone())));
+        }
         out.push(Output::Sip(SipOutput::Answer { sdp }));
         out.push(Output::Event(Event::Answered));
     }
