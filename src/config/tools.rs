@@ -6,7 +6,7 @@ use crate::{
     secret::{Secret, SecretError},
     tools::{AllowedHost, Reach, secret_reference},
 };
-use conversation::{Agent, McpTransport, ToolKind};
+use conversation::{Agent, McpTransport};
 use reqwest::Url;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -101,13 +101,9 @@ impl Checker<'_> {
 }
 
 fn urls(agent: &Agent) -> Vec<Wanted> {
-    let tools = agent.tools().iter().filter_map(|tool| match &tool.kind {
+    let tools = agent.requests().map(|(name, http)| {
         // Scheme and host have no places: whatever stands in the others does not matter here.
-        ToolKind::Http(http) => Some(Wanted {
-            what: format!("the tool `{}`", tool.spec.name),
-            url: http.url.render(|_| "x".to_owned()),
-        }),
-        _ => None,
+        Wanted { what: format!("the tool `{name}`"), url: http.url.render(|_| "x".to_owned()) }
     });
     let servers = agent.mcp().iter().filter_map(|server| match &server.transport {
         McpTransport::Http { url, .. } => {
@@ -119,10 +115,7 @@ fn urls(agent: &Agent) -> Vec<Wanted> {
 }
 
 fn references(agent: &Agent) -> Vec<(String, String)> {
-    let tools = agent.tools().iter().filter_map(|tool| match &tool.kind {
-        ToolKind::Http(http) => Some((format!("the tool `{}`", tool.spec.name), &http.headers)),
-        _ => None,
-    });
+    let tools = agent.requests().map(|(name, http)| (format!("the tool `{name}`"), &http.headers));
     let servers = agent.mcp().iter().filter_map(|server| match &server.transport {
         McpTransport::Http { headers, .. } => Some((format!("the server `{}`", server.name), headers)),
         McpTransport::Stdio { .. } => None,

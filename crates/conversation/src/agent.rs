@@ -222,6 +222,14 @@ impl Agent {
         self.routes.get(&stage).map_or("default", String::as_str)
     }
 
+    /// Those of its tools that are requests, by name.
+    pub fn requests(&self) -> impl Iterator<Item = (&str, &HttpTool)> {
+        self.tools.iter().filter_map(|tool| match tool {
+            Tool { spec, kind: ToolKind::Http(http), .. } => Some((spec.name.as_str(), &**http)),
+            Tool { .. } => None,
+        })
+    }
+
     /// What it can do.
     pub fn tools(&self) -> &[Tool] {
         &self.tools
@@ -234,11 +242,11 @@ impl Agent {
 
     /// The agents that its tools hand a call over to.
     pub fn handed_to(&self) -> impl Iterator<Item = &str> {
-        let tools = self.tools.iter().filter_map(|tool| match &tool.kind {
-            ToolKind::HandOver { agents } => Some(agents),
-            _ => None,
+        let agents = self.tools.iter().filter_map(|tool| match tool {
+            Tool { kind: ToolKind::HandOver { agents }, .. } => Some(agents),
+            Tool { .. } => None,
         });
-        tools.flatten().map(String::as_str)
+        agents.flatten().map(String::as_str)
     }
 
     /// Who it is and what it knows, for [`crate::Context::new`].

@@ -1,7 +1,7 @@
 //! What an agent file promises: faults are located and explained, phrases become examples, and noisy words still find
 //! their intent. Knows the demo's files.
 
-use conversation::{Agent, Expectation, LlmRequest, Message, Stage, ToolKind, flow_reply};
+use conversation::{Agent, Expectation, LlmRequest, Message, Stage, Tool, ToolKind, flow_reply};
 use std::collections::{BTreeMap, BTreeSet};
 
 const AGENT: &str = include_str!("../../../agents/demo.toml");
@@ -155,9 +155,14 @@ fn statements_use_only_columns_of_the_schema() {
     let agent = demo();
     for table in ["slots", "appointments", "accounts", "callback_requests"] {
         assert!(SCHEMA.contains(&format!("CREATE TABLE IF NOT EXISTS {table} (")));
-        let used = agent.tools().iter().any(|tool| match &tool.kind {
-            ToolKind::Sqlite { sql, .. } | ToolKind::NotePerson { sql } => sql.contains(table),
-            _ => false,
+        let used = agent.tools().iter().any(|tool| {
+            let sql = match tool {
+                Tool { kind: ToolKind::Sqlite { sql, .. } | ToolKind::NotePerson { sql }, .. } => {
+                    sql.as_str()
+                }
+                Tool { .. } => "",
+            };
+            sql.contains(table)
         });
         assert!(used, "{table} is used by no tool");
     }
