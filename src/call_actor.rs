@@ -334,7 +334,13 @@ impl CallActor {
                     tracing::warn!(call = %self.parts.info.call, %error, "no port for RTCP any more")
                 }
             },
-            Output::Sip(output) => notes.push_back(self.tell_dialog(output)),
+            Output::Sip(output) => {
+                if matches!(output, SipOutput::Ring) {
+                    let after = now.saturating_duration_since(self.parts.invited).as_micros();
+                    self.parts.cdr.rang_after_us = Some(u64::try_from(after).unwrap_or(u64::MAX));
+                }
+                notes.push_back(self.tell_dialog(output));
+            }
             Output::Hear(frame) => {
                 self.unheard.push(frame);
                 if self.unheard.len() >= self.stt.chunk() {

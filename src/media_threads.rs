@@ -39,6 +39,8 @@ pub enum Command {
     Start(Box<CallActor>),
     /// The dialog of a call reports.
     Sip(DialogKey, SipInput),
+    /// The start of a call is on disk.
+    Recorded(DialogKey),
     /// A call is to say goodbye and end.
     HangUp(DialogKey, HangUp),
     /// All calls end now, without goodbye.

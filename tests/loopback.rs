@@ -24,8 +24,8 @@ use tandem::{
     },
     rtp_socket::RtpPortsConfig,
     server::{
-        AgentCalls, BuiltCall, CallBuilder, NewCall, RecordSink, Refusal, Server, ServerConfig, Services,
-        SrtpPolicy,
+        AgentCalls, BuiltCall, CallBuilder, CallStart, NewCall, RecordSink, Refusal, Server, ServerConfig,
+        Services, SrtpPolicy,
     },
 };
 use tokio::{runtime::Runtime, sync::mpsc};
@@ -106,7 +106,8 @@ impl TraceSink for Kept {
 }
 
 impl RecordSink for Kept {
-    fn begin(&self, cdr: &Cdr) {
+    fn begin(&self, cdr: &Cdr, start: CallStart) {
+        (start.recorded)();
         lock(&self.begun).push(cdr.arrival.call);
     }
 
@@ -186,6 +187,7 @@ impl Machine for Scripted {
             | Input::Llm(..)
             | Input::Tts(..)
             | Input::Tool(..)
+            | Input::Recorded
             | Input::HangUp(_)
             | Input::Press { .. }
             | Input::Timeout => {}

@@ -96,6 +96,74 @@ fn ten_callers_at_five_a_second_are_all_understood() {
     }
 }
 
+/// A capture of RTP with these µ-law bytes, one packet each 20 ms: Ethernet, IPv4, UDP (libpcap's classic format).
+fn capture(ulaw: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let words = |values: &[u32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    file.extend(words(&[0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 65_535, 1]));
+    for (number, payload) in ulaw.chunks(160).enumerate() {
+        let number = number as u32;
+        let mut rtp = Vec::new();
+        let (sequence, timestamp) = (number as u16, number * 160);
+        let packet = media::RtpPacket {
+            marker: number == 0,
+            payload_type: 0,
+            sequence,
+            timestamp,
+            ssrc: 0x51bb,
+            payload,
+        };
+        packet.write(&mut rtp);
+        let udp = rtp.len() as u16 + 8;
+        let ip = udp + 20;
+        let mut frame =
+            [&[0; 12][..], &[8, 0, 0x45, 0], &ip.to_be_bytes(), &[0, 0, 0x40, 0, 64, 17, 0, 0]].concat();
+        frame.extend([127, 0, 0, 1, 127, 0, 0, 1, 0x1f, 0x40, 0x1f, 0x42]);
+        frame.extend(udp.to_be_bytes());
+        frame.extend([0, 0]);
+        frame.extend(rtp);
+        let micros = number * 20_000;
+        let length = frame.len() as u32;
+        file.extend(words(&[micros / 1_000_000, micros % 1_000_000, length, length]));
+        file.extend(frame);
+    }
+    file
+}
+
+#[test]
+fn a_capture_that_is_played_is_understood_word_for_word() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("SIPp plays captures from a raw socket, which only root may open");
+    }
+    let server = Served::start(2, "");
+    say(&server, "What are your opening hours?");
+    let speech = std::fs::read(server.path("speech.ulaw")).expect("just said");
+    std::fs::write(server.path("speech.pcap"), capture(&speech)).expect("a file");
+    assert!(Scenario::start(&server, "pcap", &["-m", "1"]).end().success());
+    let record = &server.closed_records(1)[0];
+    let words = heard(&server.trace(&["last"]));
+    assert!(words.iter().any(|text| text.ends_with("opening hours")), "heard only {words:?}");
+    let packets = speech.len().div_ceil(160) as u64;
+    assert_eq!(
+        (record["quality"]["received"].as_u64(), &record["quality"]["lost"]),
+        (Some(packets), &0.into())
+    );
+}
+
+#[test]
+fn a_line_that_echoes_brings_back_what_was_sent() {
+    let server = Served::start(2, "");
+    assert!(Scenario::start(&server, "echo", &["-m", "1", "-rtp_echo"]).end().success());
+    let quality = &server.closed_records(1)[0]["quality"];
+    let count = |key: &str| quality[key].as_u64().unwrap_or_default();
+    assert!(count("received") > 100 && count("received") <= count("sent"), "{quality}");
+    assert!(count("received") * 10 >= (count("sent") - count("lost")) * 8, "{quality}");
+    let trace = server.trace(&["last"]);
+    let events = trace["events"].as_array().expect("a list of events");
+    let voice = events.iter().any(|event| event["kind"] == "speech" && event["active"] == true);
+    assert!(voice, "our own voice comes back as a voice");
+}
+
 #[test]
 fn who_hangs_up_in_the_greeting_leaves_a_record_and_a_free_port() {
     let server = Served::start(20, "");

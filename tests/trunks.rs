@@ -19,7 +19,9 @@ use std::{
 use tandem::{
     call_actor::TraceSink,
     config::{Config, Overrides},
-    server::{BuiltCall, CallBuilder, NewCall, RecordSink, Refusal, Server, ServerConfig, Services},
+    server::{
+        BuiltCall, CallBuilder, CallStart, NewCall, RecordSink, Refusal, Server, ServerConfig, Services,
+    },
     trunks::{CallRequest, DialError, TrunkStates, Trunks},
 };
 
@@ -304,7 +306,9 @@ impl CallBuilder for Nobody {
 }
 
 impl RecordSink for Nobody {
-    fn begin(&self, _: &Cdr) {}
+    fn begin(&self, _: &Cdr, start: CallStart) {
+        (start.recorded)();
+    }
     fn end(&self, _: &Cdr) {}
 }
 

@@ -107,8 +107,7 @@ impl Running {
         RtpSockets::bind(rtp, 0)
             .map_err(|error| fail(Exit::Address, &bind_error("RTP", "rtp.address or --rtp", rtp, &error)))?;
         let data_dir = |error: StoreError| fail(Exit::DataDir, &error.to_string());
-        let store =
-            Store::open(StoreConfig::new(&config.server.data_dir), metrics.clone()).map_err(data_dir)?;
+        let store = Store::open(store_config(config), metrics.clone()).map_err(data_dir)?;
         let calls = services::prepare(Arc::clone(config), metrics)
             .await
             .map_err(|error| fail(exit_of(&error), &error.to_string()))?;
@@ -133,6 +132,7 @@ impl Running {
         let calls = Arc::new(calls);
         let server = start(config, Arc::clone(&calls), &store, (&traces, metrics), (&tls, recorder.as_ref()))
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
+        end_orphans(&store, &server);
         let reader = store.reader().map_err(data_dir)?;
         let server = Arc::new(server);
         Ok(Self { signals, store, reader, traces, live, listener, server, recorder, vocabulary, calls })
@@ -188,6 +188,29 @@ impl Running {
         // A log line, not a message of our own: standard error may be a pipe that nobody reads any more.
         tracing::info!(calls = drained.calls, broken_off = drained.broken_off, "stopped");
         Exit::Done
+    }
+}
+
+fn store_config(config: &Config) -> StoreConfig {
+    StoreConfig {
+        database: config.store.database.clone(),
+        journal_limit: config.store.journal_limit,
+        ..StoreConfig::new(&config.server.data_dir)
+    }
+}
+
+/// The peers of calls that a dead server left behind still think that they are connected: each gets a BYE.
+fn end_orphans(store: &Store, server: &Server) {
+    let link = server.sip_link();
+    for (call, saved) in store.orphans() {
+        let told = link.flow(saved.transport, saved.remote, None).is_ok_and(|flow| {
+            let reason = Some(format!("SIP;cause=500;text=\"{CRASHED}\""));
+            link.command(sip::Command::Farewell { saved: Box::new(saved), flow, reason })
+        });
+        tracing::info!(%call, told, "the last server died in this call; its peer gets a BYE");
+        if told {
+            store.told(call);
+        }
     }
 }
 

@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Exit {
             return Exit::Usage;
         }
     };
-    match Reader::open(&config.server.data_dir).and_then(|reader| text(args, &reader)) {
+    match Reader::of(&config.server.data_dir, &config.store.database).and_then(|reader| text(args, &reader)) {
         Ok(text) => print(&text),
         Err(error) => {
             eprintln!("{error}");
@@ -148,11 +148,14 @@ fn print(text: &str) -> Exit {
     }
 }
 
-fn exit_code(error: &StoreError) -> Exit {
+/// The exit code that an error of the store stands for.
+pub(super) fn exit_code(error: &StoreError) -> Exit {
     match error {
-        StoreError::Unknown { .. } | StoreError::Ambiguous { .. } | StoreError::Database { .. } => {
-            Exit::Failed
-        }
+        StoreError::Unknown { .. }
+        | StoreError::Ambiguous { .. }
+        | StoreError::Rejected { .. }
+        | StoreError::Unreachable { .. }
+        | StoreError::Database { .. } => Exit::Failed,
         StoreError::NotWritable { .. }
         | StoreError::InUse { .. }
         | StoreError::Corrupt { .. }

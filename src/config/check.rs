@@ -116,6 +116,7 @@ impl Checker<'_> {
             rtp: self.rtp(&raw.rtp),
             http: self.http(&raw.http),
             media: self.media(&raw.media),
+            store: self.records(&raw.store),
             call: CallConfig { record: recording.is_some(), ..call },
             recording,
             time_zone: self.time_zone(&raw.agent.time_zone),
@@ -236,7 +237,10 @@ impl Checker<'_> {
         CallConfig {
             jitter: self.jitter(&raw.media),
             budgets: self.budgets(&raw.budgets_ms, &floor),
-            patience: self.patience(&raw.timeouts_ms, &raw.conversation),
+            patience: Patience {
+                record: self.answer_wait(&raw.store.answer_wait_ms),
+                ..self.patience(&raw.timeouts_ms, &raw.conversation)
+            },
             ring_for: self.milliseconds(&raw.sip.ring_ms, default.ring_for, 0..=60_000),
             record: default.record,
             comfort_noise_dbfs: self.comfort_noise(&raw.media, default.comfort_noise_dbfs),
@@ -304,6 +308,7 @@ impl Checker<'_> {
             speech: self.milliseconds(&raw.tts_first_audio, default.speech, 100..=30_000),
             tool: self.milliseconds(&raw.tool, default.tool, 100..=120_000),
             media: self.milliseconds(&raw.media, default.media, 1000..=600_000),
+            record: default.record,
             call: Duration::from_secs(
                 60 * self.number(&conversation.max_duration_minutes, minutes.unsigned_abs(), 1..=1440),
             ),

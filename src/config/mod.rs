@@ -11,6 +11,7 @@ mod problem;
 pub mod profile;
 mod raw;
 mod read;
+mod records;
 mod sections;
 mod signalling;
 pub mod target;
@@ -21,6 +22,7 @@ mod value;
 pub use call_context::CallContextConfig;
 pub use checker::Secrets;
 pub use problem::{ConfigError, Problem, Severity};
+pub use records::Records;
 pub use tools::Tools;
 pub use value::{Listen, Network, PortRange, RtpBind, Transport};
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub http: Http,
     /// How media is handled.
     pub media: Media,
+    /// Where call records go.
+    pub store: Records,
     /// Where what is said is written to, if it is.
     pub recording: Option<PathBuf>,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.

@@ -21,6 +21,7 @@ pub(super) struct RawConfig {
     pub(super) rtp: RawRtp,
     pub(super) http: RawHttp,
     pub(super) media: RawMedia,
+    pub(super) store: RawStore,
     pub(super) recording: RawRecording,
     pub(super) conversation: RawConversation,
     pub(super) timeouts_ms: RawTimeouts,
@@ -98,6 +99,14 @@ pub(super) struct RawRtp {
 #[serde(default, deny_unknown_fields, expecting = "a table: write [http] on a line of its own")]
 pub(super) struct RawHttp {
     pub(super) listen: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [store] on a line of its own")]
+pub(super) struct RawStore {
+    pub(super) database: Key<String>,
+    pub(super) answer_wait_ms: Key<i64>,
+    pub(super) journal_limit_mb: Key<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -23,6 +23,8 @@ pub(super) struct ListQuery {
     limit: Option<u32>,
     /// For the next page: the last call's `invite_us`.
     before_us: Option<i64>,
+    /// Only calls since then.
+    since_us: Option<i64>,
     sip_call_id: Option<String>,
     direction: Option<Direction>,
     agent: Option<String>,
@@ -55,6 +57,7 @@ pub(super) async fn list(
     let filter = CallFilter {
         limit: query.limit.unwrap_or(SOME),
         before_us: query.before_us,
+        since_us: query.since_us,
         sip_call_id: query.sip_call_id,
         direction: query.direction,
         agent: query.agent,

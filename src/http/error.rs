@@ -53,6 +53,8 @@ impl From<StoreError> for ApiError {
             | StoreError::Corrupt { .. }
             | StoreError::Newer { .. }
             | StoreError::Absent { .. }
+            | StoreError::Unreachable { .. }
+            | StoreError::Rejected { .. }
             | StoreError::Database { .. }
             | StoreError::Io(_)) => {
                 tracing::error!(%error, "the store cannot be read");

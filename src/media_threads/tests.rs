@@ -190,6 +190,7 @@ fn echo() -> Script {
             | Input::Llm(..)
             | Input::Tts(..)
             | Input::Tool(..)
+            | Input::Recorded
             | Input::Press { .. }
             | Input::HangUp(_)
             | Input::Timeout => {}
@@ -327,6 +328,7 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                 | Input::Llm(..)
                 | Input::Tts(..)
                 | Input::Tool(..)
+                | Input::Recorded
                 | Input::Press { .. }
                 | Input::HangUp(_) => panic!("not expected: {input:?}"),
             }
@@ -392,6 +394,7 @@ fn reports_move_to_the_shared_port_and_back() {
                     out.push(Output::SendRtcp { to: from, datagram: datagram.to_vec() });
                 }
                 Input::Sip(_)
+                | Input::Recorded
                 | Input::Press { .. }
                 | Input::Stt(_)
                 | Input::Llm(..)

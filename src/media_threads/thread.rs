@@ -228,6 +228,7 @@ impl Thread {
             match command {
                 Command::Start(actor) => self.start(actor),
                 Command::Sip(dialog, input) => self.step_dialog(dialog, Input::Sip(input)),
+                Command::Recorded(dialog) => self.step_dialog(dialog, Input::Recorded),
                 Command::HangUp(dialog, hang_up) => self.step_dialog(dialog, Input::HangUp(hang_up)),
                 Command::BreakOff(cause) => self.break_off_all(cause),
                 Command::Stop => self.stopping = true,

@@ -41,7 +41,7 @@ const UNDELIVERED: usize = 4_096;
 /// Keeps call records. Called on the SIP task: it must not wait.
 pub trait RecordSink: Send + Sync {
     /// A call has its slot and begins.
-    fn begin(&self, cdr: &Cdr);
+    fn begin(&self, cdr: &Cdr, start: CallStart);
     /// A call is over, or was refused: then this is the first that is heard of it.
     fn end(&self, cdr: &Cdr);
 }
@@ -75,6 +75,14 @@ pub enum ContextAnswer {
 
 /// A question to somebody else. It runs beside the calls; its answer comes when it comes, but always.
 pub type ContextQuestion = Pin<Box<dyn Future<Output = ContextAnswer> + Send>>;
+
+/// What goes with the record of a call that begins.
+pub struct CallStart {
+    /// What another process needs to end the call, should this one die.
+    pub dialog: sip::SavedDialog,
+    /// To be told when both are on the disk: the call's answer waits for it, for a while.
+    pub recorded: Box<dyn FnOnce() + Send>,
+}
 
 /// Makes a call out of an INVITE. Called on the SIP task: it must not wait.
 pub trait CallBuilder: Send + Sync {
@@ -570,13 +578,19 @@ impl Admission {
         let BuiltCall { machine, info, providers, team } = built.unwrap_or(Err(internal_error))?;
         let thread = self.least_loaded();
         let Some(sockets) = sockets.take() else { return Err(internal_error) };
+        let begun = Cdr {
+            port_slot: Some(grant.slot.0),
+            concurrency: Some(grant.concurrency),
+            capacity: Some(self.config.ports),
+            ..Cdr::new(arrival.clone())
+        };
         let recorder = self.config.recorder.as_ref();
         let recording =
             recorder.and_then(|recorder| recorder.tap(arrival.call, arrival.invited_at_us, info.rate));
         let parts = CallParts {
             dialog: invite.dialog,
             invited,
-            cdr: Cdr::new(arrival.clone()),
+            cdr: begun.clone(),
             slot: grant.slot,
             sockets,
             machine,
@@ -588,7 +602,6 @@ impl Admission {
             knocker: self.threads[thread].knocker(invite.dialog),
             recording,
         };
-        self.services.records.begin(&parts.cdr);
         let actor = Box::new(CallActor::new(parts));
         self.status.invites += 1;
         self.loads[thread] += 1;
@@ -599,7 +612,16 @@ impl Admission {
             Dialog { call: arrival.call, thread, trunk, place, live: true, over: false },
         );
         self.tell(thread, Command::Start(actor));
+        self.begin_record(&begun, invite, thread);
         Ok(())
+    }
+
+    /// After the call's thread knows it, so that the word of the disk finds it there. Without that word the call waits
+    /// a moment and goes on.
+    fn begin_record(&self, begun: &Cdr, invite: &IncomingInvite, thread: usize) {
+        let (thread, dialog) = (self.threads[thread].clone(), invite.dialog);
+        let recorded = Box::new(move || drop(thread.try_send(Command::Recorded(dialog))));
+        self.services.records.begin(begun, CallStart { dialog: invite.saved.clone(), recorded });
     }
 
     fn finished(&mut self, now: Instant, finished: Finished) {

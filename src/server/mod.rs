@@ -9,8 +9,8 @@ mod refusal_log;
 mod trunk_loads;
 
 pub use admission::{
-    ArrivalTrunk, BuiltCall, CallBuilder, CallFacts, ContextAnswer, ContextQuestion, NewCall, RecordSink,
-    Refusal,
+    ArrivalTrunk, BuiltCall, CallBuilder, CallFacts, CallStart, ContextAnswer, ContextQuestion, NewCall,
+    RecordSink, Refusal,
 };
 pub use agent_calls::{AgentCalls, SrtpPolicy};
 pub use link::{OutgoingEvents, SipLink};

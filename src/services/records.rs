@@ -3,7 +3,7 @@
 
 use crate::{
     call_actor::TraceSink as ActorSink,
-    server::RecordSink,
+    server::{CallStart, RecordSink},
     store::{CallRecord, Store},
     telemetry::{
         metrics::{ActiveCall, Metrics},
@@ -32,13 +32,13 @@ impl Records {
 }
 
 impl RecordSink for Records {
-    fn begin(&self, cdr: &Cdr) {
+    fn begin(&self, cdr: &Cdr, start: CallStart) {
         tracing::info!(call = %cdr.arrival.call, trunk = cdr.arrival.trunk, "call begins");
         self.metrics.port_acquired("granted");
         if let Ok(mut active) = self.active.lock() {
             active.insert(cdr.arrival.call, self.metrics.call_active());
         }
-        self.store.begin_call(CallRecord::from(cdr));
+        self.store.begin_durably(CallRecord::from(cdr), start.dialog, start.recorded);
     }
 
     fn end(&self, cdr: &Cdr) {

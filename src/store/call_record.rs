@@ -1,8 +1,13 @@
 //! One call as it is kept: the call detail record (CDR), and one turn of it.
 //! Knows columns and their meaning. Knows neither SQL nor how a call comes to have them.
 
+use super::{Field, Kind, Value};
 use crate::telemetry::Pii;
-use call::{CallId, Event, cdr::Cdr, latency::StageTime};
+use call::{
+    CallId, Event,
+    cdr::{Cause, Cdr},
+    latency::StageTime,
+};
 use serde::{Deserialize, Serialize};
 
 /// End cause of calls whose server died under them; written when the next one starts.
@@ -96,6 +101,112 @@ pub struct CallRecord {
     pub gap_p50_us: Option<u64>,
     /// Longest response gap in microseconds.
     pub gap_max_us: Option<u64>,
+    /// The response gap that 95 of 100 turns stayed within, in microseconds.
+    #[serde(default)]
+    pub gap_p95_us: Option<u64>,
+    /// The server that took it, where several share a database.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Port slots there were when it began: what `concurrency` is to be compared with.
+    #[serde(default)]
+    pub capacity: Option<u32>,
+    /// When 180 Ringing was sent; with `invite_us` the post-dial delay.
+    #[serde(default)]
+    pub ring_us: Option<i64>,
+    /// Who ended it: `caller`, `agent`, `server` or `network`.
+    #[serde(default)]
+    pub hangup_party: Option<String>,
+    /// Why it ended, as telephone exchanges count it (ITU-T Q.850).
+    #[serde(default)]
+    pub q850_cause: Option<u16>,
+    /// Turns that a prepared sentence had to save.
+    #[serde(default)]
+    pub fallbacks: u32,
+    /// Tools that ended.
+    #[serde(default)]
+    pub tools: u32,
+    /// Those of them that gave no result.
+    #[serde(default)]
+    pub tools_failed: u32,
+    /// What all of them took together, in microseconds.
+    #[serde(default)]
+    pub tool_us: u64,
+}
+
+/// One column of a call record, wherever it is written: database, CSV, Parquet.
+pub struct Column {
+    /// Its name, in every format.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+    /// Takes it from a record.
+    pub get: fn(&CallRecord) -> Value,
+    /// Puts it into one; false if the value makes no sense.
+    pub set: fn(&mut CallRecord, &Value) -> bool,
+}
+
+macro_rules! columns {
+    ($($name:literal: $($path:ident).+),* $(,)?) => {
+        /// Every column, in the order in which they are read and written. A new field needs a line here, and a step of
+        /// the schema.
+        pub const COLUMNS: &[Column] = &[$(
+            Column {
+                name: $name,
+                kind: kind_of(|record| &record.$($path).+),
+                get: |record| record.$($path).+.to_value(),
+                set: |record, value| match Field::from_value(value) {
+                    Some(value) => {
+                        record.$($path).+ = value;
+                        true
+                    }
+                    None => false,
+                },
+            },
+        )*];
+    };
+}
+
+const fn kind_of<T: Field>(_: fn(&CallRecord) -> &T) -> Kind {
+    T::KIND
+}
+
+columns! {
+    "id": call,
+    "sip_call_id": sip_call_id,
+    "direction": direction,
+    "trunk": trunk,
+    "agent": agent,
+    "caller": caller,
+    "called": called,
+    "invite_us": invite_us,
+    "ring_us": ring_us,
+    "answer_us": answer_us,
+    "end_us": end_us,
+    "end_cause": end_cause,
+    "hangup_party": hangup_party,
+    "sip_status": sip_status,
+    "q850_cause": q850_cause,
+    "node": node,
+    "port_slot": port_slot,
+    "concurrency": concurrency,
+    "capacity": capacity,
+    "codec": codec,
+    "turns": turns,
+    "barge_ins": barge_ins,
+    "fallbacks": fallbacks,
+    "tools": tools,
+    "tools_failed": tools_failed,
+    "tool_us": tool_us,
+    "received": quality.received,
+    "lost": quality.lost,
+    "late": quality.late,
+    "concealed": quality.concealed,
+    "jitter_us": quality.jitter_us,
+    "sent": quality.sent,
+    "foreign_packets": quality.foreign,
+    "gap_p50_us": gap_p50_us,
+    "gap_p95_us": gap_p95_us,
+    "gap_max_us": gap_max_us,
 }
 
 impl CallRecord {
@@ -122,7 +233,24 @@ impl CallRecord {
             quality: Quality::default(),
             gap_p50_us: None,
             gap_max_us: None,
+            gap_p95_us: None,
+            node: None,
+            capacity: None,
+            ring_us: None,
+            hangup_party: None,
+            q850_cause: None,
+            fallbacks: 0,
+            tools: 0,
+            tools_failed: 0,
+            tool_us: 0,
         }
+    }
+
+    /// The record in a row that holds [`COLUMNS`]; `None` if a column makes no sense.
+    pub fn from_row(row: &[Value]) -> Option<Self> {
+        let mut record = Self::new(CallId(0), Direction::Inbound, "", 0);
+        let set = COLUMNS.iter().zip(row).all(|(column, value)| (column.set)(&mut record, value));
+        (set && row.len() >= COLUMNS.len()).then_some(record)
     }
 }
 
@@ -132,6 +260,7 @@ impl From<&Cdr> for CallRecord {
         let arrival = &cdr.arrival;
         let invite_us = i64::try_from(arrival.invited_at_us).unwrap_or(i64::MAX);
         let after = |us: u64| invite_us.saturating_add_unsigned(us);
+        let cause = cdr.cause.as_deref().and_then(Cause::named);
         Self {
             trunk: Some(arrival.trunk.clone()),
             agent: cdr.agent.clone(),
@@ -149,6 +278,15 @@ impl From<&Cdr> for CallRecord {
             quality: cdr.quality.as_ref().and_then(Quality::of).unwrap_or_default(),
             gap_p50_us: cdr.gap_us(0.5),
             gap_max_us: cdr.gap_us(1.0),
+            gap_p95_us: cdr.gap_us(0.95),
+            capacity: cdr.capacity,
+            ring_us: cdr.rang_after_us.map(after),
+            hangup_party: cause.map(|cause| cause.party().to_owned()),
+            q850_cause: cause.map(|cause| cause.q850(cdr.sip_status)),
+            fallbacks: cdr.fallbacks,
+            tools: cdr.tools,
+            tools_failed: cdr.tools_failed,
+            tool_us: cdr.tool_us,
             ..Self::new(arrival.call, Direction::Inbound, arrival.sip_call_id.clone(), invite_us)
         }
     }
@@ -233,6 +371,10 @@ mod tests {
         let record = CallRecord::from(&Cdr::refused(arrival, Cause::PortsFull, 503, 300));
         assert_eq!((record.invite_us, record.answer_us, record.end_us), (1_000_000, None, Some(1_000_300)));
         assert_eq!((record.end_cause.as_deref(), record.sip_status), (Some("ports_full"), Some(503)));
+        assert_eq!((record.hangup_party.as_deref(), record.q850_cause), (Some("server"), Some(41)));
         assert!(!format!("{record:?}").contains("+15550100"));
+        let row: Vec<Value> = COLUMNS.iter().map(|column| (column.get)(&record)).collect();
+        assert_eq!(CallRecord::from_row(&row), Some(record));
+        assert_eq!(CallRecord::from_row(&row[1..]), None);
     }
 }

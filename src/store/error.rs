@@ -39,6 +39,14 @@ pub enum StoreError {
         /// Ours.
         ours: usize,
     },
+    /// A database server that does not answer, or not in time.
+    #[error("{} cannot be used: {reason}; is it running, and is store.database right?", path.display())]
+    Unreachable {
+        /// Its name.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
     /// Nothing has been stored yet.
     #[error("no calls are stored in {}; is the data directory right? (--data-dir)", path.display())]
     Absent {
@@ -58,6 +66,14 @@ pub enum StoreError {
         asked: String,
         /// Some of the calls it could be.
         matches: Vec<String>,
+    },
+    /// Values that the database will never take; it is sound otherwise.
+    #[error("the database {} refuses values: {reason}", path.display())]
+    Rejected {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        reason: String,
     },
     /// Anything else the database says.
     #[error("the database {} fails: {reason}", path.display())]
@@ -82,6 +98,10 @@ impl StoreError {
         }
         if matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)) {
             return Self::NotWritable { path, reason };
+        }
+        if matches!(code, Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig))
+        {
+            return Self::Rejected { path, reason };
         }
         Self::Database { path, reason }
     }

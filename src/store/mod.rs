@@ -1,39 +1,57 @@
-//! What lasts: call records, turns and events in one SQLite file, written off the call's path.
+//! What lasts: call records go into a journal first, and from there, with turns and events, into a database.
 //! Knows the data directory. A call only ever hands over and goes on; what that costs when the disk fails is decided here.
 
 mod call_record;
+mod database;
 mod error;
+mod farewell;
+mod journal;
+mod postgres;
+mod postgres_tls;
 mod reader;
+mod recorder;
 mod schema;
-mod spool;
+mod sqlite;
+mod value;
 mod writer;
 
-pub use call_record::{CRASHED, CallRecord, Direction, Quality, TurnRecord, call_id};
+pub use call_record::{COLUMNS, CRASHED, CallRecord, Column, Direction, Quality, TurnRecord, call_id};
+pub use database::{DatabaseUrl, PostgresUrl};
 pub use error::StoreError;
+pub use farewell::Farewell;
+pub use journal::JOURNAL_FOLDER;
 pub use reader::{CallFilter, Events, MOST_CALLS, MOST_EVENTS, Reader};
-pub use spool::SPOOL_FILE;
+pub use recorder::Confirm;
+pub use value::{Field, Kind, Value};
 
 use crate::telemetry::Metrics;
 use call::{CallId, Stamped};
-use spool::{Spool, Spooled};
+use journal::{Journal, Limits};
+use recorder::{Progress, Recorder, Wish};
+use sip::SavedDialog;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, SyncSender, TrySendError},
+        mpsc::{self, SyncSender},
     },
     thread::JoinHandle,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// What waits for the writer; beyond that events are dropped and counted, and call records go to the spool.
+/// What waits for the database; beyond that events are dropped and counted.
 pub const STORE_QUEUE: usize = 4_096;
-/// Call records on their way to the spool file because the writer's queue is full.
-pub const SPOOL_QUEUE: usize = 1_024;
+/// Call records that wait for the journal's disk; beyond that they are lost, and counted.
+pub const JOURNAL_QUEUE: usize = 16_384;
 /// The database's name in the data directory.
 pub const DATABASE_FILE: &str = "tandem.sqlite";
 /// Held while a server runs, so that two never share a data directory.
 const LOCK_FILE: &str = "tandem.lock";
+/// This server's name among those that share a database.
+const NODE_FILE: &str = "node";
+/// Between two log lines about the same trouble.
+const COMPLAIN: Duration = Duration::from_secs(10);
 
 /// How long traces are kept. Call records stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +72,18 @@ impl Default for Retention {
 /// Where and how to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The data directory; created if it is missing.
+    /// The data directory; created if it is missing. The journal is always here.
     pub directory: PathBuf,
+    /// The database that the journal is taken over into.
+    pub database: DatabaseUrl,
     /// How long traces are kept.
     pub retention: Retention,
-    /// Bytes the database may grow to; what does not fit is treated like a full disk. `None`: as much as there is.
+    /// Bytes the SQLite file may grow to; what does not fit is treated like a full disk. `None`: as much as there is.
     pub size_limit: Option<u64>,
-    /// Bytes reserved for the spool of call records, so that a full disk loses none (about 700 bytes each).
-    pub spool_reserve: u64,
+    /// Bytes of one file of the journal, reserved ahead, so that a full disk loses no record (about 1.5 kB a call).
+    pub journal_reserve: u64,
+    /// Bytes that may wait in the journal for a database that is down.
+    pub journal_limit: u64,
 }
 
 impl StoreConfig {
@@ -69,118 +91,148 @@ impl StoreConfig {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
+            database: DatabaseUrl::default(),
             retention: Retention::default(),
             size_limit: None,
-            spool_reserve: 64 << 20,
+            journal_reserve: 64 << 20,
+            // A day of ten calls a second.
+            journal_limit: 2 << 30,
         }
     }
 }
 
-/// Writes calls down. Clones share one writer; nothing a call uses here ever waits.
+/// Writes calls down. Clones share one journal; nothing a call uses here ever waits.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    queue: SyncSender<Message>,
     /// Present until the drop.
-    spool_queue: Option<SyncSender<SpoolMessage>>,
+    wishes: Option<SyncSender<Wish>>,
+    queue: SyncSender<Message>,
     metrics: Metrics,
+    progress: Arc<Progress>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    spooler: Option<JoinHandle<()>>,
-    spool: SharedSpool,
-    directory: PathBuf,
+    recorder: Option<JoinHandle<()>>,
+    orphans: Mutex<Vec<(CallId, SavedDialog)>>,
+    config: StoreConfig,
     _lock: File,
 }
 
 enum Message {
-    /// A call that begins, or that is still running and has changed.
-    Begin(Box<CallRecord>),
     Event(CallId, u64, Box<Stamped>),
-    End(Box<CallRecord>),
-    /// Answered when everything before it has been written.
+    /// There is something new in the journal.
+    Wake,
+    /// Answered when everything before it has been written or given up.
     Flush(SyncSender<()>),
     Close,
 }
 
-enum SpoolMessage {
-    Record(Box<CallRecord>),
-    /// Answered when every record before it has been taken care of.
-    Flush(SyncSender<()>),
-}
-
-/// The spool, shared by the two threads that write to it; no call ever takes this lock.
-type SharedSpool = Arc<Mutex<Spool>>;
-
 impl Store {
-    /// Opens the store, brings it up to date, takes up what the last run left behind, and starts writing.
+    /// Opens journal and database, gives the calls that a dead server left behind their end, and starts writing. A
+    /// database server that does not answer is no reason not to start: the journal waits for it.
     ///
     /// # Errors
     /// When the directory cannot be written or is in use, or the database is damaged or too new.
     pub fn open(config: StoreConfig, metrics: Metrics) -> Result<Self, StoreError> {
         let directory = config.directory.clone();
         let lock = lock(&directory)?;
-        let connection = writer::connect(&config)?;
-        let spool = Spool::open(&directory, config.spool_reserve)
-            .map_err(|error| not_writable(&directory, &error))?;
-        let spool: SharedSpool = Arc::new(Mutex::new(spool));
+        let unwritable = |error: std::io::Error| not_writable(&directory, &error);
+        let node = node(&directory).map_err(unwritable)?;
+        let database = match database::open(&config.database, &directory, config.size_limit) {
+            Ok(database) => Some(database),
+            Err(error @ StoreError::Unreachable { .. }) => {
+                tracing::error!(reason = %error, "call records wait in the journal until the database answers");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let limits = Limits { segment: config.journal_reserve, total: config.journal_limit };
+        let (journal, recovered) = Journal::open(&directory, limits).map_err(unwritable)?;
+        let progress = Arc::new(Progress::new(journal.end()));
         let (queue, messages) = mpsc::sync_channel(STORE_QUEUE);
-        let (spool_queue, records) = mpsc::sync_channel(SPOOL_QUEUE);
-        let mut writer = writer::Writer::new(config, connection, Arc::clone(&spool), metrics.clone());
+        let (wishes, wished) = mpsc::sync_channel(JOURNAL_QUEUE);
+        let wake = Box::new({
+            let queue = queue.clone();
+            // A full queue is awake anyway.
+            move || drop(queue.try_send(Message::Wake))
+        });
+        let mut recorder = Recorder::new(journal, Arc::clone(&progress), metrics.clone(), wake);
+        let orphans = recorder.bury(recovered).into_iter().filter_map(|orphan| {
+            let dialog = orphan.dialog?.dialog()?;
+            Some((orphan.record.call, dialog))
+        });
+        let orphans = Mutex::new(orphans.collect());
+        let mut writer =
+            writer::Writer::new(config.clone(), node, database, Arc::clone(&progress), metrics.clone());
         writer.keep_up();
         let writer = Mutex::new(Some(spawn("tandem-store", move || writer.run(&messages))?));
-        let spooler = spawn("tandem-spool", {
-            let (spool, metrics) = (Arc::clone(&spool), metrics.clone());
-            move || run_spool(&spool, &records, &metrics)
-        })?;
-        let (spool_queue, spooler) = (Some(spool_queue), Some(spooler));
+        let recorder = Some(spawn("tandem-journal", move || recorder.run(&wished))?);
+        let wishes = Some(wishes);
         Ok(Self(Arc::new(Inner {
+            wishes,
             queue,
-            spool_queue,
             metrics,
+            progress,
             writer,
-            spooler,
-            spool,
-            directory,
+            recorder,
+            orphans,
+            config,
             _lock: lock,
         })))
     }
 
     /// A call has begun; or, for a call that is running, what is known of it has changed.
     pub fn begin_call(&self, record: CallRecord) {
-        self.offer(Message::Begin(Box::new(record)));
+        self.wish(Wish::Begin { record: Box::new(record), dialog: None, recorded: None });
+    }
+
+    /// A call has begun. `recorded` is told when that is on the disk together with what its dialog can be ended by,
+    /// should this process die. A disk that hangs is not waited for: then it is told at once, and counted.
+    pub fn begin_durably(&self, record: CallRecord, dialog: SavedDialog, recorded: Confirm) {
+        let hangs = self.0.progress.hangs();
+        let mut recorded = Some(recorded);
+        if hangs {
+            self.0.metrics.call_unrecorded();
+            recorded.take().into_iter().for_each(|confirm| confirm());
+        }
+        let dialog = Some(Box::new(Farewell::from(dialog)));
+        self.wish(Wish::Begin { record: Box::new(record), dialog, recorded });
     }
 
     /// Something happened in a call. `seq` counts from 1 within it.
     pub fn event(&self, call: CallId, seq: u64, stamped: Stamped) {
-        self.offer(Message::Event(call, seq, Box::new(stamped)));
+        if self.0.queue.try_send(Message::Event(call, seq, Box::new(stamped))).is_err() {
+            self.0.metrics.queue_dropped("store", 1);
+        }
     }
 
     /// A call is over: its record, which is never dropped while there is any way to keep it.
     pub fn end_call(&self, record: CallRecord) {
-        match self.0.queue.try_send(Message::End(Box::new(record))) {
-            Ok(()) => {}
-            Err(
-                TrySendError::Full(Message::End(record)) | TrySendError::Disconnected(Message::End(record)),
-            ) => {
-                self.spool(record);
-            }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                unreachable!("it gives back what it got")
-            }
-        }
+        self.wish(Wish::End(Box::new(record)));
+    }
+
+    /// The dialogs of calls whose server died: their peers still think that they are connected. Asked for once; each is
+    /// to be [`Store::told`].
+    pub fn orphans(&self) -> Vec<(CallId, SavedDialog)> {
+        std::mem::take(&mut *self.0.orphans.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The peer of a call whose server died has been told.
+    pub fn told(&self, call: CallId) {
+        self.wish(Wish::Told(call));
     }
 
     /// Waits until everything handed over so far has been written or given up. Not for the call's path.
     pub fn flush(&self) {
+        self.0.flush_journal();
         let (done, wait) = mpsc::sync_channel(1);
         if self.0.queue.send(Message::Flush(done)).is_ok() {
             let _ = wait.recv();
         }
-        self.0.flush_spool();
     }
 
-    /// Writes what is left and stops. Call records handed over later go to the spool. Not for the call's path.
-    /// Dropping the last clone does the same.
+    /// Writes what is left and stops. Call records handed over later wait in the journal for the next start. Not for
+    /// the call's path. Dropping the last clone does the same.
     pub fn close(&self) {
         self.0.close();
     }
@@ -188,45 +240,38 @@ impl Store {
     /// Reads what was written, also while more is being written.
     ///
     /// # Errors
-    /// As [`Reader::open`].
+    /// As [`Reader::of`]; a database server that does not answer yet is asked again with each question.
     pub fn reader(&self) -> Result<Reader, StoreError> {
-        Reader::open(&self.0.directory)
-    }
-
-    fn offer(&self, message: Message) {
-        if self.0.queue.try_send(message).is_err() {
-            self.0.metrics.queue_dropped("store", 1);
+        let StoreConfig { directory, database, .. } = &self.0.config;
+        match Reader::of(directory, database) {
+            Err(StoreError::Unreachable { .. }) => Ok(Reader::later(directory, database)),
+            reader => reader,
         }
     }
 
-    fn spool(&self, record: Box<CallRecord>) {
-        let call = record.call;
-        let queued = self
-            .0
-            .spool_queue
-            .as_ref()
-            .is_some_and(|queue| queue.try_send(SpoolMessage::Record(record)).is_ok());
-        if !queued {
+    fn wish(&self, wish: Wish) {
+        let sent = self.0.wishes.as_ref().is_some_and(|wishes| wishes.try_send(wish).is_ok());
+        if !sent {
             self.0.metrics.cdr_lost(1);
-            tracing::error!(%call, "this call's record is lost: store and spool are both full");
+            tracing::error!("a call record is lost: the disk has been hanging for very long");
         }
     }
 }
 
 impl Inner {
     fn close(&self) {
+        self.flush_journal();
         let _ = self.queue.send(Message::Close);
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             // A writer that panicked has said so; the next start finds what it left.
             let _ = writer.join();
         }
-        self.flush_spool();
     }
 
-    fn flush_spool(&self) {
+    fn flush_journal(&self) {
         let (done, wait) = mpsc::sync_channel(1);
-        if self.spool_queue.as_ref().is_some_and(|queue| queue.send(SpoolMessage::Flush(done)).is_ok()) {
+        if self.wishes.as_ref().is_some_and(|wishes| wishes.send(Wish::Flush(done)).is_ok()) {
             let _ = wait.recv();
         }
     }
@@ -236,43 +281,11 @@ impl Drop for Inner {
     /// The directory's lock is given up only when both threads have finished with it.
     fn drop(&mut self) {
         self.close();
-        self.spool_queue = None;
-        if let Some(spooler) = self.spooler.take() {
-            let _ = spooler.join();
+        if let Some(wishes) = self.wishes.take() {
+            let _ = wishes.send(Wish::Close);
         }
-        let held = self.spool.lock().unwrap_or_else(PoisonError::into_inner).held();
-        if held > 0 {
-            self.metrics.cdr_lost(held as u64);
-            tracing::error!(records = held, "call records that could not be written anywhere are lost");
-        }
-    }
-}
-
-fn run_spool(spool: &SharedSpool, messages: &Receiver<SpoolMessage>, metrics: &Metrics) {
-    for message in messages {
-        match message {
-            SpoolMessage::Record(record) => spool_record(spool, &record, metrics),
-            SpoolMessage::Flush(done) => {
-                let _ = done.try_send(());
-            }
-        }
-    }
-}
-
-/// Puts a record into the spool and says what came of it.
-fn spool_record(spool: &SharedSpool, record: &CallRecord, metrics: &Metrics) {
-    let spooled = spool.lock().unwrap_or_else(PoisonError::into_inner).append(record);
-    metrics.cdr_spooled();
-    match spooled {
-        Spooled::Written => {}
-        Spooled::Held => {
-            tracing::error!(call = %record.call, "{SPOOL_FILE} cannot be written; this call's record is only in memory");
-        }
-        Spooled::HeldLosingOne => {
-            metrics.cdr_lost(1);
-            tracing::error!(
-                "{SPOOL_FILE} cannot be written and memory for call records is full: the oldest is lost"
-            );
+        if let Some(recorder) = self.recorder.take() {
+            let _ = recorder.join();
         }
     }
 }
@@ -289,10 +302,30 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// This server's name: drawn once, and kept in the data directory.
+fn node(directory: &Path) -> std::io::Result<String> {
+    let path = directory.join(NODE_FILE);
+    let known = fs::read_to_string(&path).unwrap_or_default();
+    if !known.trim().is_empty() {
+        return Ok(known.trim().to_owned());
+    }
+    let mut chance = [0; 6];
+    std::io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut chance)?;
+    let name: String = chance.iter().map(|byte| format!("{byte:02x}")).collect();
+    let written = fs::write(&path, format!("{name}\n"));
+    written.and_then(|()| File::open(&path)?.sync_all())?;
+    Ok(name)
+}
+
 fn not_writable(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::NotWritable { path: path.to_owned(), reason: error.to_string() }
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
     Ok(std::thread::Builder::new().name(name.to_owned()).spawn(work)?)
+}
+
+fn unix_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,14 +1,15 @@
 //! Reads calls back, while they are running too; for the API and for `tandem trace`.
 //! Knows SQL and never writes: it may run in another process than the server.
 
-use super::{CallRecord, DATABASE_FILE, Direction, Quality, StoreError, TurnRecord, schema};
-use crate::telemetry::{CallTrace, NumberedEvent, Pii};
+use super::{
+    COLUMNS, CallRecord, DatabaseUrl, Direction, Field, StoreError, TurnRecord, Value,
+    database::{self, Database, Row},
+};
+use crate::telemetry::{CallTrace, NumberedEvent};
 use call::{CallId, Stamped};
-use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 /// Connections kept for the next question.
@@ -25,6 +26,8 @@ pub struct CallFilter {
     pub limit: u32,
     /// Only calls that began before this time, in microseconds since the Unix epoch: for the next page.
     pub before_us: Option<i64>,
+    /// Only calls that began at this time or later.
+    pub since_us: Option<i64>,
     /// The carrier's name of the call.
     pub sip_call_id: Option<String>,
     /// Inbound or outbound.
@@ -53,8 +56,9 @@ pub struct Events {
 pub struct Reader(Arc<Inner>);
 
 struct Inner {
-    path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    url: DatabaseUrl,
+    directory: PathBuf,
+    idle: Mutex<Vec<Box<dyn Database>>>,
 }
 
 impl Reader {
@@ -63,14 +67,23 @@ impl Reader {
     /// # Errors
     /// When there is no database in it, or it is damaged or too new.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let Ok(path) = directory.join(DATABASE_FILE).canonicalize() else {
-            return Err(StoreError::Absent { path: directory.to_owned() });
-        };
-        let reader = Self(Arc::new(Inner { path, idle: Mutex::new(Vec::new()) }));
-        if reader.with(|connection| schema::version(connection, &reader.0.path))?? == 0 {
-            return Err(StoreError::Absent { path: directory.to_owned() });
-        }
-        Ok(reader)
+        Self::of(directory, &DatabaseUrl::Sqlite)
+    }
+
+    /// Looks into a data directory, or asks the server that its calls are kept in.
+    ///
+    /// # Errors
+    /// When there is no database, or it is damaged or too new, or does not answer.
+    pub fn of(directory: &Path, url: &DatabaseUrl) -> Result<Self, StoreError> {
+        let (url, directory) = (url.clone(), directory.to_owned());
+        let first = database::open_reader(&url, &directory)?;
+        Ok(Self(Arc::new(Inner { url, directory, idle: Mutex::new(vec![first]) })))
+    }
+
+    /// A way to read what may not answer yet: each question connects by itself.
+    pub(super) fn later(directory: &Path, url: &DatabaseUrl) -> Self {
+        let (url, directory) = (url.clone(), directory.to_owned());
+        Self(Arc::new(Inner { url, directory, idle: Mutex::default() }))
     }
 
     /// Calls, newest first.
@@ -78,22 +91,55 @@ impl Reader {
     /// # Errors
     /// When the database fails.
     pub fn calls(&self, filter: &CallFilter) -> Result<Vec<CallRecord>, StoreError> {
-        let direction = filter.direction.map(Direction::name);
-        let limit = filter.limit.min(MOST_CALLS);
         let mut wheres = Vec::new();
-        let mut values: Vec<&dyn ToSql> = Vec::new();
-        restrict(&mut wheres, &mut values, "invite_us < ?", &filter.before_us);
-        restrict(&mut wheres, &mut values, "sip_call_id = ?", &filter.sip_call_id);
-        restrict(&mut wheres, &mut values, "direction = ?", &direction);
-        restrict(&mut wheres, &mut values, "agent = ?", &filter.agent);
-        restrict(&mut wheres, &mut values, "trunk = ?", &filter.trunk);
-        restrict(&mut wheres, &mut values, "end_cause = ?", &filter.end_cause);
-        restrict(&mut wheres, &mut values, "(end_us IS NULL) = ?", &filter.running);
+        let mut values = Vec::new();
+        restrict(&mut wheres, &mut values, "invite_us <", &filter.before_us);
+        restrict(&mut wheres, &mut values, "invite_us >=", &filter.since_us);
+        restrict(&mut wheres, &mut values, "sip_call_id =", &filter.sip_call_id);
+        restrict(&mut wheres, &mut values, "direction =", &filter.direction);
+        restrict(&mut wheres, &mut values, "agent =", &filter.agent);
+        restrict(&mut wheres, &mut values, "trunk =", &filter.trunk);
+        restrict(&mut wheres, &mut values, "end_cause =", &filter.end_cause);
+        wheres.extend(filter.running.map(|running| match running {
+            true => "end_us IS NULL".to_owned(),
+            false => "end_us IS NOT NULL".to_owned(),
+        }));
         let conditions =
             if wheres.is_empty() { String::new() } else { format!("WHERE {}", wheres.join(" AND ")) };
-        values.push(&limit);
-        let sql = format!("SELECT * FROM calls {conditions} ORDER BY invite_us DESC, rowid DESC LIMIT ?");
-        self.query(&sql, &values, call_record)
+        values.push(filter.limit.min(MOST_CALLS).to_value());
+        let limit = values.len();
+        let order = "ORDER BY invite_us DESC, id DESC";
+        let sql = format!("SELECT {} FROM calls {conditions} {order} LIMIT ?{limit}", columns());
+        self.query(&sql, &values, |row| CallRecord::from_row(&row))
+    }
+
+    /// Every call of a filter, oldest first, a page at a time: `take` gets each page and says whether to go on.
+    ///
+    /// # Errors
+    /// When the database fails, or `take` does.
+    pub fn each<E: From<StoreError>>(
+        &self,
+        filter: &CallFilter,
+        mut take: impl FnMut(Vec<CallRecord>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // Newest first is what the index and the pages are for; a page cannot end among calls of one microsecond, or
+        // some of them would be missed.
+        let mut pages = Vec::new();
+        let mut page = CallFilter { limit: MOST_CALLS, ..filter.clone() };
+        loop {
+            let mut calls = self.calls(&page)?;
+            let full = calls.len() >= MOST_CALLS as usize;
+            let last = calls.last().map(|call| call.invite_us);
+            if let Some(last) = last.filter(|last| full && calls[0].invite_us > *last) {
+                calls.retain(|call| call.invite_us > last);
+                page.before_us = Some(last.saturating_add(1));
+            }
+            pages.push(calls.into_iter().rev().collect::<Vec<_>>());
+            if !full {
+                break;
+            }
+        }
+        pages.into_iter().rev().filter(|page| !page.is_empty()).try_for_each(&mut take)
     }
 
     /// The call that is meant by its id or the first digits of it, by its SIP Call-ID, or by `last`.
@@ -115,8 +161,9 @@ impl Reader {
         }
         // 'g' sorts after every hexadecimal digit.
         let upper = format!("{prefix}g");
-        let sql = "SELECT * FROM calls WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 4";
-        let mut found = self.query(sql, &[&prefix, &upper], call_record)?;
+        let sql = format!("SELECT {} FROM calls WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 4", columns());
+        let values = [prefix.to_value(), upper.to_value()];
+        let mut found = self.query(&sql, &values, |row| CallRecord::from_row(&row))?;
         if found.len() > 1 {
             let matches = found.iter().map(|record| record.call.to_string()).collect();
             return Err(StoreError::Ambiguous { asked: asked.to_owned(), matches });
@@ -130,15 +177,12 @@ impl Reader {
     /// When the database fails.
     pub fn events(&self, call: CallId, after: u64, limit: u32) -> Result<Events, StoreError> {
         let sql = "SELECT seq, at_us, event FROM events WHERE call = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        let rows = self.query(sql, &[&call.to_string(), &after, &limit.min(MOST_EVENTS)], |row| {
-            let (seq, at_us): (i64, i64) = (row.get(0)?, row.get(1)?);
-            let event: String = row.get(2)?;
-            let event = serde_json::from_str(&event).ok();
-            Ok(event.map(|event| NumberedEvent {
-                seq: seq.unsigned_abs(),
-                stamped: Stamped { at_us: at_us.unsigned_abs(), event },
-            }))
+        let values = [call.to_value(), after.to_value(), limit.min(MOST_EVENTS).to_value()];
+        let rows = self.query(sql, &values, |row| {
+            let [seq, at_us, event] = row.as_slice() else { return None };
+            let event = event.text().and_then(|event| serde_json::from_str(event).ok());
+            let (seq, at_us) = (u64::from_value(seq)?, u64::from_value(at_us)?);
+            Some(event.map(|event| NumberedEvent { seq, stamped: Stamped { at_us, event } }))
         })?;
         let unreadable = rows.iter().filter(|row| row.is_none()).count();
         Ok(Events { events: rows.into_iter().flatten().collect(), unreadable })
@@ -151,7 +195,7 @@ impl Reader {
     pub fn turns(&self, call: CallId) -> Result<Vec<TurnRecord>, StoreError> {
         let sql = "SELECT turn, at_us, caller_text, reason, agent_text, interrupted, total_us, stages
             FROM turns WHERE call = ?1 ORDER BY turn";
-        self.query(sql, &[&call.to_string()], turn_record)
+        self.query(sql, &[call.to_value()], |row| turn_record(&row))
     }
 
     /// Everything about one call; see [`Reader::call`] for what may be asked.
@@ -173,118 +217,68 @@ impl Reader {
     fn query<T>(
         &self,
         sql: &str,
-        values: &[&dyn ToSql],
-        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+        values: &[Value],
+        mut read: impl FnMut(Row) -> Option<T>,
     ) -> Result<Vec<T>, StoreError> {
-        self.with(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
-            statement.query_map(values, row)?.collect::<rusqlite::Result<Vec<T>>>()
-        })?
-        .map_err(|error| StoreError::from_sqlite(&self.0.path, &error))
+        let rows = self.rows(sql, values)?;
+        let unreadable = || StoreError::Corrupt {
+            path: database::name(&self.0.url, &self.0.directory),
+            reason: "a row makes no sense".to_owned(),
+        };
+        rows.into_iter().map(|row| read(row).ok_or_else(unreadable)).collect()
     }
 
-    /// Lends a connection that nobody else is using.
-    fn with<T>(&self, ask: impl FnOnce(&Connection) -> T) -> Result<T, StoreError> {
+    /// Asks on a connection that nobody else is using. One that was lost meanwhile is replaced once.
+    fn rows(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
         let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => connect(&self.0.path)?,
-        };
-        let answer = ask(&connection);
-        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE {
-            idle.push(connection);
+        if let Some(mut database) = idle {
+            match database.query(sql, values) {
+                Err(StoreError::Unreachable { .. }) => {}
+                answer => {
+                    self.keep(database);
+                    return answer;
+                }
+            }
         }
+        let mut database = database::open_reader(&self.0.url, &self.0.directory)?;
+        let answer = database.query(sql, values)?;
+        self.keep(database);
         Ok(answer)
     }
+
+    fn keep(&self, database: Box<dyn Database>) {
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE {
+            idle.push(database);
+        }
+    }
+}
+
+/// The columns of a record, as they are asked for.
+fn columns() -> String {
+    COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Adds a condition for a field of the filter that is set.
-fn restrict<'a, T: ToSql>(
-    wheres: &mut Vec<&'static str>,
-    values: &mut Vec<&'a dyn ToSql>,
-    condition: &'static str,
-    field: &'a Option<T>,
-) {
+fn restrict<T: Field>(wheres: &mut Vec<String>, values: &mut Vec<Value>, condition: &str, field: &Option<T>) {
     if let Some(value) = field {
-        wheres.push(condition);
-        values.push(value);
+        values.push(value.to_value());
+        wheres.push(format!("{condition} ?{}", values.len()));
     }
 }
 
-/// Opens read-only. Where even the index of the write-ahead log cannot be made (a directory that belongs to somebody
-/// else, no server running), the file is read as it lies there.
-fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let open = |query: &str| -> rusqlite::Result<Connection> {
-        let connection = Connection::open_with_flags(uri(path, query), flags)?;
-        connection.busy_timeout(Duration::from_secs(2))?;
-        connection.query_row("SELECT count(*) FROM sqlite_schema", params![], |_| Ok(()))?;
-        Ok(connection)
+fn turn_record(row: &[Value]) -> Option<TurnRecord> {
+    let [turn, at_us, caller_text, reason, agent_text, interrupted, total_us, stages] = row else {
+        return None;
     };
-    open("mode=ro").or_else(|error| {
-        let cannot = matches!(StoreError::from_sqlite(path, &error), StoreError::NotWritable { .. });
-        let opened = if cannot { open("immutable=1") } else { Err(error) };
-        opened.map_err(|error| StoreError::from_sqlite(path, &error))
+    Some(TurnRecord {
+        turn: Field::from_value(turn)?,
+        at_us: Field::from_value(at_us)?,
+        caller_text: Field::from_value(caller_text)?,
+        reason: Field::from_value(reason)?,
+        agent_text: Field::from_value(agent_text)?,
+        interrupted: Field::from_value(interrupted)?,
+        total_us: Field::from_value(total_us)?,
+        stages: stages.text().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
     })
-}
-
-/// The path as SQLite wants it in a URI: with everything escaped that has a meaning there.
-fn uri(path: &Path, query: &str) -> String {
-    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    format!("file:{path}?{query}")
-}
-
-fn call_record(row: &Row<'_>) -> rusqlite::Result<CallRecord> {
-    let id: String = row.get("id")?;
-    let direction: String = row.get("direction")?;
-    Ok(CallRecord {
-        call: id.parse().map_err(|_| rusqlite::Error::InvalidColumnName(id))?,
-        sip_call_id: row.get("sip_call_id")?,
-        direction: Direction::from_name(&direction).unwrap_or(Direction::Inbound),
-        trunk: row.get("trunk")?,
-        agent: row.get("agent")?,
-        caller: Pii::new(row.get("caller")?),
-        called: Pii::new(row.get("called")?),
-        invite_us: row.get("invite_us")?,
-        answer_us: row.get("answer_us")?,
-        end_us: row.get("end_us")?,
-        end_cause: row.get("end_cause")?,
-        sip_status: row.get("sip_status")?,
-        port_slot: row.get("port_slot")?,
-        concurrency: row.get("concurrency")?,
-        codec: row.get("codec")?,
-        turns: row.get("turns")?,
-        barge_ins: row.get("barge_ins")?,
-        quality: Quality {
-            received: unsigned(row, "received")?,
-            lost: unsigned(row, "lost")?,
-            late: unsigned(row, "late")?,
-            concealed: unsigned(row, "concealed")?,
-            jitter_us: unsigned(row, "jitter_us")?,
-            sent: unsigned(row, "sent")?,
-            foreign: unsigned(row, "foreign_packets")?,
-        },
-        gap_p50_us: row.get::<_, Option<i64>>("gap_p50_us")?.map(i64::unsigned_abs),
-        gap_max_us: row.get::<_, Option<i64>>("gap_max_us")?.map(i64::unsigned_abs),
-    })
-}
-
-fn turn_record(row: &Row<'_>) -> rusqlite::Result<TurnRecord> {
-    let stages: Option<String> = row.get("stages")?;
-    Ok(TurnRecord {
-        turn: row.get("turn")?,
-        at_us: unsigned(row, "at_us")?,
-        caller_text: row.get::<_, Option<String>>("caller_text")?.map(Pii::new),
-        reason: row.get("reason")?,
-        agent_text: row.get::<_, Option<String>>("agent_text")?.map(Pii::new),
-        interrupted: row.get("interrupted")?,
-        total_us: row.get::<_, Option<i64>>("total_us")?.map(i64::unsigned_abs),
-        stages: stages.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
-    })
-}
-
-fn unsigned(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
-    Ok(row.get::<_, i64>(column)?.unsigned_abs())
 }

@@ -1,12 +1,18 @@
 //! The tables, and how an older database becomes a newer one.
-//! Knows SQL. Each step is applied once, in order, inside a transaction, and is never edited after a release.
+//! Knows SQL. Each step is applied once, in order, inside a transaction, and is never edited after a release. The steps
+//! are written for SQLite; PostgreSQL gets the same with its own names of the types.
 
-use super::StoreError;
+use super::{
+    StoreError, Value,
+    database::{Database, Statement},
+    postgres::Postgres,
+};
 use rusqlite::Connection;
 use std::path::Path;
 
-/// One step per version; `PRAGMA user_version` counts those that were applied.
-const MIGRATIONS: &[&str] = &["
+/// One step per version; `PRAGMA user_version`, or the table `tandem_schema`, counts those that were applied.
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE calls (
     id TEXT PRIMARY KEY,
     sip_call_id TEXT NOT NULL,
@@ -58,7 +64,25 @@ CREATE TABLE events (
     event TEXT NOT NULL,
     PRIMARY KEY (call, seq)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+ALTER TABLE calls ADD COLUMN node TEXT;
+ALTER TABLE calls ADD COLUMN capacity INTEGER;
+ALTER TABLE calls ADD COLUMN ring_us INTEGER;
+ALTER TABLE calls ADD COLUMN hangup_party TEXT;
+ALTER TABLE calls ADD COLUMN q850_cause INTEGER;
+ALTER TABLE calls ADD COLUMN fallbacks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN gap_p95_us INTEGER;
+ALTER TABLE calls ADD COLUMN tools INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN tools_failed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN tool_us INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE journal_positions (
+    node TEXT PRIMARY KEY,
+    segment INTEGER NOT NULL,
+    byte INTEGER NOT NULL
+) STRICT;
+",
+];
 
 /// The version this program writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -91,6 +115,52 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, Sto
         Ok(found) => Err(StoreError::Newer { path: path.to_owned(), found, ours: VERSION }),
         Err(_) => Err(StoreError::Corrupt { path: path.to_owned(), reason: format!("version {found}") }),
     }
+}
+
+/// The lock that keeps two servers from migrating one database at the same time; any number does.
+const MIGRATION_LOCK: i64 = 0x7461_6e64;
+
+/// The same for PostgreSQL, where several servers may share the database.
+pub(super) fn migrate_postgres(database: &mut Postgres) -> Result<(), StoreError> {
+    let table = "CREATE TABLE IF NOT EXISTS tandem_schema (version BIGINT PRIMARY KEY)";
+    let lock = || Statement::new("SELECT pg_advisory_xact_lock(?1)", vec![Value::Integer(MIGRATION_LOCK)]);
+    // Even "if not exists" fails when two do it at once: hence the lock.
+    database.transact_in_order(&[lock(), Statement::new(table, Vec::new())])?;
+    loop {
+        let found = check_postgres(database)?;
+        let Some(step) = MIGRATIONS.get(found) else { return Ok(()) };
+        let mut statements = vec![lock()];
+        let applied = Value::Integer(version_number(found + 1));
+        // Fails, and takes the step back with it, if another server was faster.
+        statements.push(Statement::new("INSERT INTO tandem_schema (version) VALUES (?1)", vec![applied]));
+        let parts = step.split(';').map(str::trim).filter(|part| !part.is_empty());
+        statements.extend(parts.map(|part| Statement::new(postgres_types(part), Vec::new())));
+        if let Err(error) = database.transact_in_order(&statements)
+            && check_postgres(database)? == found
+        {
+            return Err(error);
+        }
+    }
+}
+
+/// The version a PostgreSQL database is at; refuses one that a newer program wrote.
+pub(super) fn check_postgres(database: &mut Postgres) -> Result<usize, StoreError> {
+    let rows = database.query("SELECT coalesce(max(version), 0) FROM tandem_schema", &[])?;
+    let found = rows.first().and_then(|row| row.first()).and_then(Value::integer).unwrap_or(0);
+    match usize::try_from(found) {
+        Ok(found) if found <= VERSION => Ok(found),
+        Ok(found) => Err(StoreError::Newer { path: database.name().to_owned(), found, ours: VERSION }),
+        Err(_) => {
+            Err(StoreError::Corrupt { path: database.name().to_owned(), reason: format!("version {found}") })
+        }
+    }
+}
+
+fn postgres_types(sql: &str) -> String {
+    sql.replace(" INTEGER", " BIGINT")
+        .replace(" REAL", " DOUBLE PRECISION")
+        .replace(") STRICT, WITHOUT ROWID", ")")
+        .replace(") STRICT", ")")
 }
 
 fn version_number(version: usize) -> i64 {

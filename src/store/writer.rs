@@ -1,20 +1,21 @@
-//! The one thread that writes to the database: batches, the spool, recovery after a crash, retention.
-//! Knows SQL and the disk's moods. Knows no call; it may take its time.
+//! The one thread that writes to the database: what the journal holds, once each; events; retention.
+//! Knows SQL. Knows no call; it may take its time, and a database that is down costs nothing but time.
 
 use super::{
-    CRASHED, CallRecord, DATABASE_FILE, Direction, Message, SPOOL_FILE, SharedSpool, StoreConfig, StoreError,
-    schema, spool_record,
+    COLUMNS, CRASHED, CallRecord, Field as _, Message, StoreConfig, StoreError, Value,
+    database::{self, Database, Statement},
+    journal::{Entry, Position, Tail},
+    recorder::Progress,
+    unix_us,
 };
 use crate::telemetry::Metrics;
 use call::{CallId, Event, Stamped};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, named_params, params};
 use std::{
-    path::PathBuf,
     sync::{
-        PoisonError,
+        Arc, LazyLock,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// From the first message of a batch to its commit: short enough that a follower does not notice.
@@ -23,77 +24,61 @@ const BATCH: Duration = Duration::from_millis(25);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Messages of one batch, which bounds how long its transaction takes.
 const BATCH_MESSAGES: usize = 1_024;
-/// Between two looks at the spool and at what is too old.
+/// Entries of the journal in one transaction.
+const BATCH_ENTRIES: usize = 256;
+/// Between two looks at the journal and at what is too old, when nothing else happens.
 const UPKEEP: Duration = Duration::from_secs(1);
+/// Between two attempts at a database that fails.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Calls whose traces are deleted in one go: the writer is never busy with it for long.
-const EXPIRE_CALLS: u32 = 200;
+const EXPIRE_CALLS: i64 = 200;
 /// Between two looks at what is too old.
 const EXPIRE: Duration = Duration::from_secs(10);
-/// How long a lock held by somebody else is waited for.
-const BUSY: Duration = Duration::from_secs(1);
-/// Between two log lines about the same trouble.
-const COMPLAIN: Duration = Duration::from_secs(10);
-
-/// Opens the database for writing and migrates it.
-pub(super) fn connect(config: &StoreConfig) -> Result<Connection, StoreError> {
-    let path = config.directory.join(DATABASE_FILE);
-    let open = || -> rusqlite::Result<Connection> {
-        let connection = Connection::open(&path)?;
-        connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        if let Some(limit) = config.size_limit {
-            let page: u64 =
-                connection.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))?.unsigned_abs();
-            let pages = i64::try_from(limit / page.max(1)).unwrap_or(i64::MAX);
-            connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(()))?;
-        }
-        Ok(connection)
-    };
-    let mut connection = open().map_err(|error| StoreError::from_sqlite(&path, &error))?;
-    schema::migrate(&mut connection, &path)?;
-    Ok(connection)
-}
+/// This reader's name among those of the journal.
+pub(super) const READER: &str = "database";
 
 pub(super) struct Writer {
     config: StoreConfig,
-    path: PathBuf,
-    connection: Connection,
-    spool: SharedSpool,
+    node: String,
+    database: Option<Box<dyn Database>>,
+    /// Where it has come in the journal, once the database has said so.
+    tail: Option<Tail>,
+    progress: Arc<Progress>,
     metrics: Metrics,
-    upkeep: Instant,
     expired: Option<Instant>,
-    /// Until the calls of earlier runs have been closed: when this one started.
-    started_us: Option<i64>,
     complained: Option<Instant>,
+    /// The database has failed: it is not asked again before.
+    again_at: Option<Instant>,
+    /// Entries up to here have been counted as waiting.
+    counted: Position,
 }
 
 impl Writer {
     pub(super) fn new(
         config: StoreConfig,
-        connection: Connection,
-        spool: SharedSpool,
+        node: String,
+        database: Option<Box<dyn Database>>,
+        progress: Arc<Progress>,
         metrics: Metrics,
     ) -> Self {
-        let path = config.directory.join(DATABASE_FILE);
         Self {
             config,
-            path,
-            connection,
-            spool,
+            node,
+            database,
+            tail: None,
+            progress,
             metrics,
-            upkeep: Instant::now(),
             expired: None,
-            started_us: Some(unix_us()),
             complained: None,
+            again_at: None,
+            counted: Position::default(),
         }
     }
 
-    /// Looks after everything that is not a message: what the last run left (records in the spool, calls that it never
-    /// saw the end of), what waits in the spool now, and what is too old. What fails is tried again a second later.
+    /// Takes over what the journal holds, and deletes what is too old. What fails is tried again later.
     pub(super) fn keep_up(&mut self) {
-        self.upkeep = Instant::now();
-        if let Err(error) = self.replay().and_then(|()| self.close_crashed()).and_then(|()| self.expire()) {
-            self.complain(&error);
+        if let Err(error) = self.apply().and_then(|()| self.expire()) {
+            self.failed(&error);
         }
     }
 
@@ -101,104 +86,141 @@ impl Writer {
         let mut batch = Vec::new();
         loop {
             let closing = collect(messages, &mut batch);
-            self.write(&mut batch);
-            if self.upkeep.elapsed() >= UPKEEP || closing {
+            if closing {
+                self.again_at = None;
+            }
+            let mut events = Vec::new();
+            let mut flushes = Vec::new();
+            for message in batch.drain(..) {
+                match message {
+                    Message::Event(call, seq, stamped) => events.push((call, seq, stamped)),
+                    Message::Flush(done) => flushes.push(done),
+                    Message::Wake | Message::Close => {}
+                }
+            }
+            if self.may_try() {
                 self.keep_up();
             }
+            self.write_events(&events);
+            flushes.iter().for_each(acknowledge);
             if closing {
                 return;
             }
         }
     }
 
-    /// Writes a batch in one transaction. If the database does not take it, the call records in it go to the spool and
-    /// the rest is dropped and counted.
-    fn write(&mut self, batch: &mut Vec<Message>) {
-        if batch.is_empty() {
-            return;
-        }
-        if let Err(error) = self.commit(batch) {
-            self.complain(&error);
-            let mut dropped = 0;
-            for message in batch.iter() {
-                match message {
-                    Message::End(record) => spool_record(&self.spool, record, &self.metrics),
-                    Message::Begin(_) | Message::Event(..) => dropped += 1,
-                    Message::Flush(_) | Message::Close => {}
-                }
-            }
-            self.metrics.queue_dropped("store", dropped);
-        }
-        for message in batch.drain(..) {
-            if let Message::Flush(done) = message {
-                acknowledge(&done);
-            }
-        }
+    fn may_try(&self) -> bool {
+        self.again_at.is_none_or(|at| Instant::now() >= at)
     }
 
-    fn commit(&mut self, batch: &[Message]) -> rusqlite::Result<()> {
-        // A call record is on the disk itself when it is committed; events may be lost with the power.
-        let durable = batch.iter().any(|message| matches!(message, Message::End(_)));
-        self.connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for message in batch {
-            match message {
-                Message::Begin(record) => put_call(&transaction, record, PUT_RUNNING)?,
-                Message::End(record) => put_call(&transaction, record, PUT_ENDED)?,
-                Message::Event(call, seq, stamped) => put_event(&transaction, *call, *seq, stamped)?,
-                Message::Flush(_) | Message::Close => {}
-            }
+    fn failed(&mut self, error: &StoreError) {
+        self.again_at = Some(Instant::now() + AGAIN);
+        if matches!(error, StoreError::Unreachable { .. }) {
+            self.database = None;
         }
-        transaction.commit()
-    }
-
-    /// Moves the spool into the database. Records name their call, so doing it twice changes nothing.
-    fn replay(&mut self) -> Result<(), StoreError> {
-        let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
-        if spool.is_empty() {
-            return Ok(());
-        }
-        let (connection, path) = (&mut self.connection, &self.path);
-        let replayed = spool.replay(|records| {
-            let mut put_all = || -> rusqlite::Result<()> {
-                connection.pragma_update(None, "synchronous", "FULL")?;
-                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                for record in &mut *records {
-                    put_call(&transaction, &record, PUT_ENDED)?;
-                }
-                transaction.commit()
-            };
-            put_all().map_err(|error| StoreError::from_sqlite(path, &error))
-        })?;
-        tracing::info!(
-            records = replayed.records,
-            unreadable = replayed.unreadable,
-            "{SPOOL_FILE} is stored"
-        );
-        Ok(())
-    }
-
-    /// Calls of an earlier run that have no end get one, once.
-    fn close_crashed(&mut self) -> Result<(), StoreError> {
-        let Some(before) = self.started_us else { return Ok(()) };
-        let close = || -> rusqlite::Result<Vec<String>> {
-            let mut closing = self.connection.prepare(CLOSE_CRASHED)?;
-            let named = named_params! { ":cause": CRASHED, ":before": before };
-            closing.query_map(named, |row| row.get(0))?.collect()
-        };
-        let directions = close().map_err(|error| StoreError::from_sqlite(&self.path, &error))?;
-        self.started_us = None;
-        let closed = directions.len();
-        for direction in directions {
-            self.metrics.call_crashed(Direction::from_name(&direction).unwrap_or(Direction::Inbound));
-        }
-        if closed > 0 {
-            tracing::warn!(
-                calls = closed,
-                "the last server died with calls running; their records now say so"
+        if self.complained.is_none_or(|at| at.elapsed() >= super::COMPLAIN) {
+            self.complained = Some(Instant::now());
+            tracing::error!(
+                reason = %error,
+                "the store fails; calls go on, their records wait in the journal, traces are not kept"
             );
         }
-        Ok(())
+    }
+
+    fn database(&mut self) -> Result<&mut Box<dyn Database>, StoreError> {
+        let config = &self.config;
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => database::open(&config.database, &config.directory, config.size_limit)?,
+        };
+        Ok(self.database.insert(database))
+    }
+
+    /// Moves the journal's entries into the database. How far it has come is written in the same transaction, so that
+    /// each is taken over once, whoever dies when.
+    fn apply(&mut self) -> Result<(), StoreError> {
+        let mut tail = match self.tail.take() {
+            Some(tail) => tail,
+            None => self.find_tail()?,
+        };
+        let applied = self.apply_from(&mut tail);
+        self.tail = Some(tail);
+        applied
+    }
+
+    fn apply_from(&mut self, tail: &mut Tail) -> Result<(), StoreError> {
+        loop {
+            let (entries, position) = tail.read(self.progress.end(), BATCH_ENTRIES)?;
+            if position == tail.position {
+                self.progress.applied(READER, position);
+                return Ok(());
+            }
+            if let Err(error) = self.take_over(&entries, position) {
+                if position > self.counted {
+                    self.counted = position;
+                    self.metrics.cdr_spooled(entries.len() as u64);
+                }
+                return Err(error);
+            }
+            tail.position = position;
+            self.progress.applied(READER, position);
+        }
+    }
+
+    fn find_tail(&mut self) -> Result<Tail, StoreError> {
+        let node = self.node.to_value();
+        let rows = self.database()?.query(POSITION, &[node])?;
+        let number = |column: usize| {
+            let value = rows.first().and_then(|row| row.get(column)).and_then(Value::integer);
+            value.unwrap_or(0).unsigned_abs()
+        };
+        let position = Position { segment: number(0), byte: number(1) };
+        Ok(Tail::new(&self.config.directory, position))
+    }
+
+    fn take_over(&mut self, entries: &[Entry], position: Position) -> Result<(), StoreError> {
+        let (node, metrics) = (self.node.clone(), self.metrics.clone());
+        let here = Statement::new(
+            PUT_POSITION,
+            vec![node.to_value(), position.segment.to_value(), position.byte.to_value()],
+        );
+        let database = self.database()?;
+        let mut statements: Vec<_> = entries.iter().flat_map(|entry| statements(entry, &node)).collect();
+        statements.push(here.clone());
+        match database.transact(&statements, true) {
+            Err(StoreError::Rejected { .. }) => {}
+            done => return done,
+        }
+        // One of them holds something that no database takes: the others must not wait for it for ever.
+        for entry in entries {
+            match database.transact(&self::statements(entry, &node), true) {
+                Err(error @ StoreError::Rejected { .. }) => {
+                    metrics.cdr_lost(1);
+                    tracing::error!(reason = %error, "a call record cannot be stored and is left out");
+                }
+                done => done?,
+            }
+        }
+        database.transact(&[here], true)
+    }
+
+    /// Events may be lost; the calls' records say what they amount to.
+    fn write_events(&mut self, events: &[(CallId, u64, Box<Stamped>)]) {
+        if events.is_empty() {
+            return;
+        }
+        let written = match self.may_try() {
+            true => {
+                let statements: Vec<_> =
+                    events.iter().flat_map(|(call, seq, stamped)| put_event(*call, *seq, stamped)).collect();
+                self.database().and_then(|database| database.transact(&statements, false))
+            }
+            false => return self.metrics.queue_dropped("store", events.len() as u64),
+        };
+        if let Err(error) = written {
+            self.failed(&error);
+            self.metrics.queue_dropped("store", events.len() as u64);
+        }
     }
 
     /// Deletes traces (words, turns, events) beyond the retention; the call records stay.
@@ -207,39 +229,18 @@ impl Writer {
             return Ok(());
         }
         self.expired = Some(Instant::now());
-        self.delete_traces().map_err(|error| StoreError::from_sqlite(&self.path, &error))
-    }
-
-    fn delete_traces(&mut self) -> rusqlite::Result<()> {
         let retention = self.config.retention;
         let by_age = unix_us() - i64::from(retention.trace_days) * 86_400_000_000;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let by_number: Option<i64> = transaction
-            .prepare_cached(FIRST_BEYOND)?
-            .query_row([retention.trace_calls], |row| row.get(0))
-            .optional()?;
-        let expired: Vec<String> = transaction
-            .prepare_cached(EXPIRED)?
-            .query_map(params![by_number.map_or(by_age, |at| at.max(by_age)), EXPIRE_CALLS], |row| {
-                row.get(0)
-            })?
-            .collect::<rusqlite::Result<_>>()?;
-        for call in &expired {
-            transaction.prepare_cached("DELETE FROM events WHERE call = ?1")?.execute([call])?;
-            transaction.prepare_cached("DELETE FROM turns WHERE call = ?1")?.execute([call])?;
-            transaction.prepare_cached("UPDATE calls SET has_trace = 0 WHERE id = ?1")?.execute([call])?;
-        }
-        transaction.commit()
-    }
-
-    fn complain(&mut self, reason: &dyn std::fmt::Display) {
-        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
-            self.complained = Some(Instant::now());
-            tracing::error!(
-                database = %self.path.display(), %reason,
-                "the store fails; calls go on, their records wait in {SPOOL_FILE}, traces are not kept"
-            );
-        }
+        let database = self.database()?;
+        let beyond = database.query(FIRST_BEYOND, &[Value::Integer(retention.trace_calls.into())])?;
+        let by_number = beyond.first().and_then(|row| row.first()).and_then(Value::integer);
+        let before = by_number.map_or(by_age, |at| at.max(by_age));
+        let expired = database.query(EXPIRED, &[Value::Integer(before), Value::Integer(EXPIRE_CALLS)])?;
+        let statements: Vec<_> = expired
+            .into_iter()
+            .flat_map(|row| DELETE_TRACE.map(|sql| Statement::new(sql, row.clone())))
+            .collect();
+        if statements.is_empty() { Ok(()) } else { database.transact(&statements, false) }
     }
 }
 
@@ -274,73 +275,58 @@ fn acknowledge(done: &SyncSender<()>) {
     let _ = done.try_send(());
 }
 
-fn put_call(transaction: &Transaction<'_>, record: &CallRecord, sql: &str) -> rusqlite::Result<()> {
-    let quality = &record.quality;
-    transaction.prepare_cached(sql)?.execute(named_params! {
-        ":id": record.call.to_string(),
-        ":sip_call_id": record.sip_call_id,
-        ":direction": record.direction.name(),
-        ":trunk": record.trunk,
-        ":agent": record.agent,
-        ":caller": record.caller.expose(),
-        ":called": record.called.expose(),
-        ":invite_us": record.invite_us,
-        ":answer_us": record.answer_us,
-        ":end_us": record.end_us,
-        ":end_cause": record.end_cause,
-        ":sip_status": record.sip_status,
-        ":port_slot": record.port_slot,
-        ":concurrency": record.concurrency,
-        ":codec": record.codec,
-        ":turns": record.turns,
-        ":barge_ins": record.barge_ins,
-        ":received": signed(quality.received),
-        ":lost": signed(quality.lost),
-        ":late": signed(quality.late),
-        ":concealed": signed(quality.concealed),
-        ":jitter_us": signed(quality.jitter_us),
-        ":sent": signed(quality.sent),
-        ":foreign": signed(quality.foreign),
-        ":gap_p50_us": record.gap_p50_us.map(signed),
-        ":gap_max_us": record.gap_max_us.map(signed),
-    })?;
-    Ok(())
+/// What an entry of the journal means for the tables.
+fn statements(entry: &Entry, node: &str) -> Vec<Statement> {
+    match entry {
+        Entry::Begin { record, .. } => vec![put_call(record, node, &PUT_RUNNING)],
+        Entry::End { record } if record.end_cause.as_deref() == Some(CRASHED) => {
+            vec![
+                put_call(record, node, &PUT_CRASHED),
+                Statement::new(COUNT_TURNS, vec![record.call.to_value()]),
+            ]
+        }
+        Entry::End { record } => vec![put_call(record, node, &PUT_ENDED)],
+        Entry::Alive { .. } | Entry::Told { .. } => Vec::new(),
+    }
+}
+
+fn put_call(record: &CallRecord, node: &str, sql: &'static str) -> Statement {
+    let values = COLUMNS.iter().map(|column| match column.name {
+        "node" => record.node.as_deref().unwrap_or(node).to_owned().to_value(),
+        _ => (column.get)(record),
+    });
+    Statement::new(sql, values.collect())
 }
 
 /// An event goes down as it is, and what it says about its turn goes to the turn's row.
-fn put_event(
-    transaction: &Transaction<'_>,
-    call: CallId,
-    seq: u64,
-    stamped: &Stamped,
-) -> rusqlite::Result<()> {
-    let json = serde_json::to_string(&stamped.event)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    let (id, at) = (call.to_string(), signed(stamped.at_us));
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO events (call, seq, at_us, event) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![id, signed(seq), at, json])?;
-    let turn = |turn: u32, sql: &str, value: &dyn rusqlite::ToSql, other: &dyn rusqlite::ToSql| {
-        transaction
-            .prepare_cached("INSERT OR IGNORE INTO turns (call, turn, at_us) VALUES (?1, ?2, ?3)")?
-            .execute(params![id, turn, at])?;
-        transaction.prepare_cached(sql)?.execute(params![id, turn, value, other])
+fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
+    let Ok(json) = serde_json::to_string(&stamped.event) else { return Vec::new() };
+    let (id, at) = (call.to_value(), stamped.at_us.to_value());
+    let mut statements =
+        vec![Statement::new(PUT_EVENT, vec![id.clone(), seq.to_value(), at.clone(), Value::Text(json)])];
+    let mut turn = |turn: u32, sql: &'static str, values: Vec<Value>| {
+        let turn = turn.to_value();
+        statements.push(Statement::new(PUT_TURN, vec![id.clone(), turn.clone(), at.clone()]));
+        let values = [id.clone(), turn].into_iter().chain(values).collect();
+        statements.push(Statement::new(sql, values));
     };
     match &stamped.event {
-        Event::Answered => transaction
-            .prepare_cached(
-                "UPDATE calls SET answer_us = invite_us + ?2 WHERE id = ?1 AND answer_us IS NULL",
-            )?
-            .execute(params![id, at])?,
-        Event::TurnEnded { turn: number, text, reason, .. } => turn(number.0, TURN_ENDED, text, reason)?,
-        Event::Sentence { turn: number, text, .. } => turn(number.0, TURN_SENTENCE, text, &None::<i64>)?,
-        Event::BargeIn { turn: number, .. } => turn(number.0, TURN_INTERRUPTED, &true, &None::<i64>)?,
+        Event::TurnEnded { turn: number, text, reason, .. } => {
+            turn(number.0, TURN_ENDED, vec![text.to_value(), reason.to_value()]);
+        }
+        Event::Sentence { turn: number, text, .. } => turn(number.0, TURN_SENTENCE, vec![text.to_value()]),
+        Event::BargeIn { turn: number, .. } => turn(number.0, TURN_INTERRUPTED, Vec::new()),
         Event::Latency { turn: number, latency } => {
             let stages = serde_json::to_string(&latency.stages).unwrap_or_default();
-            turn(number.0, TURN_LATENCY, &signed(latency.total_us), &stages)?
+            turn(number.0, TURN_LATENCY, vec![latency.total_us.to_value(), Value::Text(stages)]);
         }
-        Event::Started { .. }
-        | Event::Acked
+        Event::Answered => statements.push(Statement::new(ANSWERED, vec![id, at])),
+        Event::Started { agent, port_slot, concurrency, codec } => {
+            let started = [agent.to_value(), port_slot.to_value(), concurrency.to_value(), codec.to_value()];
+            statements.push(Statement::new(STARTED, [id].into_iter().chain(started).collect()));
+        }
+        Event::Acked
+        | Event::Unrecorded
         | Event::Speech { .. }
         | Event::Floor { .. }
         | Event::Heard { .. }
@@ -367,26 +353,30 @@ fn put_event(
         | Event::KeysSent { .. }
         | Event::MediaFault { .. }
         | Event::Quality { .. }
-        | Event::Ended { .. } => 0,
-    };
-    Ok(())
+        | Event::Ended { .. } => {}
+    }
+    statements
 }
 
-/// SQLite has no unsigned integers; no figure of ours comes near the difference.
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
+const POSITION: &str = "SELECT segment, byte FROM journal_positions WHERE node = ?1";
+const PUT_POSITION: &str = "
+INSERT INTO journal_positions (node, segment, byte) VALUES (?1, ?2, ?3)
+ON CONFLICT (node) DO UPDATE SET segment = excluded.segment, byte = excluded.byte";
 
-fn unix_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
+const PUT_EVENT: &str = "
+INSERT INTO events (call, seq, at_us, event) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (call, seq) DO UPDATE SET at_us = excluded.at_us, event = excluded.event";
+const PUT_TURN: &str =
+    "INSERT INTO turns (call, turn, at_us) VALUES (?1, ?2, ?3) ON CONFLICT (call, turn) DO NOTHING";
 const TURN_ENDED: &str = "UPDATE turns SET caller_text = ?3, reason = ?4 WHERE call = ?1 AND turn = ?2";
-const TURN_SENTENCE: &str = "UPDATE turns SET agent_text = coalesce(agent_text || ' ', '') || ?3 WHERE call = ?1 AND turn = ?2 AND ?4 IS NULL";
-const TURN_INTERRUPTED: &str =
-    "UPDATE turns SET interrupted = ?3 WHERE call = ?1 AND turn = ?2 AND ?4 IS NULL";
+const TURN_SENTENCE: &str =
+    "UPDATE turns SET agent_text = coalesce(agent_text || ' ', '') || ?3 WHERE call = ?1 AND turn = ?2";
+const TURN_INTERRUPTED: &str = "UPDATE turns SET interrupted = 1 WHERE call = ?1 AND turn = ?2";
 const TURN_LATENCY: &str = "UPDATE turns SET total_us = ?3, stages = ?4 WHERE call = ?1 AND turn = ?2";
+const ANSWERED: &str = "UPDATE calls SET answer_us = invite_us + ?2 WHERE id = ?1 AND answer_us IS NULL";
+/// What a running call shows of itself; the record at its end has the last word.
+const STARTED: &str = "
+UPDATE calls SET agent = ?2, port_slot = ?3, concurrency = ?4, codec = ?5 WHERE id = ?1 AND end_us IS NULL";
 
 /// The newest call whose trace is beyond the number that is kept.
 const FIRST_BEYOND: &str =
@@ -394,42 +384,48 @@ const FIRST_BEYOND: &str =
 /// Calls whose trace is to be deleted, oldest first; never one that is running.
 const EXPIRED: &str = "
 SELECT id FROM calls WHERE has_trace AND invite_us <= ?1 AND end_us IS NOT NULL ORDER BY invite_us LIMIT ?2";
+const DELETE_TRACE: [&str; 3] = [
+    "DELETE FROM events WHERE call = ?1",
+    "DELETE FROM turns WHERE call = ?1",
+    "UPDATE calls SET has_trace = 0 WHERE id = ?1",
+];
 
-/// A call without an end when nobody runs: it ended, at the latest, when its last event was written.
-const CLOSE_CRASHED: &str = "
-UPDATE calls SET
-    end_us = invite_us + coalesce((SELECT max(at_us) FROM events WHERE call = calls.id), 0),
-    end_cause = :cause,
-    turns = (SELECT count(*) FROM turns WHERE call = calls.id),
-    barge_ins = (SELECT count(*) FROM turns WHERE call = calls.id AND interrupted)
-WHERE end_us IS NULL AND invite_us < :before
-RETURNING direction";
-
-macro_rules! put {
-    ($condition:literal) => {
-        concat!(
-            "INSERT INTO calls (id, sip_call_id, direction, trunk, agent, caller, called, invite_us, answer_us, end_us,
-                end_cause, sip_status, port_slot, concurrency, codec, turns, barge_ins, received, lost, late, concealed,
-                jitter_us, sent, foreign_packets, gap_p50_us, gap_max_us)
-            VALUES (:id, :sip_call_id, :direction, :trunk, :agent, :caller, :called, :invite_us, :answer_us, :end_us,
-                :end_cause, :sip_status, :port_slot, :concurrency, :codec, :turns, :barge_ins, :received, :lost, :late,
-                :concealed, :jitter_us, :sent, :foreign, :gap_p50_us, :gap_max_us)
-            ON CONFLICT (id) DO UPDATE SET
-                sip_call_id = excluded.sip_call_id, direction = excluded.direction, trunk = excluded.trunk,
-                agent = excluded.agent, caller = excluded.caller, called = excluded.called,
-                invite_us = excluded.invite_us, answer_us = coalesce(excluded.answer_us, answer_us),
-                end_us = excluded.end_us, end_cause = excluded.end_cause, sip_status = excluded.sip_status,
-                port_slot = excluded.port_slot, concurrency = excluded.concurrency, codec = excluded.codec,
-                turns = excluded.turns, barge_ins = excluded.barge_ins, received = excluded.received,
-                lost = excluded.lost, late = excluded.late, concealed = excluded.concealed,
-                jitter_us = excluded.jitter_us, sent = excluded.sent, foreign_packets = excluded.foreign_packets,
-                gap_p50_us = excluded.gap_p50_us, gap_max_us = excluded.gap_max_us ",
-            $condition
-        )
-    };
-}
-
-/// A running call never overwrites an ended one: the two may arrive in either order.
-const PUT_RUNNING: &str = put!("WHERE calls.end_us IS NULL");
+/// A running call never overwrites an ended one: they may be replayed in either order.
+static PUT_RUNNING: LazyLock<String> =
+    LazyLock::new(|| put(|name| format!("excluded.{name}"), " WHERE calls.end_us IS NULL"));
 /// The end of a call is written once; a replay of it changes nothing. A crash's guess gives way to the truth.
-const PUT_ENDED: &str = put!("");
+static PUT_ENDED: LazyLock<String> = LazyLock::new(|| put(|name| format!("excluded.{name}"), ""));
+/// What the dead server's events had already said stays.
+static PUT_CRASHED: LazyLock<String> = LazyLock::new(|| {
+    put(|name| format!("coalesce(excluded.{name}, calls.{name})"), " WHERE calls.end_us IS NULL")
+});
+/// A call whose server died counts the turns whose events came through; it lasted at least until the last of them.
+const COUNT_TURNS: &str = "
+UPDATE calls SET
+    end_us = CASE
+        WHEN invite_us + coalesce((SELECT max(at_us) FROM events WHERE events.call = calls.id), 0) > end_us
+        THEN invite_us + (SELECT max(at_us) FROM events WHERE events.call = calls.id)
+        ELSE end_us END,
+    turns = (SELECT count(*) FROM turns WHERE turns.call = calls.id),
+    barge_ins = (SELECT count(*) FROM turns WHERE turns.call = calls.id AND interrupted = 1)
+WHERE id = ?1 AND end_cause = 'server_crash'";
+
+fn put(update: impl Fn(&str) -> String, condition: &str) -> String {
+    let names: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();
+    let values: Vec<_> = (1..=names.len()).map(|number| format!("?{number}")).collect();
+    let updates: Vec<_> = names
+        .iter()
+        .filter(|name| **name != "id")
+        .map(|name| match *name {
+            // The event may have been there first.
+            "answer_us" => format!("{name} = coalesce(excluded.{name}, calls.{name})"),
+            name => format!("{name} = {}", update(name)),
+        })
+        .collect();
+    format!(
+        "INSERT INTO calls ({}) VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}{condition}",
+        names.join(", "),
+        values.join(", "),
+        updates.join(", ")
+    )
+}

@@ -265,6 +265,7 @@ impl CallTrace {
             Event::Dropped { queue, count } => {
                 self.note(at, queue, format!("{count} dropped, it was not keeping up"))
             }
+            Event::Unrecorded => self.note(at, "store", "answered before its start was on disk".to_owned()),
             Event::MediaFault { fault, active } => self.note(
                 at,
                 "media",

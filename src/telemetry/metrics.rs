@@ -34,6 +34,8 @@ const SECONDS: [f64; 17] =
     [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0];
 /// Seconds that a media thread may wake late.
 const LAG_SECONDS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.1];
+/// Seconds that a disk takes to make something durable.
+const SYNC_SECONDS: [f64; 10] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
 /// Values of one label; what is beyond is counted as `other`.
 const LABEL_VALUES: usize = 64;
 /// The value for what is in no list.
@@ -120,6 +122,9 @@ struct Figures {
     fallback: Counters<1>,
     llm_attempts: Counters<2>,
     cdr_spooled: Counter,
+    cdr_unrecorded: Counter,
+    cdr_damaged: Counter,
+    journal_sync: Histogram,
     cdr_lost: Counter,
     media_lag: Histogram,
     causes: Known,
@@ -238,6 +243,7 @@ impl Metrics {
                 all.srtp_auth_failed.inc_by(*srtp_auth_failed);
                 all.srtp_replayed.inc_by(*srtp_replayed);
             }
+            Event::Unrecorded => self.call_unrecorded(),
             Event::MediaFault { fault, active: true } => {
                 all.media_faults.get_or_create(&[("fault", listed(fault, &MEDIA_FAULTS))]).inc();
             }
@@ -365,9 +371,24 @@ impl Metrics {
         }
     }
 
-    /// A call record had to go to the spool.
-    pub fn cdr_spooled(&self) {
-        self.figures.cdr_spooled.inc();
+    /// Call records have to wait in the journal: the database does not take them.
+    pub fn cdr_spooled(&self, count: u64) {
+        self.figures.cdr_spooled.inc_by(count);
+    }
+
+    /// A call was not made to wait for the disk, because it hangs.
+    pub fn call_unrecorded(&self) {
+        self.figures.cdr_unrecorded.inc();
+    }
+
+    /// Lines of the journal could not be read.
+    pub fn cdr_damaged(&self, count: u64) {
+        self.figures.cdr_damaged.inc_by(count);
+    }
+
+    /// The journal has made something durable, or tried to.
+    pub fn journal_synced(&self, took: Duration) {
+        self.figures.journal_sync.observe(took.as_secs_f64());
     }
 
     /// Call records were lost.
@@ -450,8 +471,21 @@ impl Figures {
             cdr_spooled: add(
                 of,
                 "cdr_spooled",
-                "Call records that had to wait in the spool",
+                "Call records that had to wait in the journal for the database",
                 Counter::default(),
+            ),
+            cdr_unrecorded: add(
+                of,
+                "cdr_unrecorded",
+                "Calls answered before their start was on disk, because the disk hung",
+                Counter::default(),
+            ),
+            cdr_damaged: add(of, "cdr_damaged", "Journal lines that could not be read", Counter::default()),
+            journal_sync: seconds(
+                of,
+                "journal_sync",
+                "What the disk takes to make call records durable",
+                Histogram::new(SYNC_SECONDS),
             ),
             cdr_lost: add(of, "cdr_lost", "Call records lost: an alarm", Counter::default()),
             media_lag: seconds(

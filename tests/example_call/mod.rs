@@ -34,7 +34,7 @@ impl Directory {
     }
 
     pub fn config(&self) -> StoreConfig {
-        StoreConfig { spool_reserve: 1 << 16, ..StoreConfig::new(&self.0) }
+        StoreConfig { journal_reserve: 1 << 16, ..StoreConfig::new(&self.0) }
     }
 
     pub fn store(&self) -> (Store, Metrics) {
@@ -69,6 +69,7 @@ pub fn running(call: CallId) -> CallRecord {
         port_slot: Some(3),
         concurrency: Some(2),
         codec: Some("PCMU".into()),
+        node: Some("test".into()),
         ..CallRecord::new(call, Direction::Inbound, id, at)
     }
 }

@@ -99,6 +99,56 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// The cause of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    }
+
+    /// Who ended the call: `caller`, `agent`, `server`, or `network` when somebody just went silent.
+    pub const fn party(self) -> &'static str {
+        match self {
+            Self::CallerHungUp | Self::CallerCancelled => "caller",
+            Self::AgentEnded | Self::Transferred | Self::NoInput => "agent",
+            Self::MediaTimeout | Self::AckTimeout | Self::SessionExpired => "network",
+            Self::MaxDuration
+            | Self::ServerStopping
+            | Self::Admin
+            | Self::NoCommonCodec
+            | Self::SttFailed
+            | Self::TtsFailed
+            | Self::InternalError
+            | Self::PortsFull
+            | Self::Draining
+            | Self::NoTrunk => "server",
+        }
+    }
+
+    /// The cause value of ITU-T Q.850: of a call that was refused by its status, as RFC 3398 section 8.2.6.1 maps it.
+    pub const fn q850(self, status: Option<u16>) -> u16 {
+        match (self, status) {
+            (Self::CallerCancelled, _) => 16,
+            (_, Some(401 | 402 | 403 | 407 | 603)) => 21,
+            (_, Some(404 | 485 | 604)) => 1,
+            (_, Some(405)) => 63,
+            (_, Some(406 | 501)) => 79,
+            (_, Some(408 | 504)) => 102,
+            (_, Some(410)) => 22,
+            (_, Some(480)) => 18,
+            (_, Some(482 | 483)) => 25,
+            (_, Some(484)) => 28,
+            (_, Some(486 | 600)) => 17,
+            (_, Some(488)) => 65,
+            (_, Some(502)) => 38,
+            (_, Some(300..)) => 41,
+            (Self::MediaTimeout | Self::AckTimeout | Self::SessionExpired, _) => 102,
+            (Self::NoCommonCodec, _) => 65,
+            (Self::SttFailed | Self::TtsFailed | Self::InternalError | Self::ServerStopping, _) => 41,
+            (_, _) => 16,
+        }
+    }
+}
+
 /// What is known of a call before it has an answer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -134,8 +184,12 @@ pub struct Cdr {
     pub port_slot: Option<u32>,
     /// Slots in use when it was granted, this one included.
     pub concurrency: Option<u32>,
+    /// Port slots there were then.
+    pub capacity: Option<u32>,
     /// The codec's name.
     pub codec: Option<String>,
+    /// From the INVITE to our 180, in microseconds.
+    pub rang_after_us: Option<u64>,
     /// From the INVITE to our 200, in microseconds.
     pub answered_after_us: Option<u64>,
     /// From the INVITE to the end, in microseconds.
@@ -150,6 +204,12 @@ pub struct Cdr {
     pub barge_ins: u32,
     /// Turns that had to be saved by a prepared sentence.
     pub fallbacks: u32,
+    /// Tools that ended.
+    pub tools: u32,
+    /// Those of them that gave no result.
+    pub tools_failed: u32,
+    /// What all of them took together, in microseconds.
+    pub tool_us: u64,
     /// Lines that the agent wrote for it; the first twenty.
     pub notes: Vec<String>,
     /// Response gaps in microseconds, in order.
@@ -166,7 +226,9 @@ impl Cdr {
             agent: None,
             port_slot: None,
             concurrency: None,
+            capacity: None,
             codec: None,
+            rang_after_us: None,
             answered_after_us: None,
             ended_after_us: None,
             cause: None,
@@ -174,6 +236,9 @@ impl Cdr {
             turns: 0,
             barge_ins: 0,
             fallbacks: 0,
+            tools: 0,
+            tools_failed: 0,
+            tool_us: 0,
             notes: Vec::new(),
             gaps_us: Vec::new(),
             quality: None,
@@ -207,6 +272,11 @@ impl Cdr {
             Event::TurnEnded { .. } => self.turns += 1,
             Event::BargeIn { .. } => self.barge_ins += 1,
             Event::Fallback { .. } => self.fallbacks += 1,
+            Event::ToolEnded { ok, ms, .. } => {
+                self.tools += 1;
+                self.tools_failed += u32::from(!ok);
+                self.tool_us += u64::from(*ms) * 1_000;
+            }
             Event::Noted { text, .. } if self.notes.len() < MOST_NOTES => self.notes.push(text.clone()),
             Event::Latency { latency, .. } => self.gaps_us.push(latency.total_us),
             Event::Quality { .. } => self.quality = Some(stamped.event.clone()),

@@ -36,6 +36,9 @@ pub struct Patience {
     pub speech: Duration,
     /// From the start of a tool to its result.
     pub tool: Duration,
+    /// Before the answer, for the word that the call's start is on disk ([`crate::Input::Recorded`]). Zero: nobody
+    /// will say so.
+    pub record: Duration,
     /// Without any packet from the caller.
     pub media: Duration,
     /// Of the whole call.
@@ -52,6 +55,7 @@ impl Default for Patience {
             reply: Duration::from_secs(8),
             speech: Duration::from_millis(1_500),
             tool: Duration::from_secs(8),
+            record: Duration::ZERO,
             media: Duration::from_secs(60),
             call: Duration::from_secs(30 * 60),
             no_inputs: 3,

@@ -39,6 +39,8 @@ pub enum Event {
         /// The codec's name.
         codec: String,
     },
+    /// The call is answered although its start is not on disk: that took too long.
+    Unrecorded,
     /// 200 OK was sent.
     Answered,
     /// The caller acknowledged it.

@@ -33,6 +33,8 @@ pub enum Input<'a> {
     Tts(TurnId, TtsEvent),
     /// A tool that this turn started has ended.
     Tool(TurnId, ToolResult),
+    /// The start of the call is on disk: it may be answered, see [`crate::Patience::record`].
+    Recorded,
     /// Press keys for the other side, one after the other: `0` to `9`, `*`, `#`, `A` to `D`; a comma waits half a second.
     Press {
         /// Which ones.

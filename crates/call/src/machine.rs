@@ -23,7 +23,7 @@ use std::{
 pub(crate) enum Phase {
     /// The first step has yet to deal with the INVITE.
     Arrived,
-    /// 180 is out; this is the answer, to be sent at `next_frame`.
+    /// 180 is out; this is the answer, to be sent at `next_frame`, which is sooner once the start is on disk.
     Ringing {
         /// Our session description.
         sdp: String,
@@ -70,6 +70,8 @@ pub struct Call {
     pub(crate) hand_overs: u32,
     /// Where the call stands in its agent's graph.
     pub(crate) position: Option<Position>,
+    /// The start is on disk, or nobody will say so.
+    pub(crate) recorded: bool,
     /// The caller is being passed on.
     pub(crate) transfer: Option<Passing>,
     /// The caller was granted silence until then.
@@ -99,6 +101,7 @@ impl Call {
             rate: conversation_rate(setup.offer.as_deref(), &setup.local),
             last_dialog: now,
             description: MediaSession::new(setup.local.clone()),
+            recorded: config.patience.record.is_zero(),
             config,
             setup,
             phase: Phase::Arrived,
@@ -165,6 +168,7 @@ impl Call {
             Input::Llm(turn, event) => self.handle_llm(now, turn, event, out),
             Input::Tts(turn, event) => self.handle_tts(now, turn, event, out),
             Input::Tool(turn, result) => self.handle_tool(now, turn, result, out),
+            Input::Recorded => self.handle_recorded(now, out),
             Input::Press { keys, by } => self.press_keys(&keys, by, out),
             Input::HangUp(HangUp::Drain) => self.say_goodbye(now, Cause::ServerStopping, out),
             Input::HangUp(HangUp::Admin) => self.end(Cause::Admin, out),

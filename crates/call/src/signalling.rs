@@ -8,7 +8,7 @@ use crate::{
     machine::{Call, Phase},
 };
 use sip::{Negotiated, OfferError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Call {
     /// The first step: ring, then answer with what both sides can do, or refuse honestly.
@@ -48,9 +48,25 @@ impl Call {
         }
         out.push(Output::Sip(SipOutput::Ring));
         self.phase = Phase::Ringing { sdp };
-        self.next_frame = now + self.config.ring_for;
-        if self.config.ring_for.is_zero() {
+        self.next_frame = self.answers_at();
+        if self.next_frame <= now {
             self.answer(now, out);
+        }
+    }
+
+    /// When it has rung long enough, and the start is on disk or has been waited for long enough.
+    fn answers_at(&self) -> Instant {
+        let wait = if self.recorded { Duration::ZERO } else { self.config.patience.record };
+        self.started + self.config.ring_for.max(wait)
+    }
+
+    pub(crate) fn handle_recorded(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.recorded = true;
+        if matches!(self.phase, Phase::Ringing { .. }) {
+            self.next_frame = self.answers_at();
+            if self.next_frame <= now {
+                self.answer(now, out);
+            }
         }
     }
 
@@ -63,6 +79,9 @@ impl Call {
         }
         if !self.setup.context.headers.is_empty() {
             out.push(Output::Sip(SipOutput::Headers(self.setup.context.headers.clone())));
+        }
+        if !self.recorded {
+            out.push(Output::Event(Event::Unrecorded));
         }
         out.push(Output::Sip(SipOutput::Answer { sdp }));
         out.push(Output::Event(Event::Answered));
@@ -215,6 +234,14 @@ mod tests {
 
     /// A call that stands, and its instant.
     fn answered() -> (Call, Instant) {
+        let (mut call, now) = arriving(CallConfig::default());
+        call.step(now, Input::Timeout, &mut Vec::new());
+        call.step(now, Input::Sip(SipInput::Acked { sdp: None }), &mut Vec::new());
+        (call, now)
+    }
+
+    /// A call that has not been stepped yet, and its instant.
+    fn arriving(config: CallConfig) -> (Call, Instant) {
         let now = Instant::now();
         let setup = CallSetup {
             id: CallId(1),
@@ -228,10 +255,50 @@ mod tests {
             today: jiff::civil::date(2026, 11, 20),
             context: crate::CallContext::default(),
         };
-        let mut call = Call::new(now, CallConfig::default(), setup);
-        call.step(now, Input::Timeout, &mut Vec::new());
-        call.step(now, Input::Sip(SipInput::Acked { sdp: None }), &mut Vec::new());
-        (call, now)
+        (Call::new(now, config, setup), now)
+    }
+
+    /// A call that answers only when its start is on disk, or after 300 ms.
+    fn recording(ring_for: Duration) -> (Call, Instant) {
+        let patience = crate::Patience { record: Duration::from_millis(300), ..Default::default() };
+        arriving(CallConfig { patience, ring_for, ..CallConfig::default() })
+    }
+
+    /// What the dialog and the trace are told in a step.
+    fn told(call: &mut Call, at: Instant, input: Input<'_>) -> Vec<&'static str> {
+        let mut out = Vec::new();
+        call.step(at, input, &mut out);
+        out.iter()
+            .filter_map(|output| match output {
+                Output::Sip(crate::SipOutput::Ring) => Some("ring"),
+                Output::Sip(crate::SipOutput::Answer { .. }) => Some("answer"),
+                Output::Event(crate::Event::Unrecorded) => Some("unrecorded"),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_answer_waits_for_the_disk_and_leaves_with_its_word() {
+        let (mut call, now) = recording(Duration::ZERO);
+        let ms = |ms| now + Duration::from_millis(ms);
+        assert_eq!(told(&mut call, now, Input::Timeout), ["ring"]);
+        assert_eq!(told(&mut call, ms(2), Input::Timeout), [""; 0]);
+        assert_eq!(told(&mut call, ms(7), Input::Recorded), ["answer"]);
+        // It may also be there before the call has even looked at the INVITE; and ringing goes on for its time.
+        let (mut call, now) = recording(Duration::from_millis(40));
+        assert_eq!(told(&mut call, now, Input::Recorded), ["ring"]);
+        assert_eq!(told(&mut call, now + Duration::from_millis(40), Input::Timeout), ["answer"]);
+    }
+
+    #[test]
+    fn a_disk_that_hangs_holds_no_call_for_longer_than_agreed() {
+        let (mut call, now) = recording(Duration::ZERO);
+        let ms = |ms| now + Duration::from_millis(ms);
+        assert_eq!(told(&mut call, now, Input::Timeout), ["ring"]);
+        assert_eq!(told(&mut call, ms(299), Input::Timeout), [""; 0]);
+        assert_eq!(told(&mut call, ms(300), Input::Timeout), ["unrecorded", "answer"]);
+        assert_eq!(told(&mut call, ms(900), Input::Recorded), [""; 0], "too late to change anything");
     }
 
     fn packets(call: &mut Call, at: Instant) -> usize {

@@ -24,6 +24,7 @@ fn describe(event: &Event) -> Option<String> {
         Event::Speech { .. } | Event::Floor { .. } | Event::Heard { is_final: false, .. } => return None,
         Event::Heard { text, .. } => format!("understood {text:?}"),
         Event::Digit => "key".into(),
+        Event::Unrecorded => "the start is not on disk".to_owned(),
         Event::Hold { active } => format!("hold {}", if *active { "begins" } else { "ends" }),
         Event::TurnEnded { turn, text, reason, waited_ms } => {
             format!("turn {turn} ended: {text:?} ({reason}, waited {waited_ms} ms)")

@@ -30,7 +30,7 @@ pub mod uri;
 
 pub use endpoint::{
     Address, Command, DialogKey, Endpoint, EndpointConfig, EndpointStatistics, Event, Flow, IncomingInvite,
-    Input, OutgoingInvite, OutgoingRequest, Output, RequestKey, Transport,
+    Input, OutgoingInvite, OutgoingRequest, Output, RequestKey, SavedDialog, Transport,
 };
 pub use external::{ExternalAddress, ExternalAddresses};
 pub use gate::{

@@ -131,7 +131,7 @@ fn limits(verdicts: &[Verdict], html: &mut String) {
 }
 
 fn charts(run: &Run, html: &mut String) {
-    chart(html, "Latency by percentile", "what share of all had to wait longer", &percentiles(run));
+    chart(html, "Latency by percentile", "on a logarithmic scale", &percentiles(run));
     chart(
         html,
         "Response gap of every turn",
@@ -155,6 +155,9 @@ fn chart(html: &mut String, title: &str, below: &str, picture: &str) {
     let _ = write!(html, "<figure><figcaption><b>{title}</b> {below}</figcaption>{picture}</figure>");
 }
 
+/// Anything shorter stands at the bottom of a logarithmic scale.
+const LEAST_MS: f64 = 1.0;
+
 /// As many nines as there are values to tell them.
 fn percentiles(run: &Run) -> String {
     let names = ["gap", "barge_in", "greeting", "setup"];
@@ -166,14 +169,17 @@ fn percentiles(run: &Run) -> String {
         let Some(spread) = run.spread(metric).filter(|spread| spread.len() > 0) else { continue };
         let told =
             shares.iter().filter(|share| **share < 0.5 || (1.0 - **share) * spread.len() as f64 >= 1.0);
-        let points = told.map(|share| (nines(*share), spread.at(*share))).collect();
+        let points = told.map(|share| (nines(*share), spread.at(*share).max(LEAST_MS).log10())).collect();
         let label = format!("{name} ({})", spread.len());
         series.push(Series { name: label, colour: colour + 1, mark: Mark::Line, points });
     }
-    let most = series.iter().flat_map(|one| &one.points).map(|(_, ms)| *ms).fold(0.0, f64::max);
+    let most = series.iter().flat_map(|one| &one.points).map(|(_, ms)| *ms).fold(0.0, f64::max).ceil();
+    let powers =
+        (0..=most.max(1.0) as u32).map(|power| (f64::from(power), 10_u64.pow(power).to_string())).collect();
+    let y = Axis::with_ticks("ms", 0.0, most.max(1.0), powers);
     let ticks = [(0.0, "p0"), (0.5, "p50"), (0.75, "p75"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9")];
     let ticks = ticks.into_iter().map(|(share, name)| (nines(share), name.to_owned())).collect();
-    picture(&Axis::with_ticks("", 0.0, 3.0, ticks), &Axis::up_to("ms", most), &series)
+    picture(&Axis::with_ticks("", 0.0, 3.0, ticks), &y, &series)
 }
 
 fn gaps(run: &Run) -> String {

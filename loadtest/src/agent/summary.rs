@@ -22,8 +22,8 @@ pub(crate) fn now() -> String {
 /// A number as people read it.
 pub(crate) fn short(value: f64) -> String {
     match value.abs() {
-        v if v >= 100.0 || (v.fract() == 0.0) => format!("{value:.0}"),
-        v if v >= 10.0 => format!("{value:.1}"),
+        v if v >= 99.95 || v.fract() == 0.0 => format!("{value:.0}"),
+        v if v >= 9.995 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
 }

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A frame this far below the loudest one of its utterance carries no word: it is neither said nor waited for.
+const TAIL_DB: f32 = 30.0;
 /// How long a key is held.
 pub(super) const KEY: Duration = Duration::from_millis(120);
 /// Between two keys.
@@ -87,10 +89,12 @@ impl Mouth {
 /// Speech without the silence around it: an interruption is timed from the first voiced packet; an answer from the last
 /// one, and it may come at once.
 fn voiced(rate: SampleRate, samples: &[i16]) -> &[i16] {
-    let frames: Vec<&[i16]> = samples.chunks(rate.frame_samples()).collect();
-    let loud = |frame: &&[i16]| Frame::from_samples(rate, frame).level_dbfs() > VOICED_DBFS;
-    let first = frames.iter().position(loud).unwrap_or(0);
-    let end = frames.iter().rposition(loud).map_or(0, |last| (last + 1) * rate.frame_samples());
+    let level = |frame: &[i16]| Frame::from_samples(rate, frame).level_dbfs();
+    let levels: Vec<f32> = samples.chunks(rate.frame_samples()).map(level).collect();
+    let loudest = levels.iter().copied().fold(f32::MIN, f32::max);
+    let loud = |level: &f32| *level > VOICED_DBFS.max(loudest - TAIL_DB);
+    let first = levels.iter().position(loud).unwrap_or(0);
+    let end = levels.iter().rposition(loud).map_or(0, |last| (last + 1) * rate.frame_samples());
     let end = end.min(samples.len());
     samples.get(first * rate.frame_samples()..end).unwrap_or_default()
 }
@@ -103,9 +107,9 @@ mod tests {
     fn an_utterance_ends_with_its_last_voiced_packet_and_says_so_once() {
         let rate = SampleRate::Hz16000;
         let silence = vec![0_i16; rate.frame_samples() * 3];
-        let tone = media::tone::sine(rate.hz(), 400.0, -10.0, rate.frame_samples() * 2);
+        let tone = |dbfs| media::tone::sine(rate.hz(), 400.0, dbfs, rate.frame_samples() * 2);
         let mut mouth = Mouth::new(rate);
-        mouth.say(&[silence.clone(), tone, silence].concat());
+        mouth.say(&[silence.clone(), tone(-10.0), tone(-42.0), silence].concat());
         let start = Instant::now();
         let at = |n: u32| start + media::FRAME * n;
         assert!(mouth.frame(at(0)).1, "the spurt begins with its first packet");

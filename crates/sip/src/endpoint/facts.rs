@@ -1,6 +1,7 @@
 //! What is read from a request for the endpoint's own use: transaction keys, tags, addresses, events.
 //! Knows fields. Decides nothing.
 
+use super::farewell::SavedDialog;
 use super::io::{Address, DialogKey, Event, IncomingInvite};
 use super::uas::Request;
 use crate::headers::{CSeq, NameAddr, Via, split_list};
@@ -78,10 +79,16 @@ pub(super) fn address(message: &Message, name: &HeaderName) -> Address {
     }
 }
 
-pub(super) fn invite_event(dialog: DialogKey, trunk: Option<Arc<str>>, request: &Request<'_>) -> Event {
+pub(super) fn invite_event(
+    dialog: DialogKey,
+    trunk: Option<Arc<str>>,
+    request: &Request<'_>,
+    saved: SavedDialog,
+) -> Event {
     let message = request.message;
     Event::Invite(IncomingInvite {
         dialog,
+        saved,
         trunk,
         flow: request.flow,
         sip_call_id: message.value(&HeaderName::CallId).unwrap_or_default().to_owned(),

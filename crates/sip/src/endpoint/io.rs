@@ -2,6 +2,7 @@
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 //! `Debug` shows no numbers, names or bodies: those are the caller's.
 
+use super::farewell::SavedDialog;
 use crate::digest::Credentials;
 use crate::policy::DialogPolicy;
 use crate::replaces::Replaces;
@@ -400,6 +401,15 @@ pub enum Command {
         /// The body.
         body: String,
     },
+    /// Ends a dialog that an earlier process began and left behind. Its [`Event::Ended`] comes under a new key.
+    Farewell {
+        /// What was kept of it.
+        saved: Box<SavedDialog>,
+        /// The way to the peer. Where a stream is needed, a new one.
+        flow: Flow,
+        /// Value of the Reason header.
+        reason: Option<String>,
+    },
     /// While true, OPTIONS and new INVITEs get 503 and no call can be placed.
     Drain(bool),
 }
@@ -429,6 +439,8 @@ pub struct IncomingInvite {
     pub offer: Option<String>,
     /// The dialog that this call is to take the place of (RFC 3891).
     pub replaces: Option<Replaces>,
+    /// What has to be kept so that another process can end this call: see [`Command::Farewell`].
+    pub saved: SavedDialog,
 }
 
 /// What happened to a dialog. Every dialog that was announced by [`Event::Invite`] or begun by
@@ -722,6 +734,7 @@ impl fmt::Debug for Command {
             Self::Refer { dialog, .. } => write!(f, "Refer({})", dialog.0),
             Self::RespondRefer { dialog, status } => write!(f, "RespondRefer({}) {status}", dialog.0),
             Self::Notify { dialog, .. } => write!(f, "Notify({})", dialog.0),
+            Self::Farewell { saved, .. } => write!(f, "Farewell({saved:?})"),
             Self::Drain(on) => write!(f, "Drain({on})"),
         }
     }

@@ -7,6 +7,7 @@ mod answers;
 mod authentication;
 mod config;
 mod facts;
+mod farewell;
 mod in_dialog;
 mod io;
 mod large;
@@ -26,6 +27,7 @@ mod uas;
 mod update;
 
 pub use config::EndpointConfig;
+pub use farewell::SavedDialog;
 pub use io::{
     Address, Command, DialogKey, Event, Flow, IncomingInvite, Input, OutgoingInvite, OutgoingRequest, Output,
     RequestKey, Transport,
@@ -185,6 +187,7 @@ impl Endpoint {
             Command::Notify { dialog, event, state, content_type, body } => {
                 self.notify(step, dialog, (&event, &state), (&content_type, &body));
             }
+            Command::Farewell { saved, flow, reason } => self.farewell(step, *saved, flow, reason),
             Command::Drain(draining) => self.draining = draining,
         }
     }

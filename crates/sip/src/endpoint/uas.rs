@@ -2,6 +2,7 @@
 //! Knows requests outside dialogs; what happens inside one is in `in_dialog`.
 
 use super::facts::{cseq_number, from_tag, invite_event, merge_key, sdp_body, to_tag, transaction_key};
+use super::farewell::SavedDialog;
 use super::io::{DialogKey, Event, Flow};
 use super::store::{ServerMachine, ServerTransaction};
 use super::{Endpoint, Step};
@@ -236,12 +237,12 @@ impl Endpoint {
         let key = DialogKey(self.last_dialog);
         let tag = self.identifiers.tag();
         let trunk = self.trunk_of(&request).map(|rules| rules.name.clone());
-        let event = invite_event(key, trunk, &request);
         let policy = self.policy_of_new(&request).clone();
         let (message, flow) = (request.message, request.flow);
-        let transaction = self.begin_invite(step, request, tag.clone(), key);
-        let mut dialog = uas_dialog(key, message, flow, tag);
+        let mut dialog = uas_dialog(key, message, flow, tag.clone());
         dialog.local_cseq = self.identifiers.cseq();
+        let event = invite_event(key, trunk, &request, SavedDialog::of(&dialog));
+        let transaction = self.begin_invite(step, request, tag, key);
         dialog.incoming = Some(self.incoming(step, message, transaction, true));
         dialog.peer = Abilities::read(message);
         dialog.set_policy(policy);

@@ -1,0 +1,129 @@
+//! The store with PostgreSQL behind it: the same promises as with SQLite, and what a server adds to what can go wrong.
+//! Real PostgreSQL, started by the test; skipped, and said so, where it is not installed.
+
+mod example_call;
+mod postgres_server;
+
+use call::CallId;
+use example_call::{Directory, ended, events, figure, keep, running};
+use postgres_server::PostgresServer;
+use std::time::{Duration, Instant};
+use tandem::{
+    secret::Secret,
+    store::{CRASHED, CallFilter, DatabaseUrl, PostgresUrl, Reader, Store, StoreConfig, StoreError},
+    telemetry::Metrics,
+};
+
+const CALL: CallId = CallId(0x7f3a_0000_0000_0001);
+
+fn config(directory: &Directory, url: &str) -> StoreConfig {
+    let mut url = PostgresUrl::new(Secret::new(url)).expect("it is a URL");
+    url.patience = Duration::from_secs(2);
+    StoreConfig { database: DatabaseUrl::Postgres(url), ..directory.config() }
+}
+
+fn count(reader: &Reader) -> usize {
+    reader.calls(&CallFilter { limit: 1_000, ..CallFilter::default() }).map_or(0, |calls| calls.len())
+}
+
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_call_comes_back_from_postgresql_as_it_was_stored() {
+    let Some(server) = PostgresServer::start("comes-back") else { return };
+    let directory = Directory::new();
+    let store = Store::open(config(&directory, &server.url()), Metrics::default()).expect("it answers");
+    keep(&store, CALL, u64::MAX);
+    let reader = store.reader().expect("it answers");
+    assert_eq!(reader.call("7f3a").expect("it is there"), ended(CALL));
+    assert_eq!(reader.events(CALL, 0, 1_000).expect("readable").events.len(), events().len());
+    let turns = reader.turns(CALL).expect("readable");
+    assert_eq!(turns.len(), 3);
+    assert!(turns[2].interrupted && turns[2].stages.iter().map(|stage| stage.us).sum::<u64>() == 1_130_000);
+    assert_eq!(reader.trace("last").expect("it is there").turns.len(), 3);
+    assert!(matches!(reader.call("cd"), Err(StoreError::Unknown { .. })));
+    // What callers send may hold what PostgreSQL cannot: it neither stops the others nor loses the call.
+    let mut odd = ended(CallId(2));
+    odd.caller = "nu\0l".to_owned().into();
+    store.end_call(odd);
+    store.end_call(ended(CallId(3)));
+    store.flush();
+    assert_eq!(count(&reader), 3);
+}
+
+#[test]
+fn two_servers_share_a_database_and_each_buries_its_own_dead() {
+    let Some(server) = PostgresServer::start("two") else { return };
+    let (one, two) = (Directory::new(), Directory::new());
+    let open = |directory: &Directory| Store::open(config(directory, &server.url()), Metrics::default());
+    // Both migrate the empty database at once.
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| open(&two).expect("it answers"));
+        (open(&one).expect("it answers"), second.join().expect("no panic"))
+    });
+    first.begin_call(running(CallId(1)));
+    second.begin_call(running(CallId(2)));
+    first.flush();
+    second.flush();
+    drop(first);
+    let first = open(&one).expect("it answers");
+    let reader = first.reader().expect("it answers");
+    let cause = |call: &str| reader.call(call).expect("it is there").end_cause;
+    assert_eq!(cause("0000000000000001").as_deref(), Some(CRASHED));
+    assert_eq!(cause("0000000000000002"), None, "the other server lives");
+    drop(second);
+}
+
+#[test]
+fn records_outlive_a_database_that_is_down_or_hangs_and_arrive_once() {
+    let Some(mut server) = PostgresServer::start("down") else { return };
+    let directory = Directory::new();
+    let metrics = Metrics::default();
+    let store = Store::open(config(&directory, &server.url()), metrics.clone()).expect("it answers");
+    let reader = store.reader().expect("it answers");
+    (1..=20).for_each(|call| store.end_call(ended(CallId(call))));
+    store.flush();
+    assert_eq!(count(&reader), 20);
+    server.stop();
+    let begun = Instant::now();
+    (21..=120).for_each(|call| store.end_call(ended(CallId(call))));
+    assert!(begun.elapsed() < Duration::from_secs(1), "a call waits for no database");
+    eventually("it is noticed", || figure(&metrics, "tandem_cdr_spooled_total") > 0);
+    server.run();
+    eventually("it catches up", || count(&reader) == 120);
+    server.hang();
+    (121..=220).for_each(|call| store.end_call(ended(CallId(call))));
+    std::thread::sleep(Duration::from_millis(2_500));
+    server.go_on();
+    eventually("it catches up again", || count(&reader) == 220);
+    assert_eq!(
+        server.psql("SELECT count(*) || ' ' || count(DISTINCT id) FROM calls").as_deref(),
+        Some("220 220")
+    );
+    assert_eq!(figure(&metrics, "tandem_cdr_lost_total"), 0);
+    // And when the server starts while the database is down, calls are taken all the same.
+    drop(store);
+    server.stop();
+    let store = Store::open(config(&directory, &server.url()), metrics.clone()).expect("it starts");
+    let reader = store.reader().expect("it asks later");
+    store.end_call(ended(CallId(221)));
+    server.run();
+    eventually("it connects by itself", || count(&reader) == 221);
+}
+
+#[test]
+fn a_database_of_a_newer_tandem_is_left_alone() {
+    let Some(server) = PostgresServer::start("newer") else { return };
+    server.psql(
+        "CREATE TABLE tandem_schema (version BIGINT PRIMARY KEY); INSERT INTO tandem_schema VALUES (999)",
+    );
+    let directory = Directory::new();
+    let opened = Store::open(config(&directory, &server.url()), Metrics::default());
+    assert!(matches!(opened.err(), Some(StoreError::Newer { found: 999, .. })));
+}
