@@ -95,7 +95,7 @@ impl ContextClient {
         tracing::warn!(call = %arrival.call, reason, "no call context: {instead}");
         kept.unwrap_or_else(|| match self.webhook.refuse {
             Some(status) => ContextAnswer::Refuse { status, reason: None, redirect: None },
-            None => ContextAnswer::Take(CallFacts { note: Some(reason), ..CallFacts::default() }),
+            None => ContextAnswer::Take(CallFacts::default()),
         })
     }
 
@@ -161,7 +161,6 @@ fn read(bytes: &[u8]) -> Result<ContextAnswer, String> {
         "accept" => Ok(ContextAnswer::Take(CallFacts {
             agent: text("agent").map(str::to_owned),
             variables: variables(said.get("variables")),
-            note: None,
         })),
         "reject" => {
             let status = said.get("status").map_or(Some(603), Value::as_u64);

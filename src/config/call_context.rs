@@ -2,7 +2,7 @@
 //! Knows the keys and their defaults. Asks nobody.
 
 use super::{
-    Checker,
+    checker::Checker,
     raw::{Key, RawCallContext},
 };
 use crate::{context_webhook::ContextWebhook, secret::Secret};

@@ -31,7 +31,6 @@ use crate::{
     sip_transport::{SipTransportConfig, TlsConfig},
 };
 use call::CallConfig;
-use checker::Checker;
 use conversation::Agent;
 use jiff::tz::TimeZone;
 use problem::Source;

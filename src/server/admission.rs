@@ -53,8 +53,6 @@ pub struct CallFacts {
     pub agent: Option<String>,
     /// What is known of the caller.
     pub variables: Variables,
-    /// Why nobody knew anything, for the trace.
-    pub note: Option<String>,
 }
 
 /// What somebody else says about a call before it is answered.
@@ -395,11 +393,11 @@ impl Admission {
         let builder = Arc::clone(&self.services.calls);
         // A bug in asking must not take the task with it that all calls need.
         let question = catch_unwind(AssertUnwindSafe(|| builder.ask(&invite, &arrival))).unwrap_or(None);
+        let dialog = invite.dialog;
         let waiting = |question| Waiting { invite, arrival, at_cap, invited: now, place, sockets, question };
         let Some(question) = question else {
             return self.begin(now, waiting(None), &CallFacts::default(), commands);
         };
-        let dialog = invite.dialog;
         let sip = self.sip.clone();
         let question = tokio::spawn(async move {
             let answer = question.await;

@@ -20,6 +20,9 @@ const MAX_BYTES: usize = 8_192;
 /// The types that a JSON schema may name.
 const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "array", "object", "null"];
 
+/// A key, where it stands if it does, and the kinds of tools that it is for.
+type OwnKey<'k> = (&'static str, Option<std::ops::Range<usize>>, &'k [RawToolKind]);
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTool {
@@ -166,7 +169,7 @@ impl Check<'_> {
     fn own_keys(&self, raw: &RawTool) -> Result<(), AgentError> {
         use RawToolKind::{EndCall, HandOver, Http, Note, Sqlite, Transfer};
         let at = |key: Option<std::ops::Range<usize>>| key;
-        let keys: [(&str, Option<std::ops::Range<usize>>, &[RawToolKind]); 10] = [
+        let keys: [OwnKey<'_>; 10] = [
             ("sql", at(raw.sql.as_ref().map(Spanned::span)), &[Sqlite, Note]),
             ("args", at(raw.args.first().map(Spanned::span)), &[Sqlite, Note, Http, EndCall]),
             ("returns", at(raw.returns.as_ref().map(Spanned::span)), &[Sqlite]),
