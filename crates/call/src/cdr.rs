@@ -120,7 +120,8 @@ impl Cause {
             | Self::InternalError
             | Self::PortsFull
             | Self::Draining
-            | Self::NoTrunk => "server",
+            | Self::NoTrunk
+            | Self::ContextRefused => "server",
         }
     }
 
