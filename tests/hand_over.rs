@@ -58,7 +58,7 @@ fn run(replies: Vec<Said>, arguments: &'static str, caller: Vec<Planned>) -> Wor
         scenario.caller.insert(1 + n, planned);
     }
     let clips = Clips {
-        greeting: Clip { text: "Hello there, billing here.".into(), samples: vec![600; 16_000] },
+        greeting: Clip { text: "Hello there, billing here.".into(), samples: vec![600; 16_000], wide: Vec::new() },
         ..Clips::default()
     };
     let member = Member { agent: agent(BILLING), clips: Arc::new(clips), tools: Arc::default() };
