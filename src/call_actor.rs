@@ -19,7 +19,7 @@ use conversation::{LlmRequest, ToolCall, TurnId};
 use media::Frame;
 use sip::DialogKey;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::{SocketAddr, UdpSocket},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -118,6 +118,8 @@ pub struct CallParts {
     pub info: CallInfo,
     /// Whom it works with.
     pub providers: Providers,
+    /// Whom agents work with that may take over, by the agent's name.
+    pub team: BTreeMap<String, Providers>,
     /// Where its events go.
     pub trace: Arc<dyn TraceSink>,
     /// Counts over all calls.
@@ -181,6 +183,8 @@ pub struct CallActor {
     peer: Option<SocketAddr>,
     /// The RTCP socket is a new one, of which no poller knows yet.
     rtcp_opened: bool,
+    /// Header fields of our 200s.
+    headers: Vec<(String, String)>,
     /// The INVITE has its final response.
     responded: bool,
     /// The dialog is over or about to be: there is no BYE to send any more.
@@ -210,6 +214,7 @@ impl CallActor {
             finalize_waits: false,
             peer: None,
             rtcp_opened: false,
+            headers: Vec::new(),
             responded: false,
             dialog_over: false,
         }
@@ -369,8 +374,19 @@ impl CallActor {
                 self.requests.retain(|(asked, _)| *asked != turn);
                 self.tell_tts(TtsCommand::Cancel { turn });
             }
+            Output::HandOver { agent } => self.hand_over(&agent),
             Output::Event(event) => self.record(now, event),
         }
+    }
+
+    /// Another agent's providers from now on. What the old ones still report carries the number of an old turn.
+    fn hand_over(&mut self, agent: &str) {
+        let Some(providers) = self.parts.team.get(agent).cloned() else { return };
+        self.tts_backlog.clear();
+        self.finalize_waits = false;
+        self.stt = providers.stt.start(&self.parts.info, self.events.clone());
+        self.tts = providers.tts.open(&self.parts.info, self.events.clone());
+        self.parts.providers = providers;
     }
 
     fn send(&self, socket: &UdpSocket, to: SocketAddr, datagram: &[u8]) {
@@ -389,7 +405,14 @@ impl CallActor {
             SipOutput::Ring => respond(dialog, 180, None, None),
             SipOutput::Answer { sdp } => {
                 self.responded = true;
-                respond(dialog, 200, None, Some(sdp))
+                let headers = self.headers.clone();
+                let answer =
+                    sip::Command::Respond { dialog, status: 200, reason: None, sdp: Some(sdp), headers };
+                Note::Sip(Box::new(answer))
+            }
+            SipOutput::Headers(headers) => {
+                self.headers.clone_from(&headers);
+                Note::Sip(Box::new(sip::Command::AddToBye { dialog, headers }))
             }
             SipOutput::Reject { status, reason } => {
                 self.dialog_over |= !self.responded; // A refused re-INVITE ends nothing.

@@ -1,7 +1,7 @@
 //! The server: everything that waits. What it decides with is in `crates/`.
 //!
 //! `ai_gateway` runs the routes' decisions; `call_actor` carries out what a call decides; `caller` is the built-in SIP
-//! caller; `cli` the commands; `config` the file as written and as checked; `http` the API; `media_threads` where calls
+//! caller; `cli` the commands; `config` the file as written and as checked; `context_webhook` who is asked before a call is answered; `http` the API; `media_threads` where calls
 //! live; `providers` the three traits and one file per vendor; `rtp_socket` a leg's sockets; `secret` what must never be
 //! printed; `report` what a period's calls amount to; `server` joins all of it; `services` prepares what it works with; `sip_transport` the SIP sockets; `store` the database; `telemetry` traces, metrics
 //! and logs; `tools` what agents can do; `trunks` registrations, reachability and outgoing calls; `webhooks` tells other systems of calls.
@@ -11,6 +11,7 @@ pub mod call_actor;
 pub mod caller;
 pub mod cli;
 pub mod config;
+pub mod context_webhook;
 pub mod http;
 pub mod media_threads;
 pub mod providers;

@@ -222,7 +222,12 @@ impl CallBuilder for ScriptedCalls {
         };
         let info =
             CallInfo { call: new.call, rate: SampleRate::Hz8000, language: "en-US".into(), turn: None };
-        Ok(BuiltCall { machine: Box::new(machine), info, providers: providers(&self.0) })
+        Ok(BuiltCall {
+            machine: Box::new(machine),
+            info,
+            providers: providers(&self.0),
+            team: Default::default(),
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     recorder::Recorder,
     rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
-    services::{self, Records, StartError, Traces, TrunkCalls, Vocabulary},
+    services::{self, Load, Records, StartError, Traces, TrunkCalls, Vocabulary},
     sip_transport::Tls,
     store::{CRASHED, Reader, Store, StoreConfig, StoreError},
     telemetry::{
@@ -57,7 +57,9 @@ pub fn run(args: &ServeArgs) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Failed, &error.to_string()),
     };
-    let exit = runtime.block_on(serve(config, metrics, trunks));
+    let again = args.clone();
+    let load: Load = Box::new(move || again.again());
+    let exit = runtime.block_on(serve(config, metrics, trunks, load));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit
 }
@@ -76,9 +78,14 @@ fn metrics_config(config: &Config) -> MetricsConfig {
     }
 }
 
-async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates) -> Exit {
+async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates, load: Load) -> Exit {
     match Running::start(&config, &metrics).await {
-        Ok(running) => running.until_stopped(&config, metrics, trunks).await,
+        Ok(running) => {
+            let watching = tokio::spawn(services::watch(load, Arc::clone(&running.calls), metrics.clone()));
+            let exit = running.until_stopped(&config, metrics, trunks).await;
+            watching.abort();
+            exit
+        }
         Err(exit) => exit,
     }
 }
@@ -96,6 +103,7 @@ struct Running {
     server: Arc<Server>,
     recorder: Option<Arc<Recorder>>,
     vocabulary: Vec<Vocabulary>,
+    calls: Arc<TrunkCalls>,
 }
 
 impl Running {
@@ -134,7 +142,8 @@ impl Running {
             fail(Exit::DataDir, &format!("recordings cannot be written to {folder}: {error}; {remedy}"))
         })?;
         let recorder = recorder.map(Arc::new);
-        let server = start(config, calls, &store, (&traces, metrics), (&tls, recorder.as_ref()))
+        let calls = Arc::new(calls);
+        let server = start(config, Arc::clone(&calls), &store, (&traces, metrics), (&tls, recorder.as_ref()))
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
         end_orphans(&store, &server);
         let reader = store.reader().map_err(data_dir)?;
@@ -151,6 +160,7 @@ impl Running {
             webhooks,
             recorder,
             vocabulary,
+            calls,
         })
     }
 
@@ -282,7 +292,7 @@ fn endpoint(config: &Config) -> EndpointConfig {
 
 fn start(
     config: &Config,
-    calls: TrunkCalls,
+    calls: Arc<TrunkCalls>,
     store: &Store,
     (traces, metrics): (&TraceSink, &Metrics),
     (tls, recorder): (&Arc<Tls>, Option<&Arc<Recorder>>),
@@ -314,7 +324,7 @@ fn start(
         ..defaults
     };
     let services = Services {
-        calls: Arc::new(calls),
+        calls,
         records: Arc::new(Records::new(store.clone(), metrics.clone(), traces.clone())),
         trace: Arc::new(Traces(traces.clone())),
     };

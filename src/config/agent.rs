@@ -33,6 +33,21 @@ impl Checker<'_> {
         name.to_owned()
     }
 
+    /// Agents that others hand over to are agents like any other.
+    pub(super) fn handed_to(&mut self, agents: &mut Agents) {
+        loop {
+            let named = agents.values().flat_map(|agent| agent.handed_to().map(str::to_owned));
+            let missing: Vec<String> = named.filter(|name| !agents.contains_key(name)).collect();
+            let before = agents.len();
+            for name in missing {
+                self.agent(&Some(Spanned::new(0..0, name)), DEMO, agents);
+            }
+            if agents.len() == before {
+                return;
+            }
+        }
+    }
+
     /// The script beside each agent's file that sets up its database, where there is one.
     pub(super) fn schemas(&mut self, agents: &Agents) -> BTreeMap<String, String> {
         let mut schemas = BTreeMap::new();
@@ -42,6 +57,7 @@ impl Checker<'_> {
                 continue;
             }
             let path = self.folder.join(key).with_extension("sql");
+            self.files.push(path.clone());
             match std::fs::read_to_string(&path) {
                 Ok(text) => drop(schemas.insert(key.clone(), text)),
                 Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => {}
@@ -77,6 +93,7 @@ impl Checker<'_> {
 
     fn agent_file(&mut self, key: &Spanned<String>) -> Option<Agent> {
         let path = self.folder.join(key.get_ref());
+        self.files.push(path.clone());
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(reason) => {
@@ -88,6 +105,7 @@ impl Checker<'_> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut knowledge = BTreeMap::new();
         for name in knowledge_files(&text) {
+            self.files.push(folder.join(&name));
             match std::fs::read_to_string(folder.join(&name)) {
                 Ok(text) => drop(knowledge.insert(name, text)),
                 Err(reason) => {

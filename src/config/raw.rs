@@ -33,6 +33,7 @@ pub(super) struct RawConfig {
     pub(super) tts: Named<RawTts>,
     pub(super) routes: RawRoutes,
     pub(super) agent: RawAgent,
+    pub(super) call_context: RawCallContext,
     pub(super) tools: RawTools,
     pub(super) trunk: Vec<Spanned<RawTrunk>>,
     pub(super) trunk_groups: Named<Vec<Spanned<String>>>,
@@ -298,6 +299,7 @@ pub(super) struct RawLlmRoute {
 #[serde(default, deny_unknown_fields, expecting = "a table: write [agent] on a line of its own")]
 pub(super) struct RawAgent {
     pub(super) file: Key<String>,
+    pub(super) more: Key<Vec<Spanned<String>>>,
     pub(super) time_zone: Key<String>,
 }
 
@@ -384,6 +386,18 @@ pub(super) struct RawOtlp {
     pub(super) sample_percent: Key<i64>,
     pub(super) words: Key<bool>,
     pub(super) timeout_ms: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [call_context] on a line of its own")]
+pub(super) struct RawCallContext {
+    pub(super) url: Key<String>,
+    pub(super) headers: Key<toml::Table>,
+    pub(super) timeout_ms: Key<i64>,
+    pub(super) cache_minutes: Key<i64>,
+    pub(super) on_failure: Key<String>,
+    pub(super) headers_in: Key<toml::Table>,
+    pub(super) headers_out: Key<toml::Table>,
 }
 
 #[derive(Debug, Default, Deserialize)]

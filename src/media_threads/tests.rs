@@ -144,6 +144,7 @@ impl Bench {
                 tts: Arc::clone(idle) as _,
                 tools: Arc::clone(idle) as _,
             },
+            team: Default::default(),
             trace: Arc::clone(idle) as _,
             counters: Arc::default(),
             knocker: self.thread().knocker(dialog),

@@ -5,11 +5,13 @@ mod calls;
 mod clips;
 mod engines;
 mod records;
+mod reload;
 mod stages;
 
 pub use calls::{TrunkCalls, Vocabulary};
 pub use engines::missing_engines;
 pub use records::{Records, Traces};
+pub use reload::{Load, reload, watch};
 
 use crate::{config::Config, telemetry::metrics::Metrics};
 use calls::AgentServices;
@@ -39,5 +41,5 @@ pub async fn prepare(config: Arc<Config>, metrics: &Metrics) -> Result<TrunkCall
         let services = AgentServices::prepare(&config, key, Arc::clone(agent), metrics).await?;
         agents.insert(key.clone(), services);
     }
-    Ok(TrunkCalls::new(config, agents))
+    TrunkCalls::new(config, agents)
 }

@@ -350,6 +350,8 @@ fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
         | Event::ToolEnded { .. }
         | Event::Expecting { .. }
         | Event::Transfer { .. }
+        | Event::Path { .. }
+        | Event::HandedOver { .. }
         | Event::Noted { .. }
         | Event::AgentDone { .. }
         | Event::Filler { .. }

@@ -276,6 +276,8 @@ impl CallTrace {
                 let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
                 self.note(at, "transfer", format!("to {destination}: {state}{status}"));
             }
+            Event::Path { nodes, .. } => self.note(at, "path", nodes.join(" -> ")),
+            Event::HandedOver { agent } => self.note(at, "hand_over", format!("to {agent}")),
             Event::Noted { text, .. } => self.note(at, "note", text.clone()),
             Event::NoInput { count } => {
                 self.note(at, "no_input", format!("the caller said nothing ({count})"))

@@ -358,6 +358,8 @@ impl Metrics {
             | Event::ToolEnded { .. }
             | Event::Expecting { .. }
             | Event::Transfer { .. }
+            | Event::Path { .. }
+            | Event::HandedOver { .. }
             | Event::Noted { .. }
             | Event::AgentDone { .. }
             | Event::Filler { .. }

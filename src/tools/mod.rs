@@ -72,6 +72,7 @@ impl SqlTool {
             | ToolKind::Mcp { .. }
             | ToolKind::EndCall
             | ToolKind::Transfer(_)
+            | ToolKind::HandOver { .. }
             | ToolKind::Wait
             | ToolKind::CollectDigits
             | ToolKind::RecordNote => return None,

@@ -59,11 +59,13 @@ pub enum Cause {
     StageFull,
     /// Refused: the machine was short of processors, memory or time.
     MachineBusy,
+    /// Refused or redirected, because the call context said so.
+    ContextRefused,
 }
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
@@ -88,6 +90,7 @@ impl Cause {
         Self::NoTrunk,
         Self::StageFull,
         Self::MachineBusy,
+        Self::ContextRefused,
     ];
 
     /// As it stands in records, traces and metrics.
@@ -117,6 +120,7 @@ impl Cause {
             Self::NoTrunk => "no_trunk",
             Self::StageFull => "stage_full",
             Self::MachineBusy => "machine_busy",
+            Self::ContextRefused => "context_refused",
         }
     }
 }
@@ -147,7 +151,8 @@ impl Cause {
             | Self::Draining
             | Self::NoTrunk
             | Self::StageFull
-            | Self::MachineBusy => "server",
+            | Self::MachineBusy
+            | Self::ContextRefused => "server",
         }
     }
 

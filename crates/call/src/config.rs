@@ -5,7 +5,7 @@ use crate::{CallId, latency::Budgets, port_slots::Grant};
 use conversation::{Agent, FloorConfig, Tool, Variables};
 use media::{JitterConfig, Resampler, SampleRate};
 use sip::LocalMedia;
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How a call behaves; the same for every call of an agent.
 #[derive(Clone, Debug)]
@@ -154,6 +154,17 @@ pub struct CallSetup {
     pub context: CallContext,
 }
 
+/// An agent that may take a call over from another.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Who it is.
+    pub agent: Arc<Agent>,
+    /// Its speech that needs no provider.
+    pub clips: Arc<Clips>,
+    /// Tools that servers bring it.
+    pub tools: Arc<Vec<Tool>>,
+}
+
 /// What is known of a call besides its media, and what that allows.
 #[derive(Clone, Debug, Default)]
 pub struct CallContext {
@@ -163,6 +174,10 @@ pub struct CallContext {
     pub tools: Arc<Vec<Tool>>,
     /// Whether the far end takes a REFER.
     pub may_refer: bool,
+    /// Agents that may take over, by the name that the agent's file gives them.
+    pub team: Arc<BTreeMap<String, Member>>,
+    /// Header fields for our 200 and our BYE.
+    pub headers: Vec<(String, String)>,
 }
 
 /// A sentence with its audio, rendered before the first call.

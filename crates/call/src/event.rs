@@ -197,6 +197,18 @@ pub enum Event {
         /// What the far end said, as a SIP status.
         status: Option<u16>,
     },
+    /// Another agent has taken the call over.
+    HandedOver {
+        /// Its name and version.
+        agent: String,
+    },
+    /// The conversation went on to another part of its graph.
+    Path {
+        /// In which turn.
+        turn: TurnId,
+        /// The nodes, from the one that was left to the one that was entered last.
+        nodes: Vec<String>,
+    },
     /// The agent wrote a line for the call's record.
     Noted {
         /// In which turn.

@@ -296,6 +296,11 @@ pub enum Output {
         /// Which one.
         turn: TurnId,
     },
+    /// Another agent goes on: its language model, its voice and its tools are meant from now on.
+    HandOver {
+        /// Its name in the agent's file.
+        agent: String,
+    },
     /// For the trace, the call record, the metrics and the tests.
     Event(Event),
 }
@@ -310,6 +315,8 @@ pub enum SipOutput {
         /// Our session description.
         sdp: String,
     },
+    /// Header fields that go with every 200 from now on, and with the BYE.
+    Headers(Vec<(String, String)>),
     /// A final refusal, of the INVITE or of a re-INVITE.
     Reject {
         /// The status code.

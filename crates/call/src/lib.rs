@@ -6,6 +6,7 @@ pub mod cdr;
 mod codec;
 mod config;
 pub mod event;
+mod hand_over;
 mod id;
 mod io;
 mod keys;
@@ -14,6 +15,7 @@ mod leg;
 mod machine;
 mod menu;
 mod model;
+mod path;
 mod peer;
 pub mod port_slots;
 mod pressing;
@@ -30,7 +32,9 @@ mod transfer;
 mod turns;
 
 pub use codec::codec_of;
-pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience, Speculate, SpeculationConfig};
+pub use config::{
+    CallConfig, CallContext, CallSetup, Clip, Clips, Member, Patience, Speculate, SpeculationConfig,
+};
 pub use event::{Event, MosRange, Stamped};
 pub use id::CallId;
 pub use io::{

@@ -13,7 +13,7 @@ use crate::{
     speculation::Speculation,
     transfer::Passing,
 };
-use conversation::{Context, Floor, FloorConfig, Holder, LoopWatch, Sound, TurnId};
+use conversation::{Context, Floor, FloorConfig, Holder, LoopWatch, Position, Sound, TurnId};
 use media::{Digit, EchoGuard, FRAME, Pitch, SampleRate};
 use sip::MediaSession;
 use std::{
@@ -78,6 +78,10 @@ pub struct Call {
     pub(crate) ladder: Ladder,
     pub(crate) menu: MenuState,
     pub(crate) loops: LoopWatch,
+    /// How often it was handed over.
+    pub(crate) hand_overs: u32,
+    /// Where the call stands in its agent's graph.
+    pub(crate) position: Option<Position>,
     /// The start is on disk, or nobody will say so.
     pub(crate) recorded: bool,
     /// The caller is being passed on.
@@ -101,6 +105,7 @@ impl Call {
     /// A call that has just arrived and holds its slot. The first [`Call::step`] answers it.
     pub fn new(now: Instant, config: CallConfig, setup: CallSetup) -> Self {
         let wall = Wall { at: now, us: setup.started_at_us };
+        let position = Self::start_of_path(&setup.agent);
         Self {
             floor: Floor::new(FloorConfig {
                 phrases: Some(setup.agent.phrases()),
@@ -135,6 +140,8 @@ impl Call {
             ladder: Ladder::default(),
             menu: MenuState::default(),
             loops: LoopWatch::default(),
+            hand_overs: 0,
+            position,
             transfer: None,
             excused_until: None,
             holder: Holder::Nobody,

@@ -18,6 +18,7 @@ impl Call {
     pub(crate) fn question_after(&self, context: &Context) -> LlmRequest {
         let mut request = context.request(&self.setup.agent, self.setup.today);
         request.tools.extend(self.setup.context.tools.iter().map(|tool| tool.spec.clone()));
+        self.tools_here(&mut request.tools);
         request
     }
 
@@ -110,6 +111,9 @@ impl Call {
             return self.ask_again(now, out);
         }
         if reply.sentences.is_empty() {
+            if reply.hand_over.is_some() {
+                return self.close_text(out);
+            }
             let farewell = reply.then.is_some();
             if !farewell {
                 return self.fail_turn(now, "llm", "the reply was empty".into(), out);

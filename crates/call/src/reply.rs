@@ -55,6 +55,8 @@ pub(crate) struct Reply {
     pub(crate) unanswered: bool,
     /// It follows a menu: no model is asked, whatever its tools answer.
     pub(crate) scripted: bool,
+    /// Another agent goes on once it has been said: its name, and what it has to know.
+    pub(crate) hand_over: Option<(String, String)>,
     /// Hang up once it has been said.
     pub(crate) then: Option<Cause>,
 }
@@ -116,6 +118,7 @@ impl Reply {
             saved: false,
             unanswered: false,
             scripted: false,
+            hand_over: None,
             then: None,
         }
     }

@@ -77,6 +77,9 @@ impl Call {
         if let Some(leg) = &mut self.leg {
             leg.answered(now);
         }
+        if !self.setup.context.headers.is_empty() {
+            out.push(Output::Sip(SipOutput::Headers(self.setup.context.headers.clone())));
+        }
         if !self.recorded {
             out.push(Output::Event(Event::Unrecorded));
         }

@@ -150,7 +150,7 @@ impl Call {
         if reply.failed {
             return self.rescue(now, &reply, out);
         }
-        if !reply.first_packet && reply.then.is_none() {
+        if !reply.first_packet && reply.then.is_none() && reply.hand_over.is_none() {
             // Text-to-speech said that it was done, and there was no sound.
             let (turn, stage) = (reply.turn, "tts".to_owned());
             out.push(Output::Event(Event::Fallback { turn, stage, reason: "no sound".into() }));
@@ -161,6 +161,9 @@ impl Call {
         out.push(Output::Event(Event::AgentDone { turn: reply.turn }));
         if let Some(cause) = reply.then {
             return self.end(cause, out);
+        }
+        if let Some((agent, summary)) = &reply.hand_over {
+            return self.hand_over(now, agent, summary, out);
         }
         self.note_answer(now, &reply, out);
     }

@@ -35,6 +35,9 @@ impl Call {
             let note = json!({ "note": "this was done in this turn already, with the same arguments" });
             return self.answer_tool(turn, call, Ok(note), out);
         }
+        if self.is_exit(&call.name) {
+            return self.go_to(now, turn, call, out);
+        }
         let Some(tool) = tool else { return self.run_tool(now, turn, call, None, out) };
         match &tool.kind {
             ToolKind::EndCall => {
@@ -44,6 +47,7 @@ impl Call {
                 self.answer_tool(turn, call, Ok(json!({ "ok": true })), out);
             }
             ToolKind::Transfer(transfer) => self.begin_transfer(now, turn, call, transfer, out),
+            ToolKind::HandOver { agents } => self.begin_hand_over(turn, call, agents, out),
             ToolKind::Wait => self.grant_silence(now, turn, call, out),
             ToolKind::CollectDigits => self.await_digits(turn, call, out),
             ToolKind::RecordNote => self.note(turn, call, out),

@@ -25,11 +25,12 @@ impl Call {
         let clip = self.greeting();
         self.begin_reply(now, self.setup.agent.interruptible().0);
         self.say_clip(now, &clip, out);
+        self.open_path(now, out);
         self.close_text(out);
     }
 
     /// Prepared, unless it says something about this caller: then text-to-speech has to.
-    fn greeting(&self) -> Clip {
+    pub(crate) fn greeting(&self) -> Clip {
         let agent = &self.setup.agent;
         let text = agent.greeting(&self.setup.context.variables);
         let prepared = text == agent.greeting(agent.variables());
@@ -75,6 +76,7 @@ impl Call {
             waited_ms: heard.waited_ms,
         }));
         let understood = !heard.text.trim().is_empty();
+        let (text, digits) = (heard.text.clone(), heard.digits);
         if understood {
             self.context.user(heard.text.clone());
         }
@@ -82,6 +84,9 @@ impl Call {
         self.begin_reply(now, self.setup.agent.interruptible().1);
         if let Some(reply) = &mut self.reply {
             reply.marks = Some(marks);
+        }
+        if understood && self.follow(now, &text, digits, out) {
+            return self.close_text(out);
         }
         if understood {
             if self.menu.wanted && self.tell_menu(now, out) || self.choose(now, &said, digits, out) {

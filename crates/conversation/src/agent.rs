@@ -5,6 +5,7 @@ mod error;
 mod menu;
 mod prepared;
 mod raw;
+mod raw_node;
 mod raw_tool;
 mod tool;
 
@@ -17,6 +18,7 @@ use crate::{
     floor::Interruptible,
     flow::Matcher,
     grammar::{Pattern, Piece, digit_words, scatter},
+    graph::Node,
     spoken::Spoken,
     turn::Expectation,
     variables::Variables,
@@ -89,6 +91,7 @@ pub struct Agent {
     pub(crate) slots: BTreeMap<String, Slot>,
     tools: Vec<Tool>,
     pub(crate) intents: Vec<Intent>,
+    pub(crate) nodes: Vec<Node>,
     pub(crate) knowledge: Vec<Passage>,
     pronunciations: BTreeMap<String, String>,
     spoken: Arc<Spoken>,
@@ -183,7 +186,7 @@ impl Agent {
         &self.identity.name
     }
 
-    /// Its version, for the call's record.
+    /// Its version, for the call's record: as declared, else a hash of all that it was read from.
     pub fn version(&self) -> &str {
         &self.identity.version
     }
@@ -249,6 +252,15 @@ impl Agent {
     /// The tool of that name.
     pub fn tool(&self, name: &str) -> Option<&Tool> {
         self.tools.iter().find(|tool| tool.spec.name == name)
+    }
+
+    /// The agents that its tools hand a call over to.
+    pub fn handed_to(&self) -> impl Iterator<Item = &str> {
+        let agents = self.tools.iter().filter_map(|tool| match tool {
+            Tool { kind: ToolKind::HandOver { agents }, .. } => Some(agents),
+            Tool { .. } => None,
+        });
+        agents.flatten().map(String::as_str)
     }
 
     /// Who it is and what it knows, for [`crate::Context::new`].

@@ -31,6 +31,8 @@ pub struct HeardSentence {
 pub struct Context {
     system: String,
     variables: Variables,
+    /// Where the conversation stands, for the model.
+    guidance: Option<String>,
     entries: Vec<Entry>,
     /// Turns left out because the conversation became too long.
     dropped: usize,
@@ -76,6 +78,7 @@ impl Context {
         Self {
             system: system.into(),
             variables: Variables::default(),
+            guidance: None,
             entries: Vec::new(),
             dropped: 0,
             overdue: Vec::new(),
@@ -86,6 +89,28 @@ impl Context {
     pub fn with_variables(mut self, variables: Variables) -> Self {
         self.variables = variables;
         self
+    }
+
+    /// What is known of the call besides its words.
+    pub const fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// The same, to be changed.
+    pub const fn variables_mut(&mut self) -> &mut Variables {
+        &mut self.variables
+    }
+
+    /// Another agent goes on with the same conversation.
+    pub fn take_over(&mut self, system: impl Into<String>, variables: Variables) {
+        self.system = system.into();
+        self.variables = variables;
+        self.guidance = None;
+    }
+
+    /// What the model is told about where the conversation stands, from now on.
+    pub fn guide(&mut self, guidance: Option<String>) {
+        self.guidance = guidance;
     }
 
     /// The caller said this.
@@ -188,6 +213,9 @@ impl Context {
     pub fn request(&self, agent: &Agent, today: Date) -> LlmRequest {
         let weekday = day_name(today);
         let mut system = format!("{}\n\nToday is {weekday}, {today}.", self.system);
+        if let Some(guidance) = &self.guidance {
+            system.push_str(&format!("\n\n# Where this call stands\n{guidance}"));
+        }
         if self.dropped > 0 {
             system.push_str(&format!(
                 "\n\nThe beginning of this call is left out ({} messages).",

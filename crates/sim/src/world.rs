@@ -497,6 +497,7 @@ impl World {
                 line.told.ran.push(call.name.clone());
                 line.providers.run(now, turn, &call)
             }
+            Output::HandOver { .. } => return,
             Output::Event(event) => return self.note(number, event),
             Output::Sip(output) => return self.signal(number, output),
             Output::FinishSpeech { turn } => return line.told.orders.push((turn, Order::Finish)),
@@ -544,6 +545,7 @@ impl World {
         let command = match output {
             SipOutput::Ring => respond(180, None, None),
             SipOutput::Answer { sdp } => respond(200, None, Some(sdp)),
+            SipOutput::Headers(headers) => Command::AddToBye { dialog, headers },
             SipOutput::Reject { status, reason } => respond(status, Some(reason), None),
             SipOutput::Refer { refer_to, headers } => {
                 Command::Refer { dialog, refer_to, referred_by: None, headers }

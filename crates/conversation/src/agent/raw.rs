@@ -7,6 +7,7 @@ use super::{
     examples,
     menu::{RawMenu, menu},
     prepared::fallbacks,
+    raw_node::{Named, RawNode},
     raw_tool::{RawMcp, RawTool},
 };
 use crate::{
@@ -49,6 +50,8 @@ struct Raw {
     #[serde(default)]
     intent: Vec<RawIntent>,
     #[serde(default)]
+    node: Vec<RawNode>,
+    #[serde(default)]
     knowledge: Vec<RawKnowledge>,
     #[serde(default)]
     speech: RawSpeech,
@@ -60,8 +63,7 @@ struct Raw {
 #[serde(deny_unknown_fields)]
 struct RawIdentity {
     name: Spanned<String>,
-    #[serde(default = "first_version")]
-    version: String,
+    version: Option<String>,
     #[serde(default = "english")]
     language: String,
     #[serde(default = "default_name")]
@@ -211,8 +213,15 @@ fn yes() -> bool {
     true
 }
 
-fn first_version() -> String {
-    "1".to_owned()
+/// What tells this text from any other (FNV-1a): the version of a file that declares none. Two words' worth of hash is
+/// enough to tell apart what one operator writes.
+fn fingerprint(text: &str, files: &BTreeMap<String, String>) -> String {
+    let parts =
+        std::iter::once(text).chain(files.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]));
+    let bytes = parts.flat_map(|part| part.bytes().chain([0]));
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    format!("{hash:016x}")
 }
 
 fn english() -> String {
@@ -253,6 +262,14 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         .iter()
         .map(|intent| check.intent(intent, &slots, &tools, &knowledge))
         .collect::<Result<Vec<_>, _>>()?;
+    let named = Named {
+        slots: &slots,
+        tools: &tools,
+        intents: &intents,
+        variables: &names,
+        more_tools: !mcp.is_empty(),
+    };
+    let nodes = check.nodes(&raw.node, &named)?;
     let phrases = Arc::new(Phrases::new(examples(&intents, &slots).iter().map(Vec::as_slice)));
     let matcher = Matcher::new(&intents);
     let language = raw.agent.language;
@@ -260,7 +277,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     Ok(Agent {
         identity: Identity {
             name: raw.agent.name.into_inner(),
-            version: raw.agent.version,
+            version: raw.agent.version.unwrap_or_else(|| fingerprint(text, files)),
             language: language.clone(),
             voice: raw.agent.voice,
             greeting: Template::new(raw.agent.greeting.get_ref()),
@@ -277,6 +294,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         slots,
         tools,
         intents,
+        nodes,
         knowledge,
         spoken: raw.speech.spoken(&language),
         pronunciations: raw.speech.extra_words,
@@ -304,7 +322,7 @@ impl Check<'_> {
     }
 
     /// Names are there, and once only.
-    fn names<'n>(
+    pub(super) fn names<'n>(
         &self,
         what: &str,
         names: impl Iterator<Item = &'n Spanned<String>>,

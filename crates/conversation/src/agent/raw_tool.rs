@@ -41,6 +41,7 @@ pub(super) struct RawTool {
     headers: Option<Spanned<BTreeMap<String, Spanned<String>>>>,
     retries: Option<Spanned<u32>>,
     max_bytes: Option<Spanned<usize>>,
+    agents: Option<Spanned<Vec<Spanned<String>>>>,
     destinations: Option<Spanned<BTreeMap<String, Spanned<String>>>>,
 }
 
@@ -52,6 +53,7 @@ enum RawToolKind {
     Note,
     Http,
     Transfer,
+    HandOver,
     Wait,
     CollectDtmf,
     RecordNote,
@@ -126,6 +128,7 @@ impl Check<'_> {
             RawToolKind::Http => ToolKind::Http(Box::new(self.http(raw, &parameters, variables)?)),
             RawToolKind::EndCall => ToolKind::EndCall,
             RawToolKind::Transfer => ToolKind::Transfer(self.transfer(raw, variables)?),
+            RawToolKind::HandOver => ToolKind::HandOver { agents: self.agents(raw)? },
             RawToolKind::Wait => ToolKind::Wait,
             RawToolKind::CollectDtmf => ToolKind::CollectDigits,
             RawToolKind::RecordNote => ToolKind::RecordNote,
@@ -164,9 +167,9 @@ impl Check<'_> {
 
     /// Keys that mean nothing for a tool of this kind are a mistake somewhere.
     fn own_keys(&self, raw: &RawTool) -> Result<(), AgentError> {
-        use RawToolKind::{EndCall, Http, Note, Sqlite, Transfer};
+        use RawToolKind::{EndCall, HandOver, Http, Note, Sqlite, Transfer};
         let at = |key: Option<std::ops::Range<usize>>| key;
-        let keys: [OwnKey<'_>; 9] = [
+        let keys: [OwnKey<'_>; 10] = [
             ("sql", at(raw.sql.as_ref().map(Spanned::span)), &[Sqlite, Note]),
             ("args", at(raw.args.first().map(Spanned::span)), &[Sqlite, Note, Http, EndCall]),
             ("returns", at(raw.returns.as_ref().map(Spanned::span)), &[Sqlite]),
@@ -175,6 +178,7 @@ impl Check<'_> {
             ("url", at(raw.url.as_ref().map(Spanned::span)), &[Http]),
             ("headers", at(raw.headers.as_ref().map(Spanned::span)), &[Http, Transfer]),
             ("retries", at(raw.retries.as_ref().map(Spanned::span)), &[Http]),
+            ("agents", at(raw.agents.as_ref().map(Spanned::span)), &[HandOver]),
             ("destinations", at(raw.destinations.as_ref().map(Spanned::span)), &[Transfer]),
         ];
         for (key, span, kinds) in keys {
@@ -345,6 +349,19 @@ impl Check<'_> {
         Ok(Transfer { destinations, headers })
     }
 
+    /// Whether there are such agents is for the config to say.
+    fn agents(&self, raw: &RawTool) -> Result<Vec<String>, AgentError> {
+        let agents = raw.agents.as_ref().map(|agents| agents.get_ref().as_slice()).unwrap_or_default();
+        for agent in agents {
+            self.filled("agents", agent)?;
+        }
+        if agents.is_empty() {
+            let message = "this tool hands over to nobody".to_owned();
+            return Err(self.error(&raw.name, message, "add agents = [\"billing.toml\"]"));
+        }
+        Ok(agents.iter().map(|agent| agent.get_ref().clone()).collect())
+    }
+
     fn timeout(&self, raw: Option<&Spanned<u64>>) -> Result<Option<Duration>, AgentError> {
         let written = raw.map(|_| self.within(raw, 50..=120_000, 0)).transpose()?;
         Ok(written.map(Duration::from_millis))
@@ -408,6 +425,7 @@ impl RawToolKind {
             Self::Note => "note",
             Self::Http => "http",
             Self::Transfer => "transfer",
+            Self::HandOver => "hand_over",
             Self::Wait => "wait",
             Self::CollectDtmf => "collect_dtmf",
             Self::RecordNote => "record_note",
@@ -426,6 +444,7 @@ fn class_of(kind: &ToolKind) -> ToolClass {
         | ToolKind::Http(_)
         | ToolKind::Mcp { .. }
         | ToolKind::EndCall
+        | ToolKind::HandOver { .. }
         | ToolKind::Wait
         | ToolKind::CollectDigits
         | ToolKind::RecordNote => ToolClass::Write,
@@ -438,6 +457,10 @@ fn built_in_parameters(kind: &ToolKind) -> Option<Value> {
         ToolKind::Transfer(transfer) => {
             let names: Vec<&String> = transfer.destinations.keys().collect();
             (json!({ "destination": { "type": "string", "enum": names } }), json!(["destination"]))
+        }
+        ToolKind::HandOver { agents } => {
+            let summary = json!({ "type": "string", "maxLength": 1000, "description": "what the other agent has to know" });
+            (json!({ "agent": { "type": "string", "enum": agents }, "summary": summary }), json!(["agent"]))
         }
         ToolKind::Wait => {
             let seconds = json!({ "type": "integer", "minimum": 1, "maximum": 120, "description": "how long to stay silent" });

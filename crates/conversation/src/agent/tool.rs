@@ -47,6 +47,11 @@ pub enum ToolKind {
     EndCall,
     /// Pass the caller on to one of these, after the current sentence.
     Transfer(Transfer),
+    /// Let another agent go on with the call, after the current sentence.
+    HandOver {
+        /// The agents to choose from, by the file that the config names them by.
+        agents: Vec<String>,
+    },
     /// Stay silent while the caller is busy with something else.
     Wait,
     /// Let the caller key in digits, and take them as the tool's result.

@@ -154,6 +154,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                 tts: Arc::new(Nobody),
                 tools: Arc::new(Nobody),
             },
+            team: Default::default(),
             trace: Arc::new(Nobody),
             counters: Arc::default(),
             knocker: thread.knocker(dialog),
