@@ -15,7 +15,7 @@ use call::{
     cdr::{Cause, Cdr},
     port_slots::PortSlot,
 };
-use conversation::{LlmRequest, ToolCall, TurnId};
+use conversation::{LlmRequest, ToolCall, TurnId, Variables};
 use media::Frame;
 use sip::DialogKey;
 use std::{
@@ -58,7 +58,8 @@ pub trait Models: Send + Sync {
 /// Runs the tools of all calls.
 pub trait Tools: Send + Sync {
     /// Starts a tool without waiting. Its result is reported to `events` under `turn`, whatever becomes of the turn.
-    fn run(&self, call: &CallInfo, turn: TurnId, tool: ToolCall, events: Events);
+    /// `variables` is what is known of the call by then.
+    fn run(&self, call: &CallInfo, turn: TurnId, tool: ToolCall, variables: Variables, events: Events);
 }
 
 /// Keeps what calls tell. Called on media threads: it must neither wait nor lock.
@@ -367,21 +368,23 @@ impl CallActor {
             Output::Ask { turn, request } => self.ask(turn, request),
             Output::Speak { turn, sentence, text } => self.speak(turn, sentence, text),
             Output::FinishSpeech { turn } => self.tell_tts(TtsCommand::Finish { turn }),
-            Output::RunTool { turn, call } => {
-                self.parts.providers.tools.run(&self.parts.info, turn, call, self.events.clone());
+            Output::RunTool { turn, call, variables } => {
+                let events = self.events.clone();
+                self.parts.providers.tools.run(&self.parts.info, turn, call, variables, events);
             }
             Output::Cancel { turn } => {
                 self.requests.retain(|(asked, _)| *asked != turn);
                 self.tell_tts(TtsCommand::Cancel { turn });
             }
-            Output::HandOver { agent } => self.hand_over(&agent),
+            Output::HandOver { agent, language } => self.hand_over(&agent, language),
             Output::Event(event) => self.record(now, event),
         }
     }
 
     /// Another agent's providers from now on. What the old ones still report carries the number of an old turn.
-    fn hand_over(&mut self, agent: &str) {
+    fn hand_over(&mut self, agent: &str, language: String) {
         let Some(providers) = self.parts.team.get(agent).cloned() else { return };
+        self.parts.info.language = language;
         self.tts_backlog.clear();
         self.finalize_waits = false;
         self.stt = providers.stt.start(&self.parts.info, self.events.clone());

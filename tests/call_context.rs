@@ -252,7 +252,7 @@ fn a_webhook_refuses_and_redirects() {
 fn without_an_answer_the_last_one_counts_and_else_the_trunks_agent_answers() {
     let folder = Folder::new("fallback");
     let webhook = Webhook::start(&json!({ "agent": "no such agent" }));
-    let served = Served::start(2, &config(&folder, &webhook, ""));
+    let served = Served::start(4, &config(&folder, &webhook, ""));
     for nonsense in [Some("<html>"), Some("[]"), Some(r#"{"action":"explode"}"#), None] {
         webhook.say(nonsense);
         let phone = Phone::new(served.udp);
@@ -303,7 +303,7 @@ fn a_caller_who_gives_up_while_somebody_is_asked_leaves_nothing_behind() {
 fn an_agent_that_changes_is_heard_by_new_calls_and_a_mistake_changes_nothing() {
     let folder = Folder::new("reload");
     let webhook = Webhook::start(&json!({ "agent": folder.billing() }));
-    let served = Served::start(2, &config(&folder, &webhook, ""));
+    let served = Served::start(4, &config(&folder, &webhook, ""));
     let said = || {
         let before = served.records().len();
         assert!(Phone::new(served.udp).call().starts_with("SIP/2.0 200"));

@@ -1,8 +1,10 @@
 //! One agent hands a call over to another, in whole simulated calls: what is kept, and what changes.
 
-use call::{Clip, Clips, Member};
+#![expect(clippy::wildcard_enum_match_arm, reason = "a hand-over looks at a few of many events")]
+
+use call::{Clip, Clips, Event, Member};
 use conversation::{Agent, Message};
-use sim::{Act, Planned, Said, Scenario, ToolStep, World, say};
+use sim::{Act, Fault, Planned, Said, Scenario, ToolStep, World, say};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -53,18 +55,26 @@ fn agent(text: &str) -> Arc<Agent> {
 
 fn run(replies: Vec<Said>, arguments: &'static str, caller: Vec<Planned>) -> World {
     let mut scenario = Scenario { replies, ..hanging_up(25_000) };
-    scenario.arguments = vec![("pass", arguments)];
     for (n, planned) in caller.into_iter().enumerate() {
         scenario.caller.insert(1 + n, planned);
     }
+    run_in(scenario, arguments, 1)
+}
+
+fn run_in(mut scenario: Scenario, arguments: &'static str, seed: u64) -> World {
+    scenario.arguments = vec![("pass", arguments)];
     let clips = Clips {
-        greeting: Clip { text: "Hello there, billing here.".into(), samples: vec![600; 16_000], wide: Vec::new() },
+        greeting: Clip {
+            text: "Hello there, billing here.".into(),
+            samples: vec![600; 16_000],
+            wide: Vec::new(),
+        },
         ..Clips::default()
     };
     let member = Member { agent: agent(BILLING), clips: Arc::new(clips), tools: Arc::default() };
     scenario.context.team = Arc::new(BTreeMap::from([("billing.toml".to_owned(), member)]));
     scenario.context.variables.set("first_name", "Ann");
-    World::new(Instant::now(), 1, agent(FRONT), scenario).run()
+    World::new(Instant::now(), seed, agent(FRONT), scenario).run()
 }
 
 fn pass(text: &'static str) -> Said {
@@ -108,6 +118,13 @@ fn the_other_agent_knows_what_was_said_and_speaks_after_the_first_has_finished()
         .iter()
         .any(|message| matches!(message, Message::User { text } if text.contains("when are you open")));
     assert!(heard, "what the first agent heard is known");
+    let notes = &world.cdr_of(0).0.expect("there is a record").notes;
+    assert_eq!(notes, &["handed over to billing 7"], "the record has the version");
+    assert!(
+        request.messages.iter().any(
+            |message| matches!(message, Message::Tool { result, .. } if result.contains("handed_over_to"))
+        )
+    );
 }
 
 #[test]
@@ -138,4 +155,48 @@ fn a_caller_who_cuts_in_before_the_hand_over_keeps_the_first_agent() {
     let world = run(replies, "{}", caller);
     tells(&world, &["barge-in", "All right."]);
     assert!(!world.timeline().contains("handed over"));
+    let told = world.requests()[1].messages.iter().any(
+        |message| matches!(message, Message::Tool { result, .. } if result.contains("did not take place")),
+    );
+    assert!(told, "the agent that stays knows that it stays");
+}
+
+/// The line may lose packets and providers may fail: an agent that was not handed the call is never asked, what is known
+/// is never lost, and the call ends in one record.
+#[test]
+fn whoever_is_asked_was_handed_the_call() {
+    for seed in 0..100_u64 {
+        let at = |n: u64| 4_000 + n * (3_000 + seed * 41 % 3_000);
+        let mut caller: Vec<Planned> =
+            (0..5).map(|n| say(at(n), "go on please", 700 + seed * 17 % 900)).collect();
+        caller.push(Planned::at(at(6), Act::HangUp));
+        let text =
+            ["", "One second.", "One second, our colleagues of billing will help."][(seed % 3) as usize];
+        let mut scenario =
+            Scenario { caller, replies: vec![pass(text), Said::text("Seven.")], ..Scenario::one_turn() };
+        scenario.length = Duration::from_millis(at(6) + 60_000);
+        scenario.link.loss_percent = seed / 5 % 8;
+        let faults = [Fault::LlmHangs, Fault::TtsFails, Fault::TtsHangs, Fault::TtsMute, Fault::SttNoFinal];
+        scenario.faults.extend(faults.get((seed % 12) as usize));
+        let world = run_in(scenario, "{}", seed);
+        let mut handed = world.trace().iter().filter_map(|stamped| match &stamped.event {
+            Event::HandedOver { .. } => Some(stamped.at_us),
+            _ => None,
+        });
+        let first = handed.next();
+        for (asked, request) in asked_at(&world).zip(world.requests()) {
+            let billing = request.system.starts_with("You know invoices.");
+            assert_eq!(billing, first.is_some_and(|at| at <= asked), "seed {seed}\n{}", world.timeline());
+            assert_eq!(request.variables.get("first_name"), Some("Ann"), "seed {seed}");
+        }
+        assert!(handed.count() < 5, "seed {seed}");
+        assert_eq!((world.cdr_of(0).1, world.busy()), (1, 0), "seed {seed}");
+    }
+}
+
+fn asked_at(world: &World) -> impl Iterator<Item = u64> + '_ {
+    world.trace().iter().filter_map(|stamped| match &stamped.event {
+        Event::Asked { .. } => Some(stamped.at_us),
+        _ => None,
+    })
 }

@@ -171,7 +171,7 @@ impl Running {
         let state = HttpState {
             reader: self.reader,
             metrics,
-            health: operations.health(),
+            health: operations.health(Arc::clone(&self.calls)),
             control: operations.control(),
             live: self.live,
             ladders: self.server.ladders().clone(),

@@ -106,7 +106,7 @@ impl Checker<'_> {
         let trunks = self.trunks(&raw, &default_agent, &mut agents, &pool_names);
         self.believed_headers(&raw.call_context, &trunks);
         self.handed_to(&mut agents);
-        self.agent_routes(&agents, &routes);
+        self.agent_routes(&agents, &routes, &tts);
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
         let time_zone = self.time_zone(&raw.agent.time_zone);

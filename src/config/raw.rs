@@ -268,6 +268,7 @@ pub(super) struct RawTts {
     pub(super) api_key: Key<String>,
     pub(super) model: Key<String>,
     pub(super) voice: Key<String>,
+    pub(super) voices: Key<BTreeMap<String, Spanned<String>>>,
     pub(super) voice_settings: Key<toml::Table>,
 }
 

@@ -216,14 +216,13 @@ pub(super) enum Message {
     HangUp { call: CallId, reply: oneshot::Sender<bool> },
 }
 
-/// A call that waits for what somebody else says about it. It holds what it needs to begin.
+/// A call that waits for what somebody else says about it. It holds its slot, and no ports: it may never need any.
 struct Waiting {
     invite: IncomingInvite,
     arrival: Arrival,
     at_cap: AtCap,
     invited: Instant,
     held: (Admitted, Place),
-    sockets: RtpSockets,
     question: Option<JoinHandle<()>>,
 }
 
@@ -418,20 +417,22 @@ impl Admission {
         invite: IncomingInvite,
         arrival: Arrival,
         at_cap: AtCap,
-        (held, sockets): ((Admitted, Place), RtpSockets),
+        held: (Admitted, Place),
         commands: &mut Vec<sip::Command>,
     ) {
         let builder = Arc::clone(&self.services.calls);
         // A bug in asking must not take the task with it that all calls need.
         let question = catch_unwind(AssertUnwindSafe(|| builder.ask(&invite, &arrival))).unwrap_or(None);
         let dialog = invite.dialog;
-        let waiting = |question| Waiting { invite, arrival, at_cap, invited: now, held, sockets, question };
+        let waiting = |question| Waiting { invite, arrival, at_cap, invited: now, held, question };
         let Some(question) = question else {
             return self.begin(now, waiting(None), &CallFacts::default(), commands);
         };
         let sip = self.sip.clone();
         let question = tokio::spawn(async move {
-            let answer = question.await;
+            // Whoever asks may fail; the call must hear of something.
+            let answer = tokio::spawn(question).await;
+            let answer = answer.unwrap_or_else(|_| ContextAnswer::Take(CallFacts::default()));
             sip.send(Request::Message(Message::Context { dialog, answer })).await;
         });
         self.waiting.insert(dialog, waiting(Some(question)));
@@ -465,20 +466,26 @@ impl Admission {
 
     /// What a call held that does not begin comes back, and its record is written.
     fn forget(&mut self, now: Instant, waiting: Waiting, refusal: Refusal) {
-        let Waiting { arrival, invited, held, sockets, .. } = waiting;
-        self.ports.release(now, sockets);
+        let Waiting { arrival, invited, held, .. } = waiting;
         self.release(now, held.0.grant.slot);
         self.count_refused(arrival, refusal, now.saturating_duration_since(invited));
     }
 
     /// Starts a call with what it holds. What was taken comes back if it does not begin.
     fn begin(&mut self, now: Instant, waiting: Waiting, facts: &CallFacts, commands: &mut Vec<sip::Command>) {
-        let Waiting { invite, arrival, at_cap, invited, held, sockets, .. } = waiting;
-        let sockets = &mut Some(sockets);
-        let started = self.start((now, invited), &invite, &arrival, facts, held, sockets);
-        if let Some(sockets) = sockets.take() {
-            self.ports.release(now, sockets);
-        }
+        let Waiting { invite, arrival, at_cap, invited, held, .. } = waiting;
+        let sockets = match self.status.draining {
+            true => Err(Refusal { status: 503, cause: Cause::Draining }),
+            false => self.ports.acquire().map_err(|error| no_ports(&error)),
+        };
+        let started = sockets.and_then(|sockets| {
+            let sockets = &mut Some(sockets);
+            let started = self.start((now, invited), &invite, &arrival, facts, held, sockets);
+            if let Some(sockets) = sockets.take() {
+                self.ports.release(now, sockets);
+            }
+            started
+        });
         if let Err(refusal) = started {
             self.release(now, held.0.grant.slot);
             let after = invited.elapsed();
@@ -537,8 +544,8 @@ impl Admission {
         (refusal, headers)
     }
 
-    /// Takes a slot and its sockets before anything rings.
-    fn admit(&mut self, now: Instant, trunk: &ArrivalTrunk) -> Result<((Admitted, Place), RtpSockets), Denied> {
+    /// Takes a slot before anything rings, or anybody is asked.
+    fn admit(&mut self, now: Instant, trunk: &ArrivalTrunk) -> Result<(Admitted, Place), Denied> {
         if self.status.draining {
             return Err(Denied::Refused(Refusal { status: 503, cause: Cause::Draining }));
         }
@@ -546,14 +553,7 @@ impl Admission {
             // A thread is a thousand commands behind: one more call would hurt those that are up.
             return Err(Denied::Refused(Refusal { status: 503, cause: Cause::PortsFull }));
         }
-        let held = self.slot(now, trunk)?;
-        match self.ports.acquire() {
-            Ok(sockets) => Ok((held, sockets)),
-            Err(error) => {
-                self.release(now, held.0.grant.slot);
-                Err(Denied::Refused(no_ports(&error)))
-            }
-        }
+        self.slot(now, trunk)
     }
 
     /// A slot for a call of the trunk: a regular one, or one of its overflow slots when a limit is reached.

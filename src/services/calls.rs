@@ -30,7 +30,10 @@ use sip::{IncomingInvite, SrtpMode, SrtpSuite, caller_id::incoming_caller};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 use tokio::runtime::Handle;
@@ -39,6 +42,8 @@ use tokio::runtime::Handle;
 pub struct TrunkCalls {
     /// For new calls. Locked for as long as it takes to copy a pointer.
     current: RwLock<Arc<Prepared>>,
+    /// Files have changed and are wrong: these are the last good ones.
+    stale: AtomicBool,
 }
 
 /// A config with everything that its agents need.
@@ -75,11 +80,21 @@ impl TrunkCalls {
         let webhook = config.call_context.webhook.clone();
         let context = webhook.map(ContextClient::new).transpose().map_err(StartError::Provider)?;
         let (own, context) = (own_targets(&config), context.map(Arc::new));
-        Ok(Self { current: RwLock::new(Arc::new(Prepared { config, agents, own, context })) })
+        let prepared = Prepared { config, agents, own, context };
+        Ok(Self { current: RwLock::new(Arc::new(prepared)), stale: AtomicBool::new(false) })
     }
 
     fn current(&self) -> Arc<Prepared> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether files have changed and are wrong, so that calls go on with the last good ones.
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_stale(&self, stale: bool) {
+        self.stale.store(stale, Ordering::Relaxed);
     }
 
     /// The files that the agents were read from.
@@ -95,8 +110,7 @@ impl TrunkCalls {
         let current = self.current();
         let trunks =
             |config: &Config| config.trunks.iter().map(|trunk| trunk.name.clone()).collect::<Vec<_>>();
-        let pools =
-            |config: &Config| config.pools.iter().map(|pool| pool.slots.clone()).collect::<Vec<_>>();
+        let pools = |config: &Config| config.pools.iter().map(|pool| pool.slots.clone()).collect::<Vec<_>>();
         for (what, same) in [
             ("list of trunks has", trunks(&current.config) == trunks(config)),
             ("pools have", pools(&current.config) == pools(config)),
@@ -245,8 +259,7 @@ impl CallBuilder for TrunkCalls {
         let of_pool = pool.and_then(|pool| pool.agent.as_ref());
         let llm_route = pool.and_then(|pool| pool.llm_route.clone());
         let agent = current.chosen(new.facts);
-        let agent =
-            agent.or_else(|| current.agents.get(overflow.or(of_pool).unwrap_or(&trunk.agent)));
+        let agent = agent.or_else(|| current.agents.get(overflow.or(of_pool).unwrap_or(&trunk.agent)));
         let agent = agent.ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
         let models = agent.models(llm_route);
         models.warm();
@@ -455,7 +468,8 @@ struct CallTools {
 }
 
 impl Tools for CallTools {
-    fn run(&self, _: &CallInfo, turn: TurnId, tool: ToolCall, events: Events) {
-        self.runner.run(&self.context, turn, &tool, events);
+    fn run(&self, _: &CallInfo, turn: TurnId, tool: ToolCall, variables: Variables, events: Events) {
+        let context = ToolContext { variables, ..self.context.clone() };
+        self.runner.run(&context, turn, &tool, events);
     }
 }

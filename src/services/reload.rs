@@ -41,7 +41,9 @@ pub async fn watch(load: Load, calls: Arc<TrunkCalls>, metrics: Metrics) {
         if !asked && now == before {
             continue;
         }
-        match reload(&load, &calls, &metrics).await {
+        let read = reload(&load, &calls, &metrics).await;
+        calls.note_stale(read.is_err());
+        match read {
             Ok(changed) => tracing::info!(agents = changed, "agents are read again; new calls get them"),
             Err(reason) => tracing::error!("agents stay as they were: {reason}"),
         }

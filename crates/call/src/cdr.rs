@@ -330,6 +330,9 @@ impl Cdr {
                 self.tool_us += u64::from(*ms) * 1_000;
             }
             Event::Noted { text, .. } if self.notes.len() < MOST_NOTES => self.notes.push(text.clone()),
+            Event::HandedOver { agent } if self.notes.len() < MOST_NOTES => {
+                self.notes.push(format!("handed over to {agent}"));
+            }
             Event::Latency { latency, .. } => self.gaps_us.push(latency.total_us),
             Event::Quality { .. } => self.quality = Some(stamped.event.clone()),
             Event::Ended { cause, status } => {

@@ -2,7 +2,7 @@
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 
 use crate::{Event, KeysBy};
-use conversation::{Expectation, LlmRequest, ToolCall, TurnId};
+use conversation::{Expectation, LlmRequest, ToolCall, TurnId, Variables};
 use media::Frame;
 use std::{net::SocketAddr, time::Duration};
 
@@ -290,6 +290,8 @@ pub enum Output {
         turn: TurnId,
         /// What to run.
         call: ToolCall,
+        /// What is known of the call by now.
+        variables: Variables,
     },
     /// Language model and speech of this turn are no longer wanted; its tools go on.
     Cancel {
@@ -300,6 +302,8 @@ pub enum Output {
     HandOver {
         /// Its name in the agent's file.
         agent: String,
+        /// Its language, a BCP 47 tag.
+        language: String,
     },
     /// For the trace, the call record, the metrics and the tests.
     Event(Event),

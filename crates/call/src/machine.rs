@@ -105,7 +105,7 @@ impl Call {
     /// A call that has just arrived and holds its slot. The first [`Call::step`] answers it.
     pub fn new(now: Instant, config: CallConfig, setup: CallSetup) -> Self {
         let wall = Wall { at: now, us: setup.started_at_us };
-        let position = Self::start_of_path(&setup.agent);
+        let position = Position::start(&setup.agent);
         Self {
             floor: Floor::new(FloorConfig {
                 phrases: Some(setup.agent.phrases()),

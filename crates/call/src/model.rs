@@ -2,7 +2,7 @@
 //! Knows text. How a sentence becomes sound is in `speech`, what happens when the model fails in `rescue`.
 
 use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply, speculation::Guess};
-use conversation::{Context, LlmRequest, TurnId};
+use conversation::{Context, Expectation, LlmRequest, TurnId};
 use std::time::{Duration, Instant};
 
 /// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
@@ -64,9 +64,7 @@ impl Call {
             LlmEvent::Delta(text) => self.handle_delta(now, turn, &text, out),
             LlmEvent::ToolCall(call) => self.start_tool(now, turn, call, out),
             LlmEvent::Expect(expectation) => {
-                self.floor.expect(expectation);
-                out.push(Output::Event(Event::Expecting { expectation }));
-                out.push(Output::Expect(expectation));
+                self.expect(expectation, out);
             }
             LlmEvent::Done { input_tokens, output_tokens } => {
                 out.push(Output::Event(Event::ReplyDone { turn, input_tokens, output_tokens }));
@@ -74,6 +72,13 @@ impl Call {
             }
             LlmEvent::Failed { reason } => self.fail_turn(now, "llm", reason, out),
         }
+    }
+
+    /// What the caller is expected to say next, for the floor and for the recogniser.
+    pub(crate) fn expect(&mut self, expectation: Expectation, out: &mut Vec<Output>) {
+        self.floor.expect(expectation);
+        out.push(Output::Event(Event::Expecting { expectation }));
+        out.push(Output::Expect(expectation));
     }
 
     fn handle_delta(&mut self, now: Instant, turn: TurnId, text: &str, out: &mut Vec<Output>) {

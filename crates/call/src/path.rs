@@ -2,26 +2,22 @@
 //! Knows the graph's steps. How a sentence is spoken is in `speech`.
 
 use crate::{Event, Output, cdr::Cause, machine::Call};
-use conversation::{GO_TO, Position, Step, ToolCall, TurnId};
+use conversation::{GO_TO, Interruptible, Step, ToolCall, TurnId};
 use std::time::Instant;
 
 impl Call {
     /// The first node's words, after the greeting.
     pub(crate) fn open_path(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let Some(position) = self.position else { return };
-        self.guide();
-        if let Some(text) = position.opening(&self.setup.agent, self.context.variables()) {
-            let turn = self.turn;
-            self.say_all(now, turn, &text, out);
-        }
+        let Some(position) = &mut self.position else { return };
+        let step = position.begin(&self.setup.agent, self.context.variables());
+        self.take_step(now, step, out);
     }
 
-    /// Follows the graph with the caller's words. Says whether the turn is answered with that.
-    pub(crate) fn follow(&mut self, now: Instant, text: &str, digits: bool, out: &mut Vec<Output>) -> bool {
-        let Some(position) = &mut self.position else { return false };
+    /// Where the caller's words lead by the graph's rules. Nothing is said or told yet.
+    pub(crate) fn follow(&mut self, text: &str, digits: bool) -> Option<Step> {
+        let position = self.position.as_mut()?;
         let (agent, today) = (&self.setup.agent, self.setup.today);
-        let step = position.heard(agent, text, digits, today, self.context.variables_mut());
-        self.take_step(now, step, out)
+        Some(position.heard(agent, text, digits, today, self.context.variables_mut()))
     }
 
     /// A model goes on to another node.
@@ -42,34 +38,59 @@ impl Call {
         }
     }
 
-    fn take_step(&mut self, now: Instant, step: Step, out: &mut Vec<Output>) -> bool {
+    /// Tells where the graph has led, and says what is said there. True if the turn is answered with that.
+    pub(crate) fn take_step(&mut self, now: Instant, step: Step, out: &mut Vec<Output>) -> bool {
         let Step { path, say, ends } = step;
         let turn = self.turn;
         if !path.is_empty() {
             out.push(Output::Event(Event::Path { turn, nodes: path }));
         }
-        self.guide();
+        self.guide(out);
         let Some(text) = say else { return false };
-        self.say_all(now, turn, &text, out);
+        let interruptible = self.position.and_then(|position| position.interruptible(&self.setup.agent));
+        self.say_all(now, turn, &text, interruptible, out);
         if let Some(reply) = self.reply.as_mut().filter(|_| ends) {
             reply.then = Some(Cause::AgentEnded);
         }
         true
     }
 
-    fn guide(&mut self) {
-        let prompt =
-            self.position.and_then(|position| position.prompt(&self.setup.agent, self.context.variables()));
+    /// Tells the model where the call stands, and the ears what to expect.
+    fn guide(&mut self, out: &mut Vec<Output>) {
+        let Some(position) = self.position else { return };
+        let (agent, variables) = (&self.setup.agent, self.context.variables());
+        let (prompt, expected) = (position.prompt(agent, variables), position.expects(agent, variables));
         self.context.guide(prompt);
+        if let Some(expectation) = expected {
+            self.expect(expectation, out);
+        }
+    }
+
+    /// Whether a model is asked where the call stands.
+    pub(crate) fn asks_a_model(&self) -> bool {
+        let variables = self.context.variables();
+        self.position.is_none_or(|position| position.prompt(&self.setup.agent, variables).is_some())
     }
 
     /// A text of the agent's file, sentence by sentence.
-    fn say_all(&mut self, now: Instant, turn: TurnId, text: &str, out: &mut Vec<Output>) {
+    fn say_all(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        text: &str,
+        interruptible: Option<Interruptible>,
+        out: &mut Vec<Output>,
+    ) {
         let Some(reply) = &mut self.reply else { return };
         let mut sentences = reply.chunker.push(text);
         sentences.extend(reply.chunker.finish());
+        let usual = reply.rule;
+        reply.rule = interruptible.unwrap_or(usual);
         for sentence in sentences {
             self.say(now, turn, sentence, out);
+        }
+        if let Some(reply) = &mut self.reply {
+            reply.rule = usual;
         }
     }
 
@@ -83,9 +104,5 @@ impl Call {
     /// Whether a tool call is one of the graph's.
     pub(crate) fn is_exit(&self, name: &str) -> bool {
         name == GO_TO && self.position.is_some() && self.setup.agent.tool(GO_TO).is_none()
-    }
-
-    pub(crate) fn start_of_path(agent: &conversation::Agent) -> Option<Position> {
-        Position::start(agent)
     }
 }

@@ -66,7 +66,12 @@ impl Call {
         let affordable =
             self.speculation.wasted * 100 <= self.speculation.tokens * u64::from(config.max_waste_percent);
         let tried = same(&self.speculation.given_up, &text) || self.speculation.guesses >= MOST_GUESSES;
-        if config.mode == Speculate::Off || self.setup.grant.busy || !affordable || tried {
+        if config.mode == Speculate::Off
+            || self.setup.grant.busy
+            || !affordable
+            || tried
+            || !self.asks_a_model()
+        {
             return;
         }
         self.turn = self.turn.next();

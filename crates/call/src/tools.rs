@@ -35,6 +35,14 @@ impl Call {
             let note = json!({ "note": "this was done in this turn already, with the same arguments" });
             return self.answer_tool(turn, call, Ok(note), out);
         }
+        if let (Some(rule), Some(reply)) =
+            (tool.as_ref().and_then(|tool| tool.interruptible), &mut self.reply)
+        {
+            reply.rule = rule;
+            if self.leg.as_ref().is_none_or(|leg| leg.playout.is_empty()) {
+                self.floor.agent_starts(now, rule);
+            }
+        }
         if self.is_exit(&call.name) {
             return self.go_to(now, turn, call, out);
         }
@@ -47,7 +55,7 @@ impl Call {
                 self.answer_tool(turn, call, Ok(json!({ "ok": true })), out);
             }
             ToolKind::Transfer(transfer) => self.begin_transfer(now, turn, call, transfer, out),
-            ToolKind::HandOver { agents } => self.begin_hand_over(turn, call, agents, out),
+            ToolKind::HandOver { agents } => self.begin_hand_over(now, turn, call, agents, out),
             ToolKind::Wait => self.grant_silence(now, turn, call, out),
             ToolKind::CollectDigits => self.await_digits(turn, call, out),
             ToolKind::RecordNote => self.note(turn, call, out),
@@ -80,7 +88,8 @@ impl Call {
         }
         let patience = timeout.map_or(self.config.patience.tool, |timeout| timeout + GRACE);
         self.await_tool(now, turn, &call, patience);
-        out.push(Output::RunTool { turn, call });
+        let variables = self.context.variables().clone();
+        out.push(Output::RunTool { turn, call, variables });
     }
 
     /// The turn waits for this tool.
@@ -172,10 +181,7 @@ impl Call {
             Some(_) => Err("\"count\" must be a number from 1 to 32".to_owned()),
         };
         if let Ok(count) = count {
-            let expectation = Expectation::Digits { count };
-            self.floor.expect(expectation);
-            out.push(Output::Event(Event::Expecting { expectation }));
-            out.push(Output::Expect(expectation));
+            self.expect(Expectation::Digits { count }, out);
         }
         let note = json!({ "note": "the keys come as the caller's next words" });
         self.answer_tool(turn, call, count.map(|_| note), out);
@@ -204,6 +210,6 @@ impl RunningTool {
     }
 }
 
-fn result_text(result: Result<String, String>) -> String {
+pub(crate) fn result_text(result: Result<String, String>) -> String {
     result.unwrap_or_else(|error| json!({ "error": error }).to_string())
 }

@@ -9,7 +9,7 @@ use crate::{
     reply::Reply,
     speculation::Guess,
 };
-use conversation::{AgentVoice, Decision, Interruptible, ProviderTurn, SideSound, Transcript, TurnId};
+use conversation::{AgentVoice, Decision, Interruptible, ProviderTurn, SideSound, Step, Transcript, TurnId};
 use std::time::Instant;
 
 impl Call {
@@ -61,8 +61,12 @@ impl Call {
     }
 
     fn answer_caller(&mut self, now: Instant, heard: Heard, marks: Marks, out: &mut Vec<Output>) {
-        let guess = if self.menu.answers() {
-            self.give_up_guess(now, "the menu answers", out);
+        let step = self.step_of(&heard);
+        let guess = if self.menu.answers() || step.as_ref().is_some_and(|step| step.answers) {
+            self.give_up_guess(now, "no model answers", out);
+            None
+        } else if step.as_ref().is_some_and(|step| step.moves) {
+            self.give_up_guess(now, "the conversation went on elsewhere", out);
             None
         } else {
             self.take_guess(now, &heard.text, out)
@@ -76,7 +80,6 @@ impl Call {
             waited_ms: heard.waited_ms,
         }));
         let understood = !heard.text.trim().is_empty();
-        let (text, digits) = (heard.text.clone(), heard.digits);
         if understood {
             self.context.user(heard.text.clone());
         }
@@ -84,9 +87,6 @@ impl Call {
         self.begin_reply(now, self.setup.agent.interruptible().1);
         if let Some(reply) = &mut self.reply {
             reply.marks = Some(marks);
-        }
-        if understood && self.follow(now, &text, digits, out) {
-            return self.close_text(out);
         }
         if understood {
             if self.menu.wanted && self.tell_menu(now, out) || self.choose(now, &said, digits, out) {
@@ -97,6 +97,9 @@ impl Call {
             {
                 return;
             }
+            if step.is_some_and(|step| self.take_step(now, step.step, out)) {
+                return self.close_text(out);
+            }
             return match guess {
                 Some(guess) => self.adopt(now, guess, out),
                 None => self.ask(now, out),
@@ -105,6 +108,17 @@ impl Call {
         let clip = self.setup.clips.not_heard.clone();
         self.say_clip(now, &clip, out);
         self.close_text(out);
+    }
+
+    /// Where the graph leads with these words; nowhere while a menu is open.
+    fn step_of(&mut self, heard: &Heard) -> Option<Led> {
+        if self.menu.answers() || heard.text.trim().is_empty() {
+            return None;
+        }
+        let known = self.context.variables().clone();
+        let step = self.follow(&heard.text, heard.digits)?;
+        let moves = !step.path.is_empty() || known != *self.context.variables();
+        Some(Led { answers: step.say.is_some(), moves, step })
     }
 
     fn prompt_caller(&mut self, now: Instant, count: u32, out: &mut Vec<Output>) {
@@ -153,7 +167,7 @@ impl Call {
     }
 
     pub(crate) fn begin_reply(&mut self, now: Instant, interruptible: Interruptible) {
-        self.reply = Some(Reply::new(now, self.turn, self.setup.agent.language()));
+        self.reply = Some(Reply::new(now, self.turn, self.setup.agent.language(), interruptible));
         self.silent_since = Some(now);
         self.context.assistant_begin(self.turn);
         self.floor.agent_starts(now, interruptible);
@@ -255,6 +269,15 @@ struct Heard {
     digits: bool,
     reason: &'static str,
     waited_ms: u32,
+}
+
+/// A step of the graph, and what it means for an answer that was begun on a guess.
+struct Led {
+    step: Step,
+    /// No model is asked.
+    answers: bool,
+    /// A model is told something else than before.
+    moves: bool,
 }
 
 /// From `since` to `now`.

@@ -62,6 +62,30 @@ pub struct Fallbacks {
     pub ending_soon: String,
 }
 
+/// Something that an agent's file names and others have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// The route of a stage.
+    Route(Stage),
+    /// A voice of the text-to-speech route.
+    Voice,
+    /// Another agent.
+    Agent,
+}
+
+/// Where a file names something that others have, for those who find it missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What.
+    pub what: Elsewhere,
+    /// Its name.
+    pub name: String,
+    /// Counts from 1.
+    pub line: usize,
+    /// Counts from 1, in characters.
+    pub column: usize,
+}
+
 /// How far an agent may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -87,6 +111,7 @@ pub struct Agent {
     limits: Limits,
     mcp: Vec<McpServer>,
     routes: BTreeMap<Stage, String>,
+    places: Vec<Place>,
     fallbacks: Fallbacks,
     pub(crate) slots: BTreeMap<String, Slot>,
     tools: Vec<Tool>,
@@ -254,13 +279,15 @@ impl Agent {
         self.tools.iter().find(|tool| tool.spec.name == name)
     }
 
+    /// What its file names and others have.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
     /// The agents that its tools hand a call over to.
     pub fn handed_to(&self) -> impl Iterator<Item = &str> {
-        let agents = self.tools.iter().filter_map(|tool| match tool {
-            Tool { kind: ToolKind::HandOver { agents }, .. } => Some(agents),
-            Tool { .. } => None,
-        });
-        agents.flatten().map(String::as_str)
+        let agents = self.places.iter().filter(|place| place.what == Elsewhere::Agent);
+        agents.map(|place| place.name.as_str())
     }
 
     /// Who it is and what it knows, for [`crate::Context::new`].

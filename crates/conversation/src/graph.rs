@@ -3,8 +3,10 @@
 
 use crate::{
     agent::{Agent, Slot, SlotKind},
+    floor::Interruptible,
     grammar::{parse_day, parse_name, parse_time, spoken_digits, words, yes_no},
     request::ToolSpec,
+    turn::Expectation,
     variables::{Template, Variables},
 };
 use jiff::civil::Date;
@@ -30,6 +32,10 @@ pub(crate) struct Node {
     /// Said when no exit is open and there is no model to ask.
     pub(crate) otherwise: Option<Template>,
     pub(crate) exits: Vec<Exit>,
+    /// What the caller is expected to say here; where absent, what it collects and its exits say that.
+    pub(crate) expect: Option<Expectation>,
+    /// What may cut in on the node's own words; the agent's rule where absent.
+    pub(crate) interruptible: Option<Interruptible>,
     /// The call ends here, once what is to be said has been said.
     pub(crate) ends: bool,
 }
@@ -77,6 +83,7 @@ pub struct Step {
 struct Said<'a> {
     words: &'a [String],
     keys: Option<&'a str>,
+    today: Date,
 }
 
 impl Position {
@@ -85,9 +92,17 @@ impl Position {
         (!agent.nodes.is_empty()).then_some(Self(0))
     }
 
-    /// What is said on arrival at the start, after the greeting.
-    pub fn opening(self, agent: &Agent, variables: &Variables) -> Option<String> {
-        self.node(agent).say.as_ref().map(|say| say.with(variables))
+    /// What is said after the greeting. What is known of the caller already may lead on at once.
+    pub fn begin(&mut self, agent: &Agent, variables: &Variables) -> Step {
+        let say = self.node(agent).say.as_ref().map(|say| agent.aloud(say, variables));
+        let mut step = Step { say, ..Step::default() };
+        self.pass(agent, None, &mut variables.clone(), &mut step);
+        let node = self.node(agent);
+        step.ends = node.ends;
+        if step.say.is_none() && node.prompt.is_none() {
+            step.say = self.missing(agent, variables).map(|slot| slot.ask.clone());
+        }
+        step
     }
 
     /// The node's name.
@@ -98,6 +113,25 @@ impl Position {
     /// What a model is told to do here.
     pub fn prompt(self, agent: &Agent, variables: &Variables) -> Option<String> {
         self.node(agent).prompt.as_ref().map(|prompt| prompt.with(variables))
+    }
+
+    /// What the caller is expected to say here, if anything in particular.
+    pub fn expects(self, agent: &Agent, variables: &Variables) -> Option<Expectation> {
+        let node = self.node(agent);
+        let guards = || node.exits.iter().flat_map(|exit| &exit.guards);
+        let longest = guards().filter_map(|guard| match guard {
+            Guard::Keys(keys) => u8::try_from(keys.len()).ok(),
+            Guard::Intent(_) | Guard::Answer(_) | Guard::Known { .. } => None,
+        });
+        let keys = longest.max().map(|count| Expectation::Digits { count: Some(count) });
+        let answer = guards().any(|guard| matches!(guard, Guard::Answer(_))).then_some(Expectation::YesNo);
+        let slot = self.missing(agent, variables).map(Slot::expectation);
+        node.expect.or(slot).or(keys).or(answer)
+    }
+
+    /// What may cut in on the node's own words, where it has a rule of its own.
+    pub fn interruptible(self, agent: &Agent) -> Option<Interruptible> {
+        self.node(agent).interruptible
     }
 
     /// Whether a model has this tool here.
@@ -135,7 +169,8 @@ impl Position {
         };
         let mut step = Step { path: vec![self.name(agent).to_owned()], ..Step::default() };
         self.enter(agent, to, variables, &mut step);
-        self.pass(agent, None, variables, &mut step);
+        self.pass(agent, None, &mut variables.clone(), &mut step);
+        self.settle(agent, variables, &mut step);
         Ok(step)
     }
 
@@ -151,18 +186,28 @@ impl Position {
     ) -> Step {
         let heard = words(text);
         let keys: Option<String> = digits.then(|| text.split_whitespace().collect());
-        self.collect(agent, &heard, today, variables);
+        let asked = self.missing(agent, variables).map(|slot| slot.name.clone());
+        self.collect(agent, &heard, today, asked.as_deref(), variables);
         let mut step = Step::default();
-        self.pass(agent, Some(Said { words: &heard, keys: keys.as_deref() }), variables, &mut step);
+        let said = Said { words: &heard, keys: keys.as_deref(), today };
+        self.pass(agent, Some(said), variables, &mut step);
+        self.settle(agent, variables, &mut step);
+        step
+    }
+
+    /// Where neither the nodes nor a model have anything to say, the caller is asked for what is missing.
+    fn settle(self, agent: &Agent, variables: &Variables, step: &mut Step) {
         let node = self.node(agent);
         step.ends = node.ends;
-        if step.say.is_none() && (node.prompt.is_none() || node.ends) {
-            let missing = self.missing(agent, variables).map(|slot| Template::new(&slot.ask));
-            let asked = missing.or_else(|| node.otherwise.clone().filter(|_| step.path.is_empty()));
-            let text = asked.map_or_else(|| agent.fallback().examples.clone(), |text| text.with(variables));
-            step.say = Some(if node.ends { agent.fallback().goodbye.clone() } else { text });
+        if step.say.is_some() || (node.prompt.is_some() && !node.ends) {
+            return;
         }
-        step
+        let missing = self.missing(agent, variables).map(|slot| slot.ask.clone());
+        let otherwise = || node.otherwise.as_ref().map(|text| agent.aloud(text, variables));
+        step.say = Some(match node.ends {
+            true => agent.fallback().goodbye.clone(),
+            false => missing.or_else(otherwise).unwrap_or_else(|| agent.fallback().examples.clone()),
+        });
     }
 
     fn node(self, agent: &Agent) -> &Node {
@@ -179,26 +224,47 @@ impl Position {
         self.node(agent).collect.iter().find(unfilled).and_then(|name| agent.slots.get(name))
     }
 
-    fn collect(self, agent: &Agent, heard: &[String], today: Date, variables: &mut Variables) {
-        let asked = self.missing(agent, variables).map(|slot| slot.name.clone());
+    /// `asked` is the slot that the caller was asked for: a bare number is an answer to that alone.
+    fn collect(
+        self,
+        agent: &Agent,
+        heard: &[String],
+        today: Date,
+        asked: Option<&str>,
+        variables: &mut Variables,
+    ) {
         for name in &self.node(agent).collect {
             let Some(slot) = agent.slots.get(name) else { continue };
-            if let Some(value) = value(slot, heard, today, asked.as_ref() == Some(name)) {
+            if let Some(value) = value(slot, heard, today, asked == Some(name)) {
                 variables.set(name.clone(), &value);
             }
         }
     }
 
-    /// Follows exits whose guards hold. What was said counts for the first of them only.
-    fn pass(&mut self, agent: &Agent, mut said: Option<Said<'_>>, variables: &Variables, step: &mut Step) {
-        for _ in 0..MOST_HOPS {
+    /// Follows exits whose guards hold. What was said leads through the first of them only, but it may hold what later
+    /// nodes collect: "my balance, account one two three". A node is entered once: a circle ends where it closes.
+    fn pass(
+        &mut self,
+        agent: &Agent,
+        mut said: Option<Said<'_>>,
+        variables: &mut Variables,
+        step: &mut Step,
+    ) {
+        let words = said;
+        for hop in 0..MOST_HOPS {
             let exits = self.node(agent).exits.iter();
             let taken = exits
                 .filter(|exit| !exit.guards.is_empty())
                 .find(|exit| exit.guards.iter().all(|guard| guard.holds(agent, said, variables)));
             let Some(to) = taken.map(|exit| exit.to) else { return };
+            if hop > 0 && step.path.contains(&agent.nodes[to].name) {
+                return;
+            }
             if step.path.is_empty() {
                 step.path.push(self.name(agent).to_owned());
+            }
+            if let Some(Said { words, today, .. }) = words {
+                Self(to).collect(agent, words, today, None, variables);
             }
             self.enter(agent, to, variables, step);
             said = None;
@@ -211,10 +277,22 @@ impl Position {
         step.path.push(node.name.clone());
         step.ends = node.ends;
         if let Some(say) = &node.say {
-            let text = say.with(variables);
+            let text = agent.aloud(say, variables);
             step.say =
                 Some(step.say.take().map_or_else(|| text.clone(), |before| format!("{before} {text}")));
         }
+    }
+}
+
+impl Agent {
+    /// A text with variables in it, for the caller's ear: of what is private, the last two characters alone.
+    fn aloud(&self, text: &Template, variables: &Variables) -> String {
+        text.render(|name| {
+            let value = variables.get(name).unwrap_or_default();
+            let private = self.slots.get(name).is_some_and(|slot| slot.private);
+            let hidden = if private { value.chars().count().saturating_sub(2) } else { 0 };
+            value.chars().skip(hidden).collect()
+        })
     }
 }
 

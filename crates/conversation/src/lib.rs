@@ -18,8 +18,8 @@ mod turn;
 mod variables;
 
 pub use agent::{
-    Agent, AgentError, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Menu, MenuOption,
-    Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
+    Agent, AgentError, Elsewhere, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Menu,
+    MenuOption, Place, Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
 };
 pub use backchannel::{SideSound, Sound};
 pub use chunker::SentenceChunker;

@@ -14,7 +14,7 @@ use call::{
     cdr::{Arrival, Cause, Cdr},
     port_slots::PortSlots,
 };
-use conversation::{Agent, TurnId};
+use conversation::{Agent, TurnId, Variables};
 use media::{RtpPacket, SampleRate, tone::Chance};
 use sip::{CodecSpec, Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
 use std::{
@@ -97,7 +97,7 @@ struct Told {
     spoken: Vec<(TurnId, String)>,
     heard: Vec<Heard>,
     requests: Vec<conversation::LlmRequest>,
-    ran: Vec<String>,
+    ran: Vec<(String, Variables)>,
     cdr: Option<Cdr>,
     cdrs: u32,
     over: bool,
@@ -493,8 +493,8 @@ impl World {
                 line.told.orders.push((turn, Order::Speak));
                 later
             }
-            Output::RunTool { turn, call } => {
-                line.told.ran.push(call.name.clone());
+            Output::RunTool { turn, call, variables } => {
+                line.told.ran.push((call.name.clone(), variables));
                 line.providers.run(now, turn, &call)
             }
             Output::HandOver { .. } => return,
@@ -593,7 +593,12 @@ impl World {
 
     /// How often a tool was run in the first call.
     pub fn ran(&self, name: &str) -> usize {
-        self.lines[0].told.ran.iter().filter(|ran| *ran == name).count()
+        self.lines[0].told.ran.iter().filter(|(ran, _)| ran == name).count()
+    }
+
+    /// What was known of the first call when a tool was run for the first time.
+    pub fn known_to(&self, name: &str) -> Option<&Variables> {
+        self.lines[0].told.ran.iter().find(|(ran, _)| ran == name).map(|(_, known)| known)
     }
 
     /// Whom the first caller's side was asked to call instead.

@@ -2,7 +2,8 @@
 //! Knows the file's keys. What the rest of the crate needs comes out as [`Agent`].
 
 use super::{
-    Action, Agent, AgentError, Intent, Limits, Passage, Slot, SlotKind, Stage, Task, Tool, ToolKind,
+    Action, Agent, AgentError, Elsewhere, Intent, Limits, Passage, Place, Slot, SlotKind, Stage, Task, Tool,
+    ToolKind,
     error::did_you_mean,
     examples,
     menu::{RawMenu, menu},
@@ -66,8 +67,8 @@ struct RawIdentity {
     version: Option<String>,
     #[serde(default = "english")]
     language: String,
-    #[serde(default = "default_name")]
-    voice: String,
+    #[serde(default)]
+    voice: Option<Spanned<String>>,
     greeting: Spanned<String>,
     /// What may take the floor from the agent: `never`, `dtmf`, `speech` or `any`.
     #[serde(default)]
@@ -102,9 +103,9 @@ struct RawLimits {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRoutes {
-    stt: Option<String>,
-    llm: Option<String>,
-    tts: Option<String>,
+    stt: Option<Spanned<String>>,
+    llm: Option<Spanned<String>>,
+    tts: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -228,10 +229,6 @@ fn english() -> String {
     "en-US".to_owned()
 }
 
-fn default_name() -> String {
-    "default".to_owned()
-}
-
 /// Reads and checks a file.
 pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent, AgentError> {
     let raw: Raw = toml::from_str(text).map_err(|error| AgentError::from_toml(text, &error))?;
@@ -274,12 +271,17 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     let matcher = Matcher::new(&intents);
     let language = raw.agent.language;
     let routes = [(Stage::Stt, raw.routes.stt), (Stage::Llm, raw.routes.llm), (Stage::Tts, raw.routes.tts)];
+    let routes = || routes.iter().filter_map(|(stage, route)| Some((*stage, route.as_ref()?)));
+    let named = routes().map(|(stage, at)| (Elsewhere::Route(stage), at));
+    let named = named.chain(raw.agent.voice.iter().map(|at| (Elsewhere::Voice, at)));
+    let named = named.chain(raw.tool.iter().flat_map(RawTool::handed_to).map(|at| (Elsewhere::Agent, at)));
+    let places = named.map(|(what, at)| check.place(what, at)).collect();
     Ok(Agent {
         identity: Identity {
             name: raw.agent.name.into_inner(),
             version: raw.agent.version.unwrap_or_else(|| fingerprint(text, files)),
             language: language.clone(),
-            voice: raw.agent.voice,
+            voice: raw.agent.voice.as_ref().map_or("default", |voice| voice.get_ref()).to_owned(),
             greeting: Template::new(raw.agent.greeting.get_ref()),
             interruptible: raw.agent.interruptible,
             greeting_interruptible: raw.agent.greeting_interruptible.unwrap_or(raw.agent.interruptible),
@@ -288,7 +290,8 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         variables,
         limits,
         mcp,
-        routes: routes.into_iter().filter_map(|(stage, route)| Some((stage, route?))).collect(),
+        routes: routes().map(|(stage, route)| (stage, route.get_ref().clone())).collect(),
+        places,
         fallbacks: fallbacks(raw.fallbacks, &language),
         menu: raw.menu.map(|raw| menu(raw, &tool_names, &check)).transpose()?,
         slots,
@@ -312,6 +315,12 @@ pub(super) struct Check<'a> {
 impl Check<'_> {
     pub(super) fn error<T>(&self, at: &Spanned<T>, message: String, help: impl Into<String>) -> AgentError {
         AgentError::at(self.text, at.span().start, message, help)
+    }
+
+    /// Where a file names what only the config knows.
+    fn place(&self, what: Elsewhere, name: &Spanned<String>) -> Place {
+        let AgentError { line, column, .. } = self.error(name, String::new(), "");
+        Place { what, name: name.get_ref().clone(), line, column }
     }
 
     pub(super) fn filled(&self, what: &str, value: &Spanned<String>) -> Result<(), AgentError> {

@@ -3,7 +3,9 @@
 
 use super::{AgentError, Intent, Slot, Tool, error::did_you_mean, raw::Check};
 use crate::{
+    floor::Interruptible,
     graph::{Exit, Guard, Node},
+    turn::Expectation,
     variables::Template,
 };
 use serde::Deserialize;
@@ -22,6 +24,8 @@ pub(super) struct RawNode {
     otherwise: Option<Spanned<String>>,
     #[serde(default)]
     exit: Vec<RawExit>,
+    expect: Option<Spanned<String>>,
+    interruptible: Option<Interruptible>,
     #[serde(default)]
     ends: bool,
 }
@@ -43,6 +47,9 @@ enum RawAnswer {
     Yes,
     No,
 }
+
+/// As [`Expectation::parse`] reads them.
+const EXPECTATIONS: [&str; 8] = ["any", "yes_no", "digits", "date", "time", "name", "email", "spelling"];
 
 /// What nodes may name.
 pub(super) struct Named<'a> {
@@ -107,6 +114,8 @@ impl Check<'_> {
                 .iter()
                 .map(|exit| self.exit(exit, all, named, &known))
                 .collect::<Result<_, _>>()?,
+            expect: raw.expect.as_ref().map(|expect| self.expectation(expect)).transpose()?,
+            interruptible: raw.interruptible,
             ends: raw.ends,
         };
         let silent = node.say.is_none() && node.prompt.is_none() && node.collect.is_empty();
@@ -129,6 +138,21 @@ impl Check<'_> {
             }
             None => Ok(node),
         }
+    }
+
+    /// What the caller is expected to say, as `digits:10` or `yes_no`.
+    pub(super) fn expectation(&self, text: &Spanned<String>) -> Result<Expectation, AgentError> {
+        Expectation::parse(text.get_ref()).ok_or_else(|| {
+            let name = text.get_ref().split(':').next().unwrap_or_default();
+            let message = format!("nobody can be expected to say `{}`", text.get_ref());
+            let help = match did_you_mean(name, EXPECTATIONS.into_iter()) {
+                near if near.starts_with("did") && near.contains("`digits`") => {
+                    "write `digits`, or `digits:10` with a number from 1 to 40".to_owned()
+                }
+                near => near,
+            };
+            self.error(text, message, help)
+        })
     }
 
     fn exit(

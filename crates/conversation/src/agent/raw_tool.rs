@@ -5,7 +5,7 @@ use super::{
     AgentError, HttpMethod, HttpTool, McpServer, McpTransport, Returns, Slot, SlotKind, Tool, ToolClass,
     ToolKind, Transfer, error::did_you_mean, raw::Check,
 };
-use crate::{request::ToolSpec, variables::Template};
+use crate::{floor::Interruptible, request::ToolSpec, variables::Template};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, time::Duration};
@@ -35,6 +35,7 @@ pub(super) struct RawTool {
     returns: Option<Spanned<RawReturns>>,
     class: Option<Spanned<RawClass>>,
     timeout_ms: Option<Spanned<u64>>,
+    interruptible: Option<Interruptible>,
     parameters: Option<Spanned<toml::Table>>,
     method: Option<Spanned<RawMethod>>,
     url: Option<Spanned<String>>,
@@ -104,6 +105,13 @@ impl RawMcp {
     }
 }
 
+impl RawTool {
+    /// The agents that it hands over to.
+    pub(super) fn handed_to(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.agents.iter().flat_map(|agents| agents.get_ref())
+    }
+}
+
 impl Check<'_> {
     /// `variables` are the names that texts may hold.
     pub(super) fn tool(
@@ -151,7 +159,7 @@ impl Check<'_> {
         let timeout = self.timeout(raw.timeout_ms.as_ref())?;
         let spec =
             ToolSpec { name: self.tool_name(&raw.name)?, description: raw.description.clone(), parameters };
-        Ok(Tool { spec, kind, timeout, class })
+        Ok(Tool { spec, kind, timeout, class, interruptible: raw.interruptible })
     }
 
     /// Models take names of letters, digits, `_` and `-`, up to 64 of them.

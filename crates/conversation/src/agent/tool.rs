@@ -1,7 +1,7 @@
 //! What an agent can do: its tools, and the servers that bring more of them.
 //! Knows what was declared. How a statement, a request or a transfer is carried out is not known here.
 
-use crate::{request::ToolSpec, variables::Template};
+use crate::{floor::Interruptible, request::ToolSpec, variables::Template};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Something that the agent can do.
@@ -15,6 +15,8 @@ pub struct Tool {
     pub timeout: Option<Duration>,
     /// Whether it changes anything.
     pub class: ToolClass,
+    /// What may cut in on what is said from its call to the end of the turn; the agent's rule where absent.
+    pub interruptible: Option<Interruptible>,
 }
 
 /// How a tool is carried out. Statements use named parameters: the tool's arguments, and besides them `:call_id`,
