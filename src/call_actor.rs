@@ -15,7 +15,7 @@ use call::{
     cdr::{Cause, Cdr},
     port_slots::PortSlot,
 };
-use conversation::{LlmRequest, ToolCall, TurnId, Variables};
+use conversation::{Checkpoint, LlmRequest, ToolCall, TurnId, Variables};
 use media::Frame;
 use sip::DialogKey;
 use std::{
@@ -60,6 +60,12 @@ pub trait Tools: Send + Sync {
     /// Starts a tool without waiting. Its result is reported to `events` under `turn`, whatever becomes of the turn.
     /// `variables` is what is known of the call by then.
     fn run(&self, call: &CallInfo, turn: TurnId, tool: ToolCall, variables: Variables, events: Events);
+}
+
+/// Keeps where one call's conversation stands, for a caller who is cut off. Called on media threads: it must not wait.
+pub trait Keeper: Send + Sync {
+    /// In the place of what was kept last; nothing: it has come to its end.
+    fn keep(&self, checkpoint: Option<&Checkpoint>);
 }
 
 /// Keeps what calls tell. Called on media threads: it must neither wait nor lock.
@@ -121,6 +127,8 @@ pub struct CallParts {
     pub providers: Providers,
     /// Whom agents work with that may take over, by the agent's name.
     pub team: BTreeMap<String, Providers>,
+    /// Where its conversation is kept, if it is.
+    pub keeper: Option<Arc<dyn Keeper>>,
     /// Where its events go.
     pub trace: Arc<dyn TraceSink>,
     /// Counts over all calls.
@@ -377,6 +385,9 @@ impl CallActor {
                 self.tell_tts(TtsCommand::Cancel { turn });
             }
             Output::HandOver { agent, language } => self.hand_over(&agent, language),
+            Output::Checkpoint(kept) => {
+                self.parts.keeper.iter().for_each(|keeper| keeper.keep(kept.as_deref()));
+            }
             Output::Event(event) => self.record(now, event),
         }
     }

@@ -160,6 +160,7 @@ fn read(bytes: &[u8]) -> Result<ContextAnswer, String> {
     match text("action").unwrap_or("accept") {
         "accept" => Ok(ContextAnswer::Take(CallFacts {
             agent: text("agent").map(str::to_owned),
+            resumed: None,
             variables: variables(said.get("variables")),
         })),
         "reject" => {

@@ -129,6 +129,33 @@ impl Phone {
         }
     }
 
+    /// Calls and stays. Returns what further requests have in To.
+    fn answer(&self) -> String {
+        self.send("INVITE", "", "");
+        let answer = self.wait("SIP/2.0 200");
+        let to = answer.lines().find(|line| line.starts_with("To:")).unwrap_or_default();
+        let tag = to.split_once(";tag=").map_or_else(String::new, |(_, tag)| format!(";tag={tag}"));
+        self.send("ACK", "ack", &tag);
+        tag
+    }
+
+    /// Presses a key, by INFO.
+    fn press(&self, tag: &str, key: &str) {
+        let (me, server, call) = (self.socket.local_addr().expect("it is bound"), self.server, self.call);
+        let number = 10 + key.parse::<u32>().expect("a digit");
+        let body = format!("Signal={key}\r\nDuration=160\r\n");
+        let text = format!(
+            "INFO sip:desk@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {me};branch=z9hG4bKc{call}i{number}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:ann@{me}>;tag=f{call}\r\nTo: <sip:desk@{server}>{tag}\r\n\
+             Call-ID: context{call}-{}\r\nCSeq: {number} INFO\r\nContent-Type: application/dtmf-relay\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            me.port(),
+            body.len()
+        );
+        self.socket.send_to(text.as_bytes(), server).expect("it is sent");
+        self.wait("SIP/2.0 200");
+    }
+
     /// Calls until there is a final response, acknowledges it and, if it was a 200, hangs up at once.
     fn call(&self) -> String {
         self.send("INVITE", "", "");
@@ -335,4 +362,50 @@ fn an_agent_that_changes_is_heard_by_new_calls_and_a_mistake_changes_nothing() {
     let (second, second_version) = said();
     assert_eq!(second, "Hello there, welcome to billing.");
     assert_ne!(first_version, second_version, "the record tells which text it was");
+}
+
+/// The same directory, another process: the one before was killed in the middle of the call.
+#[test]
+fn a_conversation_outlives_the_process_it_was_held_in() {
+    let folder = Folder::new("killed");
+    std::fs::write(
+        folder.0.join("billing.toml"),
+        "[agent]\nname = \"billing\"\ngreeting = \"Hello.\"\nwelcome_back = \"Let us go on.\"\n\
+         [[slot]]\nname = \"pin\"\nkind = \"digits\"\nlength = 4\nask = \"The PIN?\"\n\
+         [[node]]\nname = \"pin\"\ncollect = [\"pin\"]\n[[node.exit]]\nto = \"known\"\nwhen = \"pin\"\n\
+         [[node]]\nname = \"known\"\nsay = \"Thank you.\"\notherwise = \"Pardon?\"\n[[node.exit]]\nto = \"pin\"\nanswer = \"no\"\n",
+    )
+    .expect("a file");
+    std::fs::write(folder.0.join("secret"), "a key of ours").expect("a file");
+    let config = format!(
+        "[agent]\nfile = {:?}\n[resume]\nminutes = 5\nsecret = \"file:{}\"\n",
+        folder.billing(),
+        folder.0.join("secret").display()
+    );
+    let served = Served::start(2, &config);
+    let phone = Phone::new(served.udp);
+    let tag = phone.answer();
+    for key in ["1", "2", "3", "4"] {
+        phone.press(&tag, key);
+    }
+    let sentence = |served: &Served, wanted: &str| {
+        let until = Instant::now() + PATIENCE;
+        while !served.trace(&["last"]).to_string().contains(wanted) {
+            assert!(Instant::now() < until, "no {wanted} in {}", served.trace(&["last"]));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    sentence(&served, "Thank you.");
+    // It is put away once it was heard.
+    std::thread::sleep(Duration::from_secs(3));
+    let data = served.kill(); // kill -9
+    let served = Served::start_in(data, 2, &config);
+    let again = Phone::new(served.udp);
+    again.answer();
+    sentence(&served, "Let us go on.");
+    let trace = served.trace(&["last"]).to_string();
+    assert!(
+        trace.contains("Thank you.") && trace.contains("continued"),
+        "it stands at the second node: {trace}"
+    );
 }

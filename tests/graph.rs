@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a path looks at a few of many events")]
 
+#[allow(dead_code, reason = "each test file uses its part")]
 #[path = "simulation/golden.rs"]
 mod golden;
 #[allow(dead_code, reason = "each test file uses its part")]

@@ -227,6 +227,7 @@ impl CallBuilder for ScriptedCalls {
             info,
             providers: providers(&self.0),
             team: Default::default(),
+            keeper: None,
         })
     }
 }

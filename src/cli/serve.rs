@@ -10,7 +10,7 @@ use crate::{
     server::{Server, ServerConfig, Services},
     services::{self, Load, Records, StartError, Traces, TrunkCalls, Vocabulary},
     sip_transport::Tls,
-    store::{CRASHED, Reader, Store, StoreConfig, StoreError},
+    store::{CRASHED, Checkpoints, Reader, Store, StoreConfig, StoreError},
     telemetry::{
         alerts::Webhook,
         live::LiveEvents,
@@ -81,7 +81,12 @@ fn metrics_config(config: &Config) -> MetricsConfig {
 async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates, load: Load) -> Exit {
     match Running::start(&config, &metrics).await {
         Ok(running) => {
-            let watching = tokio::spawn(services::watch(load, Arc::clone(&running.calls), metrics.clone()));
+            let watching = tokio::spawn(services::watch(
+                load,
+                Arc::clone(&running.calls),
+                metrics.clone(),
+                Some(running.checkpoints.clone()),
+            ));
             let exit = running.until_stopped(&config, metrics, trunks).await;
             watching.abort();
             exit
@@ -104,6 +109,7 @@ struct Running {
     recorder: Option<Arc<Recorder>>,
     vocabulary: Vec<Vocabulary>,
     calls: Arc<TrunkCalls>,
+    checkpoints: Checkpoints,
 }
 
 impl Running {
@@ -118,7 +124,10 @@ impl Running {
         let store = Store::open(store_config(config), metrics.clone()).map_err(data_dir)?;
         let webhooks = Webhooks::start(&config.webhooks, &config.server.data_dir, &store, metrics)
             .map_err(|error| fail(Exit::DataDir, &error.to_string()))?;
-        let calls = services::prepare(Arc::clone(config), metrics)
+        // Started even if nothing is kept yet: the config that is read again may say so.
+        let checkpoints = Checkpoints::start(&store_config(config))
+            .map_err(|error| fail(Exit::Failed, &error.to_string()))?;
+        let calls = services::prepare(Arc::clone(config), metrics, Some(&checkpoints))
             .await
             .map_err(|error| fail(exit_of(&error), &error.to_string()))?;
         let http = config.http.listen;
@@ -161,6 +170,7 @@ impl Running {
             recorder,
             vocabulary,
             calls,
+            checkpoints,
         })
     }
 

@@ -3,10 +3,10 @@
 
 use super::{
     checker::Checker,
-    raw::{Key, RawCallContext},
+    raw::{Key, RawCallContext, RawResume},
     trunk::Trunk,
 };
-use crate::{context_webhook::ContextWebhook, secret::Secret};
+use crate::{context_webhook::ContextWebhook, resume::ResumeConfig, secret::Secret};
 use reqwest::Url;
 use std::{collections::BTreeMap, time::Duration};
 use toml::Spanned;
@@ -45,6 +45,18 @@ impl Checker<'_> {
             headers_in: self.header_names(&raw.headers_in),
             headers_out: self.header_names(&raw.headers_out),
         }
+    }
+
+    /// Off where no minutes are given.
+    pub(super) fn resume(&mut self, raw: &RawResume) -> Option<ResumeConfig> {
+        let minutes: u64 = self.number(&raw.minutes, 0, 0..=1_440);
+        let secret = raw.secret.as_ref().and_then(|key| self.secret(key));
+        if let (Some(key), None, true) = (&raw.minutes, &raw.secret, minutes > 0) {
+            let message = "without a secret, callers' numbers could be found out from their hashes";
+            self.error(key, message, "add secret = \"env:NAME\" or \"file:PATH\", the same on all servers");
+        }
+        let good_for = Duration::from_secs(60 * minutes);
+        secret.filter(|_| minutes > 0).map(|secret| ResumeConfig { good_for, secret })
     }
 
     /// Whoever may call without any proof may write the headers that are believed.

@@ -141,6 +141,7 @@ impl Checker<'_> {
             schemas,
             tools,
             call_context: self.call_context(&raw.call_context),
+            resume: self.resume(&raw.resume),
             files: Vec::new(),
             trunks,
             trunk_groups,

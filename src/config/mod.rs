@@ -100,6 +100,8 @@ pub struct Config {
     pub tools: Tools,
     /// What is asked and read about a call before it is answered.
     pub call_context: CallContextConfig,
+    /// Whether callers who were cut off go on where they were, and for how long.
+    pub resume: Option<crate::resume::ResumeConfig>,
     /// The files that agents were read from, for whoever looks after them.
     pub files: Vec<PathBuf>,
     /// Where calls come from and go to; the first that matches takes the call. Never empty.

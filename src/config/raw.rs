@@ -34,6 +34,7 @@ pub(super) struct RawConfig {
     pub(super) routes: RawRoutes,
     pub(super) agent: RawAgent,
     pub(super) call_context: RawCallContext,
+    pub(super) resume: RawResume,
     pub(super) tools: RawTools,
     pub(super) trunk: Vec<Spanned<RawTrunk>>,
     pub(super) trunk_groups: Named<Vec<Spanned<String>>>,
@@ -387,6 +388,13 @@ pub(super) struct RawOtlp {
     pub(super) sample_percent: Key<i64>,
     pub(super) words: Key<bool>,
     pub(super) timeout_ms: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [resume] on a line of its own")]
+pub(super) struct RawResume {
+    pub(super) minutes: Key<i64>,
+    pub(super) secret: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

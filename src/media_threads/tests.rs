@@ -145,6 +145,7 @@ impl Bench {
                 tools: Arc::clone(idle) as _,
             },
             team: Default::default(),
+            keeper: None,
             trace: Arc::clone(idle) as _,
             counters: Arc::default(),
             knocker: self.thread().knocker(dialog),

@@ -10,7 +10,7 @@ use super::{
     trunk_loads::{AtCap, Limit, Place, TrunkLimits, TrunkLoads},
 };
 use crate::{
-    call_actor::{ActorCounters, CallActor, CallParts, Finished, Machine, Providers, sip_input},
+    call_actor::{ActorCounters, CallActor, CallParts, Finished, Keeper, Machine, Providers, sip_input},
     media_threads::{Command, MediaThread},
     providers::CallInfo,
     rtp_socket::{PortsError, RtpPorts, RtpSockets, local_address_towards},
@@ -22,7 +22,7 @@ use call::{
     cdr::{Arrival, Cause, Cdr},
     port_slots::{Grant, PortSlot, PortSlots},
 };
-use conversation::Variables;
+use conversation::{Checkpoint, Variables};
 use sip::{Address, DialogKey, EndpointStatistics, Event, Flow, IncomingInvite};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -53,6 +53,8 @@ pub trait RecordSink: Send + Sync {
 pub struct CallFacts {
     /// Who is to answer, by the key in the config; the trunk's agent where absent.
     pub agent: Option<String>,
+    /// Where the same caller's last conversation stood, if it was cut off.
+    pub resumed: Option<Arc<Checkpoint>>,
     /// What is known of the caller.
     pub variables: Variables,
 }
@@ -176,6 +178,8 @@ pub struct BuiltCall {
     pub providers: Providers,
     /// Whom agents work with that may take over, by the agent's name.
     pub team: BTreeMap<String, Providers>,
+    /// Where its conversation is kept, if it is.
+    pub keeper: Option<Arc<dyn Keeper>>,
 }
 
 /// Why a call is not taken.
@@ -684,7 +688,7 @@ impl Admission {
         let builder = Arc::clone(&self.services.calls);
         // A bug in building one call must not take the task with it that all calls need.
         let built = catch_unwind(AssertUnwindSafe(|| builder.build(now, new)));
-        let BuiltCall { machine, info, providers, team } = built.unwrap_or(Err(internal_error))?;
+        let BuiltCall { machine, info, providers, team, keeper } = built.unwrap_or(Err(internal_error))?;
         let thread = self.least_loaded();
         let Some(sockets) = sockets.take() else { return Err(internal_error) };
         let begun = Cdr {
@@ -709,6 +713,7 @@ impl Admission {
             info,
             providers,
             team,
+            keeper,
             trace: Arc::clone(&self.services.trace),
             counters: Arc::clone(&self.counters),
             knocker: self.threads[thread].knocker(invite.dialog),

@@ -90,6 +90,12 @@ impl CallBuilder for AgentCalls {
         let machine = Box::new(self.build_call(now, &new));
         let language = self.agent.language().to_owned();
         let info = CallInfo { call: new.call, rate: machine.rate(), language, turn: None };
-        Ok(BuiltCall { machine, info, providers: self.providers.clone(), team: BTreeMap::new() })
+        Ok(BuiltCall {
+            machine,
+            info,
+            providers: self.providers.clone(),
+            team: BTreeMap::new(),
+            keeper: None,
+        })
     }
 }

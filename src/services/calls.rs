@@ -13,10 +13,12 @@ use crate::{
     },
     context_webhook::ContextClient,
     providers::{CallInfo, Events, Request},
+    resume::Resume,
     server::{
-        AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, CallFacts, ContextQuestion, NewCall,
-        Refusal, SrtpPolicy, TrunkLimits,
+        AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, CallFacts, ContextAnswer, ContextQuestion,
+        NewCall, Refusal, SrtpPolicy, TrunkLimits,
     },
+    store::Checkpoints,
     telemetry::{metrics::Metrics, pii::Pii},
     tools::{ToolContext, ToolRunner, ToolSettings},
 };
@@ -53,6 +55,7 @@ struct Prepared {
     /// Targets that run on this machine.
     own: BTreeSet<String>,
     context: Option<Arc<ContextClient>>,
+    resume: Option<Resume>,
 }
 
 /// What an embedded recogniser can understand.
@@ -76,11 +79,14 @@ impl TrunkCalls {
     pub(super) fn new(
         config: Arc<Config>,
         agents: BTreeMap<String, AgentServices>,
+        checkpoints: Option<&Checkpoints>,
     ) -> Result<Self, StartError> {
         let webhook = config.call_context.webhook.clone();
         let context = webhook.map(ContextClient::new).transpose().map_err(StartError::Provider)?;
         let (own, context) = (own_targets(&config), context.map(Arc::new));
-        let prepared = Prepared { config, agents, own, context };
+        let resume = config.resume.clone().zip(checkpoints.cloned());
+        let resume = resume.map(|(config, checkpoints)| Resume::new(config, checkpoints));
+        let prepared = Prepared { config, agents, own, context, resume };
         Ok(Self { current: RwLock::new(Arc::new(prepared)), stale: AtomicBool::new(false) })
     }
 
@@ -183,7 +189,11 @@ impl Prepared {
 
     /// The agent that somebody else chose; none if there is no such agent here.
     fn chosen(&self, facts: &CallFacts) -> Option<&AgentServices> {
-        let name = facts.agent.as_ref()?;
+        let Some(name) = &facts.agent else {
+            // Who was cut off goes on with whom they talked to last.
+            let kept = facts.resumed.as_ref()?;
+            return self.agents.values().find(|agent| agent.calls.agent.name() == kept.agent);
+        };
         let same = |key: &str| key == name || key.strip_suffix(".toml") == Some(name);
         let found = self.agents.iter().find(|(key, _)| same(key)).map(|(_, agent)| agent);
         if found.is_none() {
@@ -245,10 +255,35 @@ impl CallBuilder for TrunkCalls {
 
     fn ask(&self, invite: &IncomingInvite, arrival: &Arrival) -> Option<ContextQuestion> {
         let current = self.current();
-        let client = Arc::clone(current.context.as_ref()?);
+        let (client, resume) = (current.context.clone(), current.resume.clone());
+        if client.is_none() && resume.is_none() {
+            return None;
+        }
         let mut variables = Variables::default();
         current.read_headers(invite, &mut variables);
-        Some(Box::pin(client.ask(arrival.clone(), variables)))
+        let arrival = arrival.clone();
+        Some(Box::pin(async move {
+            let (caller, called) = (arrival.caller.clone(), arrival.called.clone());
+            let kept = async {
+                match resume {
+                    Some(resume) => resume.find(caller, called).await,
+                    None => None,
+                }
+            };
+            let answer = async {
+                match client {
+                    Some(client) => client.ask(arrival, variables).await,
+                    None => ContextAnswer::Take(CallFacts::default()),
+                }
+            };
+            let (answer, kept) = tokio::join!(answer, kept);
+            match answer {
+                ContextAnswer::Take(facts) => {
+                    ContextAnswer::Take(CallFacts { resumed: kept.map(Arc::new), ..facts })
+                }
+                refused @ ContextAnswer::Refuse { .. } => refused,
+            }
+        }))
     }
 
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
@@ -268,14 +303,24 @@ impl CallBuilder for TrunkCalls {
         let telephone_event = matches!(trunk.profile.media.dtmf, Dtmf::Rfc4733 | Dtmf::Auto);
         let srtp = srtp(&trunk.profile);
         let today = today(&current.config.time_zone);
+        let resumed = new.facts.resumed.clone().filter(|kept| kept.agent == agent.calls.agent.name());
+        let declared = agent.calls.agent.variables();
         let mut known = Variables::default();
+        for (name, value) in resumed.iter().flat_map(|kept| kept.variables.iter()) {
+            if declared.get(name).is_some() {
+                known.set(name, value);
+            }
+        }
         current.read_headers(new.invite, &mut known);
         new.facts.variables.iter().for_each(|(name, value)| known.set(name, value));
+        let keeper = current.resume.as_ref().and_then(|resume| resume.keeper(new.caller, new.called));
         let variables = variables_of(agent, &known, &new, today);
         let context = CallContext {
             variables: variables.clone(),
             tools: agent.tools.brought(),
             may_refer: trunk.profile.transfer.send,
+            resumed,
+            keep: keeper.is_some(),
             headers: current.headers_out(&variables),
             team: Arc::new(current.team(&agent.calls.agent)),
         };
@@ -296,6 +341,7 @@ impl CallBuilder for TrunkCalls {
         built.providers.models = models;
         built.providers.tools = tools;
         built.team = team;
+        built.keeper = keeper;
         Ok(built)
     }
 }

@@ -13,7 +13,7 @@ pub use engines::missing_engines;
 pub use records::{Records, Traces};
 pub use reload::{Load, reload, watch};
 
-use crate::{config::Config, telemetry::metrics::Metrics};
+use crate::{config::Config, store::Checkpoints, telemetry::metrics::Metrics};
 use calls::AgentServices;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -35,11 +35,15 @@ pub enum StartError {
 ///
 /// # Errors
 /// [`StartError`] with what to do about it.
-pub async fn prepare(config: Arc<Config>, metrics: &Metrics) -> Result<TrunkCalls, StartError> {
+pub async fn prepare(
+    config: Arc<Config>,
+    metrics: &Metrics,
+    checkpoints: Option<&Checkpoints>,
+) -> Result<TrunkCalls, StartError> {
     let mut agents = BTreeMap::new();
     for (key, agent) in &config.agents {
         let services = AgentServices::prepare(&config, key, Arc::clone(agent), metrics).await?;
         agents.insert(key.clone(), services);
     }
-    TrunkCalls::new(config, agents)
+    TrunkCalls::new(config, agents, checkpoints)
 }

@@ -4,6 +4,7 @@
 use super::TrunkCalls;
 use crate::{
     config::{Config, ConfigError},
+    store::Checkpoints,
     telemetry::metrics::Metrics,
 };
 use std::{
@@ -26,7 +27,7 @@ type Print = Option<(SystemTime, u64)>;
 pub type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
 /// Looks after the agents for ever.
-pub async fn watch(load: Load, calls: Arc<TrunkCalls>, metrics: Metrics) {
+pub async fn watch(load: Load, calls: Arc<TrunkCalls>, metrics: Metrics, checkpoints: Option<Checkpoints>) {
     let Ok(mut told) = signal(SignalKind::hangup()) else { return };
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,7 +42,7 @@ pub async fn watch(load: Load, calls: Arc<TrunkCalls>, metrics: Metrics) {
         if !asked && now == before {
             continue;
         }
-        let read = reload(&load, &calls, &metrics).await;
+        let read = reload(&load, &calls, &metrics, checkpoints.as_ref()).await;
         calls.note_stale(read.is_err());
         match read {
             Ok(changed) => tracing::info!(agents = changed, "agents are read again; new calls get them"),
@@ -56,10 +57,16 @@ pub async fn watch(load: Load, calls: Arc<TrunkCalls>, metrics: Metrics) {
 ///
 /// # Errors
 /// Everything that is wrong, in lines with file and place.
-pub async fn reload(load: &Load, calls: &Arc<TrunkCalls>, metrics: &Metrics) -> Result<usize, String> {
+pub async fn reload(
+    load: &Load,
+    calls: &Arc<TrunkCalls>,
+    metrics: &Metrics,
+    checkpoints: Option<&Checkpoints>,
+) -> Result<usize, String> {
     let config = load().map_err(|error| error.to_string())?;
     calls.fits(&config)?;
-    let fresh = super::prepare(Arc::new(config), metrics).await.map_err(|error| error.to_string())?;
+    let fresh =
+        super::prepare(Arc::new(config), metrics, checkpoints).await.map_err(|error| error.to_string())?;
     Ok(calls.replace(fresh))
 }
 

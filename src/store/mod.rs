@@ -2,6 +2,7 @@
 //! Knows the data directory. A call only ever hands over and goes on; what that costs when the disk fails is decided here.
 
 mod call_record;
+mod checkpoints;
 mod database;
 mod error;
 mod farewell;
@@ -17,6 +18,7 @@ mod value;
 mod writer;
 
 pub use call_record::{COLUMNS, CRASHED, CallRecord, Column, Direction, Quality, TurnRecord, call_id};
+pub use checkpoints::{CHECKPOINT_QUEUE, CallerKey, Checkpoints};
 pub use database::{DatabaseUrl, PostgresUrl};
 pub use error::StoreError;
 pub use farewell::Farewell;

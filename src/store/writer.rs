@@ -352,6 +352,7 @@ fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
         | Event::Transfer { .. }
         | Event::Path { .. }
         | Event::HandedOver { .. }
+        | Event::Continued { .. }
         | Event::Noted { .. }
         | Event::AgentDone { .. }
         | Event::Filler { .. }

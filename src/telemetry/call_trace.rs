@@ -277,6 +277,9 @@ impl CallTrace {
                 self.note(at, "transfer", format!("to {destination}: {state}{status}"));
             }
             Event::Path { nodes, .. } => self.note(at, "path", nodes.join(" -> ")),
+            Event::Continued { messages } => {
+                self.note(at, "continued", format!("after {messages} messages of a call that was cut off"));
+            }
             Event::HandedOver { agent } => self.note(at, "hand_over", format!("to {agent}")),
             Event::Noted { text, .. } => self.note(at, "note", text.clone()),
             Event::NoInput { count } => {

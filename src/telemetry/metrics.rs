@@ -360,6 +360,7 @@ impl Metrics {
             | Event::Transfer { .. }
             | Event::Path { .. }
             | Event::HandedOver { .. }
+            | Event::Continued { .. }
             | Event::Noted { .. }
             | Event::AgentDone { .. }
             | Event::Filler { .. }

@@ -2,7 +2,7 @@
 //! Checked values only: reading and validating text happens in `src/config`.
 
 use crate::{CallId, latency::Budgets, port_slots::Grant};
-use conversation::{Agent, FloorConfig, Tool, Variables};
+use conversation::{Agent, Checkpoint, FloorConfig, Tool, Variables};
 use media::{JitterConfig, Resampler, SampleRate};
 use sip::LocalMedia;
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
@@ -176,6 +176,10 @@ pub struct CallContext {
     pub may_refer: bool,
     /// Agents that may take over, by the name that the agent's file gives them.
     pub team: Arc<BTreeMap<String, Member>>,
+    /// Where the same caller's last conversation stood, if it was cut off.
+    pub resumed: Option<Arc<Checkpoint>>,
+    /// Whether to tell where the conversation stands, for the case that it is cut off.
+    pub keep: bool,
     /// Header fields for our 200 and our BYE.
     pub headers: Vec<(String, String)>,
 }

@@ -197,6 +197,11 @@ pub enum Event {
         /// What the far end said, as a SIP status.
         status: Option<u16>,
     },
+    /// The caller was cut off before, and the conversation goes on where it stood.
+    Continued {
+        /// Messages of it that the model is told.
+        messages: u32,
+    },
     /// Another agent has taken the call over.
     HandedOver {
         /// Its name and version.

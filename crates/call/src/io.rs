@@ -2,7 +2,7 @@
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 
 use crate::{Event, KeysBy};
-use conversation::{Expectation, LlmRequest, ToolCall, TurnId, Variables};
+use conversation::{Checkpoint, Expectation, LlmRequest, ToolCall, TurnId, Variables};
 use media::Frame;
 use std::{net::SocketAddr, time::Duration};
 
@@ -305,6 +305,9 @@ pub enum Output {
         /// Its language, a BCP 47 tag.
         language: String,
     },
+    /// Where the conversation stands, to be kept outside this process; nothing: it has come to its end, and nothing is to
+    /// be kept of it.
+    Checkpoint(Option<Box<Checkpoint>>),
     /// For the trace, the call record, the metrics and the tests.
     Event(Event),
 }

@@ -105,15 +105,24 @@ impl Call {
     /// A call that has just arrived and holds its slot. The first [`Call::step`] answers it.
     pub fn new(now: Instant, config: CallConfig, setup: CallSetup) -> Self {
         let wall = Wall { at: now, us: setup.started_at_us };
-        let position = Position::start(&setup.agent);
+        let resumed = setup.context.resumed.clone();
+        let position = resumed
+            .as_ref()
+            .and_then(|kept| Position::named(&setup.agent, kept.node.as_deref()?))
+            .or_else(|| Position::start(&setup.agent));
+        let context = Context::new(setup.agent.system_prompt(&setup.context.variables))
+            .with_variables(setup.context.variables.clone());
+        let context = match &resumed {
+            Some(kept) => context.after(kept),
+            None => context,
+        };
         Self {
             floor: Floor::new(FloorConfig {
                 phrases: Some(setup.agent.phrases()),
                 language: setup.agent.language().to_owned(),
                 ..config.floor.clone()
             }),
-            context: Context::new(setup.agent.system_prompt(&setup.context.variables))
-                .with_variables(setup.context.variables.clone()),
+            context,
             rate: conversation_rate(setup.offer.as_deref(), &setup.local),
             last_dialog: now,
             description: MediaSession::new(setup.local.clone()),

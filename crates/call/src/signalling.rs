@@ -183,6 +183,10 @@ impl Call {
             out.extend(leg.goodbye());
             out.push(Output::Event(leg.quality()));
         }
+        if self.setup.context.keep && matches!(cause, Cause::AgentEnded | Cause::Transferred) {
+            // Whoever hangs up may have been cut off; this conversation was not.
+            out.push(Output::Checkpoint(None));
+        }
         out.push(Output::Event(Event::Ended { cause: cause.name().to_owned(), status }));
         self.phase = Phase::Over;
     }

@@ -189,6 +189,7 @@ impl Call {
         if let Some(cause) = reply.then {
             return self.end(cause, out);
         }
+        self.keep(out);
         self.note_answer(now, &reply, out);
     }
 

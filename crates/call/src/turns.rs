@@ -22,7 +22,12 @@ impl Call {
         if let Some(cause) = self.farewell.take() {
             return self.say_goodbye(now, cause, out);
         }
+        if let Some(kept) = &self.setup.context.resumed {
+            let messages = u32::try_from(kept.messages.len()).unwrap_or(u32::MAX);
+            out.push(Output::Event(Event::Continued { messages }));
+        }
         let clip = self.greeting();
+        self.setup.context.resumed = None;
         self.begin_reply(now, self.setup.agent.interruptible().0);
         self.say_clip(now, &clip, out);
         self.open_path(now, out);
@@ -32,9 +37,28 @@ impl Call {
     /// Prepared, unless it says something about this caller: then text-to-speech has to.
     pub(crate) fn greeting(&self) -> Clip {
         let agent = &self.setup.agent;
+        if let Some(text) = self.welcome_back() {
+            return Clip { text, ..Clip::default() };
+        }
         let text = agent.greeting(&self.setup.context.variables);
         let prepared = text == agent.greeting(agent.variables());
         if prepared { self.setup.clips.greeting.clone() } else { Clip { text, ..Clip::default() } }
+    }
+
+    /// For a caller who was cut off, until another agent goes on.
+    fn welcome_back(&self) -> Option<String> {
+        let kept = self.setup.context.resumed.as_ref()?;
+        let agent = &self.setup.agent;
+        (kept.agent == agent.name()).then(|| agent.welcome_back(self.context.variables())).flatten()
+    }
+
+    /// Tells where the conversation stands, for the case that the caller is cut off now.
+    pub(crate) fn keep(&self, out: &mut Vec<Output>) {
+        if self.setup.context.keep
+            && let Some(checkpoint) = self.context.checkpoint(&self.setup.agent, self.position)
+        {
+            out.push(Output::Checkpoint(Some(Box::new(checkpoint))));
+        }
     }
 
     /// What the floor decided is done here and nowhere else.
@@ -181,6 +205,7 @@ impl Call {
         let (reaction_ms, decided_ms) = (millis(silent, onset), millis(now, silent));
         let (heard, unsaid) = self.cut_reply(out);
         out.push(Output::Event(Event::BargeIn { turn, state, reaction_ms, decided_ms, heard, unsaid }));
+        self.keep(out);
     }
 
     fn pause_agent(&mut self, now: Instant, onset: Instant, out: &mut Vec<Output>) {

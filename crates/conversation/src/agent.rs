@@ -236,6 +236,11 @@ impl Agent {
         self.identity.greeting.with(variables)
     }
 
+    /// What it says first to a caller who was cut off and calls back, where that is something of its own.
+    pub fn welcome_back(&self, variables: &Variables) -> Option<String> {
+        self.identity.welcome_back.as_ref().map(|text| text.with(variables))
+    }
+
     /// Its variables, as they are before anybody sets them.
     pub const fn variables(&self) -> &Variables {
         &self.variables

@@ -92,6 +92,11 @@ impl Position {
         (!agent.nodes.is_empty()).then_some(Self(0))
     }
 
+    /// The node of that name; a file may have changed since.
+    pub fn named(agent: &Agent, name: &str) -> Option<Self> {
+        agent.nodes.iter().position(|node| node.name == name).map(Self)
+    }
+
     /// What is said after the greeting. What is known of the caller already may lead on at once.
     pub fn begin(&mut self, agent: &Agent, variables: &Variables) -> Step {
         let say = self.node(agent).say.as_ref().map(|say| agent.aloud(say, variables));

@@ -3,6 +3,7 @@
 
 mod agent;
 mod backchannel;
+mod checkpoint;
 mod chunker;
 mod completeness;
 mod context;
@@ -22,6 +23,7 @@ pub use agent::{
     MenuOption, Place, Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
 };
 pub use backchannel::{SideSound, Sound};
+pub use checkpoint::Checkpoint;
 pub use chunker::SentenceChunker;
 pub use completeness::{SmallWords, SoFar, TurnClassifier};
 pub use context::{Context, HeardSentence};

@@ -53,6 +53,7 @@ fn describe(event: &Event) -> Option<String> {
             format!("transfer to {destination}: {state}, {status}")
         }
         Event::Path { turn, nodes } => format!("turn {turn} goes {}", nodes.join(" -> ")),
+        Event::Continued { messages } => format!("goes on after {messages} messages"),
         Event::HandedOver { agent } => format!("handed over to {agent}"),
         Event::Noted { turn, text } => format!("turn {turn} noted {text:?}"),
         Event::Expecting { expectation } => format!("expects {expectation:?}"),

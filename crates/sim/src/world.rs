@@ -14,7 +14,7 @@ use call::{
     cdr::{Arrival, Cause, Cdr},
     port_slots::PortSlots,
 };
-use conversation::{Agent, TurnId, Variables};
+use conversation::{Agent, Checkpoint, TurnId, Variables};
 use media::{RtpPacket, SampleRate, tone::Chance};
 use sip::{CodecSpec, Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
 use std::{
@@ -98,6 +98,7 @@ struct Told {
     heard: Vec<Heard>,
     requests: Vec<conversation::LlmRequest>,
     ran: Vec<(String, Variables)>,
+    kept: Vec<Option<Checkpoint>>,
     cdr: Option<Cdr>,
     cdrs: u32,
     over: bool,
@@ -498,6 +499,7 @@ impl World {
                 line.providers.run(now, turn, &call)
             }
             Output::HandOver { .. } => return,
+            Output::Checkpoint(kept) => return line.told.kept.push(kept.map(|kept| *kept)),
             Output::Event(event) => return self.note(number, event),
             Output::Sip(output) => return self.signal(number, output),
             Output::FinishSpeech { turn } => return line.told.orders.push((turn, Order::Finish)),
@@ -594,6 +596,11 @@ impl World {
     /// How often a tool was run in the first call.
     pub fn ran(&self, name: &str) -> usize {
         self.lines[0].told.ran.iter().filter(|(ran, _)| ran == name).count()
+    }
+
+    /// What was kept of the first call, in order; nothing: it was forgotten.
+    pub fn kept(&self) -> &[Option<Checkpoint>] {
+        &self.lines[0].told.kept
     }
 
     /// What was known of the first call when a tool was run for the first time.

@@ -70,6 +70,8 @@ struct RawIdentity {
     #[serde(default)]
     voice: Option<Spanned<String>>,
     greeting: Spanned<String>,
+    /// Said instead to a caller who was cut off and calls back.
+    welcome_back: Option<Spanned<String>>,
     /// What may take the floor from the agent: `never`, `dtmf`, `speech` or `any`.
     #[serde(default)]
     interruptible: Interruptible,
@@ -88,6 +90,7 @@ pub(crate) struct Identity {
     pub(crate) language: String,
     pub(crate) voice: String,
     pub(crate) greeting: Template,
+    pub(crate) welcome_back: Option<Template>,
     pub(crate) persona: Template,
     pub(crate) interruptible: Interruptible,
     pub(crate) greeting_interruptible: Interruptible,
@@ -244,6 +247,8 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     let variables = check.variables(&raw.variables, &slots)?;
     let names: Vec<&str> = variables.iter().map(|(name, _)| name).chain(GIVEN_VARIABLES).collect();
     check.filled_in(&raw.agent.greeting, &names)?;
+    let welcome_back = raw.agent.welcome_back.as_ref();
+    let welcome_back = welcome_back.map(|text| check.filled_in(text, &names)).transpose()?;
     if let Some(persona) = &raw.agent.persona {
         check.filled_in(persona, &names)?;
     }
@@ -283,6 +288,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
             language: language.clone(),
             voice: raw.agent.voice.as_ref().map_or("default", |voice| voice.get_ref()).to_owned(),
             greeting: Template::new(raw.agent.greeting.get_ref()),
+            welcome_back,
             interruptible: raw.agent.interruptible,
             greeting_interruptible: raw.agent.greeting_interruptible.unwrap_or(raw.agent.interruptible),
             persona: Template::new(raw.agent.persona.as_ref().map_or("", |persona| persona.get_ref())),

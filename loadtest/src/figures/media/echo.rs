@@ -155,6 +155,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                 tools: Arc::new(Nobody),
             },
             team: Default::default(),
+            keeper: None,
             trace: Arc::new(Nobody),
             counters: Arc::default(),
             knocker: thread.knocker(dialog),
