@@ -309,7 +309,8 @@ impl CallActor {
             // The sink may be what failed; the slot must come back all the same.
             let _ = catch_unwind(AssertUnwindSafe(|| self.record(now, ended)));
         }
-        let CallParts { dialog, slot, sockets, cdr, .. } = self.parts;
+        let CallParts { dialog, slot, sockets, mut cdr, recording, .. } = self.parts;
+        cdr.recorded = recording.as_ref().map(Tap::recorded);
         notes.push_back(Note::Finished(Box::new(Finished { dialog, slot, sockets, cdr })));
     }
 
@@ -419,6 +420,7 @@ impl CallActor {
             SipOutput::Ring => respond(dialog, 180, None, None),
             SipOutput::Answer { sdp } => {
                 self.responded = true;
+                self.parts.sockets.announce();
                 let headers = self.headers.clone();
                 let answer =
                     sip::Command::Respond { dialog, status: 200, reason: None, sdp: Some(sdp), headers };

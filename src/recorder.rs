@@ -1,7 +1,7 @@
 //! Writes what is said in calls: a stereo WAV file each, the caller left, the agent right, on the clock of their packets.
 //! Knows files and the queue to the thread that writes them. Knows nothing of consent, and no call ever waits for it.
 
-use call::{CallId, Side};
+use call::{CallId, Side, cdr::Recorded};
 use jiff::Timestamp;
 use media::{Frame, Resampler, SampleRate};
 use std::{
@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread::JoinHandle,
@@ -50,6 +50,7 @@ pub struct RecorderCounters {
 pub struct Recorder {
     chunks: Option<SyncSender<Chunk>>,
     folder: PathBuf,
+    consent: Option<String>,
     counters: Arc<RecorderCounters>,
     thread: Option<JoinHandle<()>>,
 }
@@ -60,6 +61,16 @@ struct Recording {
     /// Without its extension.
     path: PathBuf,
     rate: SampleRate,
+    /// Some of it is silence that was none.
+    has_gaps: AtomicBool,
+    /// The file cannot be written.
+    has_failed: AtomicBool,
+}
+
+impl Recording {
+    const fn new(call: CallId, path: PathBuf, rate: SampleRate) -> Self {
+        Self { call, path, rate, has_gaps: AtomicBool::new(false), has_failed: AtomicBool::new(false) }
+    }
 }
 
 /// Some frames of a call.
@@ -72,21 +83,22 @@ struct Chunk {
 }
 
 impl Recorder {
-    /// Starts the thread that writes into this folder, which is made if it is not there.
+    /// Starts the thread that writes into this folder, which is made if it is not there. `consent` is why calls may be
+    /// recorded, for their records.
     ///
     /// # Errors
     /// What the system says when the folder cannot be made or the thread cannot be had.
-    pub fn start(folder: &Path) -> io::Result<Self> {
-        Self::start_with_room(folder, CHUNKS)
+    pub fn start(folder: &Path, consent: Option<String>) -> io::Result<Self> {
+        Self::start_with_room(folder, consent, CHUNKS)
     }
 
-    fn start_with_room(folder: &Path, room: usize) -> io::Result<Self> {
+    fn start_with_room(folder: &Path, consent: Option<String>, room: usize) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let (chunks, queue) = mpsc::sync_channel(room);
         let counters = Arc::new(RecorderCounters::default());
         let writer = Writer { files: HashMap::new(), counters: Arc::clone(&counters) };
         let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || writer.run(&queue))?;
-        Ok(Self { chunks: Some(chunks), folder: folder.to_owned(), counters, thread: Some(thread) })
+        Ok(Self { chunks: Some(chunks), folder: folder.to_owned(), consent, counters, thread: Some(thread) })
     }
 
     /// What is to be told everything that is said in a call. The file stands in a folder for the day, under the call's
@@ -95,9 +107,10 @@ impl Recorder {
         let started =
             Timestamp::from_microsecond(i64::try_from(started_at_us).unwrap_or(0)).unwrap_or_default();
         let day = started.strftime("%Y-%m-%d").to_string();
-        let recording = Recording { call, path: self.folder.join(day).join(call.to_string()), rate };
+        let recording = Recording::new(call, self.folder.join(day).join(call.to_string()), rate);
         Some(Tap {
             recording: Arc::new(recording),
+            consent: self.consent.clone(),
             chunks: self.chunks.clone()?,
             counters: Arc::clone(&self.counters),
             first: 0,
@@ -127,6 +140,7 @@ impl Recorder {
 /// One call's way to its file. Belongs to the call; dropping it ends the file.
 pub struct Tap {
     recording: Arc<Recording>,
+    consent: Option<String>,
     chunks: SyncSender<Chunk>,
     counters: Arc<RecorderCounters>,
     /// The number of the first frame of the chunk that is being filled.
@@ -164,6 +178,18 @@ impl Tap {
         lost
     }
 
+    /// What the call's record says of its recording. What fails after the call's end is not in it; it is counted.
+    pub fn recorded(&self) -> Recorded {
+        let Recording { path, has_gaps, has_failed, .. } = &*self.recording;
+        let state = match (has_failed.load(Ordering::Relaxed), has_gaps.load(Ordering::Relaxed)) {
+            (true, _) => "failed",
+            (false, true) => "gaps",
+            (false, false) => "whole",
+        };
+        let path = path.with_extension("wav").display().to_string();
+        Recorded { path, state, consent: self.consent.clone() }
+    }
+
     fn frame_bytes(&self) -> usize {
         self.recording.rate.frame_samples() * SIDES * size_of::<i16>()
     }
@@ -181,6 +207,7 @@ impl Tap {
         }
         let lost = SIDES as u64 * CHUNK_FRAMES;
         self.counters.gap_frames.fetch_add(lost, Ordering::Relaxed);
+        self.recording.has_gaps.store(true, Ordering::Relaxed);
         lost
     }
 }
@@ -290,6 +317,7 @@ fn complete(file: &File, open: &Open) -> io::Result<()> {
 
 fn report(counters: &RecorderCounters, recording: &Recording, error: &io::Error) {
     counters.failed.fetch_add(1, Ordering::Relaxed);
+    recording.has_failed.store(true, Ordering::Relaxed);
     tracing::error!(call = %recording.call, path = %recording.path.display(), %error, "a recording fails");
 }
 
@@ -343,7 +371,7 @@ mod tests {
     #[test]
     fn both_sides_stand_beside_each_other_at_their_time() {
         let folder = folder("sides");
-        let recorder = Recorder::start(&folder).expect("a folder");
+        let recorder = Recorder::start(&folder, Some("announced".to_owned())).expect("a folder");
         let call = CallId(7);
         let mut tap = recorder.tap(call, STARTED, SampleRate::Hz8000).expect("it runs");
         for number in 0..60 {
@@ -353,8 +381,11 @@ mod tests {
                 assert_eq!(tap.push(Side::Agent, number, &frame(-(number as i16) - 1)), 0);
             }
         }
+        let Recorded { path, state, consent } = tap.recorded();
+        assert_eq!((state, consent.as_deref()), ("whole", Some("announced")));
         drop(tap);
         recorder.stop();
+        assert!(Path::new(&path).is_file(), "{path}");
         let frames = read(&folder, call);
         assert_eq!(frames.len(), 75, "whole chunks");
         for (number, (caller, agent)) in frames.iter().take(60).enumerate() {
@@ -372,7 +403,8 @@ mod tests {
         let call = CallId(8);
         let path = folder.join("2026-11-28").join(call.to_string());
         let mut tap = Tap {
-            recording: Arc::new(Recording { call, path, rate: SampleRate::Hz8000 }),
+            recording: Arc::new(Recording::new(call, path, SampleRate::Hz8000)),
+            consent: None,
             chunks,
             counters: Arc::clone(&counters),
             first: 0,
@@ -382,6 +414,7 @@ mod tests {
         // Nobody reads: the first chunk fits, the second does not.
         let lost: u64 = (0..75).map(|number| tap.push(Side::Caller, number, &frame(5))).sum();
         assert_eq!((lost, counters.gap_frames.load(Ordering::Relaxed)), (50, 50));
+        assert_eq!(tap.recorded().state, "gaps");
         let writer = Writer { files: HashMap::new(), counters: Arc::clone(&counters) };
         let writing = std::thread::spawn(move || writer.run(&queue));
         for number in 75..100 {
@@ -399,15 +432,19 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_written_fails_the_file_and_nothing_else() {
         let folder = folder("broken");
-        let recorder = Recorder::start(&folder).expect("a folder");
+        let recorder = Recorder::start(&folder, Some("announced".to_owned())).expect("a folder");
         // A file where the day's folder should be.
         fs::write(folder.join("2026-11-28"), "").expect("a file");
         let mut tap = recorder.tap(CallId(9), STARTED, SampleRate::Hz8000).expect("it runs");
         for number in 0..100 {
             tap.push(Side::Agent, number, &frame(1));
         }
-        drop(tap);
         let counters = Arc::clone(&recorder.counters);
+        while counters.failed.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(tap.recorded().state, "failed");
+        drop(tap);
         recorder.stop();
         assert_eq!((counters.failed.load(Ordering::Relaxed), counters.files.load(Ordering::Relaxed)), (1, 0));
         assert_eq!(counters.gap_frames.load(Ordering::Relaxed), 200);

@@ -19,8 +19,9 @@ const TRAFFIC_CLASS: u32 = 46 << 2;
 /// Datagrams thrown away from one cooling socket in one visit. A stream that sends more is far from quiet anyway.
 const DRAIN_AT_ONCE: usize = 256;
 
-/// Ports that are tried beyond the first when other processes hold them. More would keep everybody's SIP waiting.
-const ALTERNATES: usize = 5;
+/// Ports that are tried beyond the first when other processes hold them. A bind that fails takes microseconds; without an
+/// end, a range that another program fills would keep everybody's SIP waiting.
+const ALTERNATES: usize = 63;
 /// An alternate is this part of the range away from the port that was taken.
 const LEAP: usize = 64;
 
@@ -34,6 +35,7 @@ pub struct RtpSockets {
     rtp: UdpSocket,
     rtcp: Option<UdpSocket>,
     address: SocketAddr,
+    announced: bool,
 }
 
 impl RtpSockets {
@@ -60,7 +62,12 @@ impl RtpSockets {
         let next = port.checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
         let rtp = bind(SocketAddr::new(address, port))?;
         let rtcp = Some(bind(SocketAddr::new(address, next))?);
-        Ok(Self { rtp, rtcp, address: SocketAddr::new(address, port) })
+        Ok(Self { rtp, rtcp, address: SocketAddr::new(address, port), announced: false })
+    }
+
+    /// Says that a peer has been told of these ports, so that it may send to them from now on.
+    pub const fn announce(&mut self) {
+        self.announced = true;
     }
 
     /// The RTP port; RTCP is the next one.
@@ -285,13 +292,22 @@ impl RtpPorts {
                 }
             }
         }
+        // The leaps may come round to the same ports again and again.
+        self.idle.rotate_left(usize::from(!self.idle.is_empty()));
         let PortsStatistics { in_use, .. } = self.statistics;
         Err(PortsError::Exhausted { in_use, cooling: self.cooling.len(), taken })
     }
 
-    /// Takes a pair back. It stays bound until it has been quiet for long enough.
+    /// Takes a pair back. It stays bound until it has been quiet for long enough; one that no peer was told of is idle at
+    /// once, so that calls that are refused cannot use the range up.
     pub fn release(&mut self, now: Instant, sockets: RtpSockets) {
         self.statistics.in_use = self.statistics.in_use.saturating_sub(1);
+        if !sockets.announced {
+            if self.config.low != 0 {
+                self.idle.push_back(sockets.port());
+            }
+            return;
+        }
         self.cooling.push(Cooling { sockets, released: now, quiet_since: now });
     }
 
@@ -346,6 +362,11 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     /// A range of free ports that no other test of this process uses.
+    fn announced(mut sockets: RtpSockets) -> RtpSockets {
+        sockets.announce();
+        sockets
+    }
+
     fn pool(pairs: u16) -> RtpPorts {
         static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(20_000);
         for _ in 0..1_000 {
@@ -409,6 +430,7 @@ mod tests {
         let start = Instant::now();
         let (first, second) = (ports.acquire().expect("free"), ports.acquire().expect("free"));
         let first_port = first.port();
+        let [first, second] = [first, second].map(announced);
         ports.release(start, first);
         ports.release(start + Duration::from_secs(1), second);
         ports.cool(start + Duration::from_secs(40));
@@ -428,15 +450,36 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_others_hold_are_tried_a_few_at_a_time() {
-        let mut ports = pool(8);
+    fn ports_that_others_hold_are_tried_so_many_at_a_time() {
+        let mut ports = pool(80);
         let low = ports.config.low;
-        let _others: Vec<_> = (0..7)
+        let _others: Vec<_> = (0..79)
             .map(|pair| UdpSocket::bind((LOOPBACK, low + 2 * pair)).expect("was free a moment ago"))
             .collect();
-        assert!(matches!(ports.acquire(), Err(PortsError::Exhausted { taken: 6, .. })));
-        // The next call goes on where this one gave up.
-        assert_eq!(ports.acquire().expect("the last pair").port(), low + 14);
+        let (mut refused, mut last) = (0, None);
+        while last.is_none() && refused < 80 {
+            match ports.acquire() {
+                Ok(sockets) => last = Some(sockets.port()),
+                Err(PortsError::Exhausted { taken, .. }) => {
+                    assert_eq!(taken, 64);
+                    refused += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // Each call goes on where the one before gave up.
+        assert_eq!(last, Some(low + 158), "after {refused} calls");
+    }
+
+    #[test]
+    fn ports_that_nobody_was_told_of_need_no_rest() {
+        let mut ports = pool(1);
+        let now = Instant::now();
+        let sockets = ports.acquire().expect("free");
+        ports.release(now, sockets);
+        let sockets = announced(ports.acquire().expect("at once"));
+        ports.release(now, sockets);
+        assert!(matches!(ports.acquire(), Err(PortsError::Exhausted { cooling: 1, .. })));
     }
 
     #[test]
@@ -449,7 +492,7 @@ mod tests {
         let send = |byte| late.send_to(&[byte; 172], address).expect("loopback");
         // Some are in the socket when the call ends, some come while it cools, some until the very end.
         (0..20).for_each(|_| _ = send(1));
-        ports.release(start, pair);
+        ports.release(start, announced(pair));
         (0..20).for_each(|_| _ = send(2));
         ports.cool(start + Duration::from_secs(1));
         (0..20).for_each(|_| _ = send(3));
@@ -473,7 +516,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let pair = ports.acquire().expect("free");
         let address = pair.address();
-        ports.release(start, pair);
+        ports.release(start, announced(pair));
         let stranger = UdpSocket::bind((LOOPBACK, 0)).expect("loopback has ports");
         stranger.send_to(&[0; 172], address).expect("loopback");
         ports.cool(at(29));
@@ -490,7 +533,7 @@ mod tests {
         let start = Instant::now();
         let pair = ports.acquire().expect("free");
         let address = pair.address();
-        ports.release(start, pair);
+        ports.release(start, announced(pair));
         let stranger = UdpSocket::bind((LOOPBACK, 0)).expect("loopback has ports");
         for second in (0..=600).step_by(20) {
             stranger.send_to(&[0; 172], address).expect("loopback");

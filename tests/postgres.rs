@@ -5,7 +5,7 @@ mod example_call;
 mod postgres_server;
 
 use call::CallId;
-use example_call::{Directory, ended, events, figure, keep, running};
+use example_call::{Directory, ended, events, figure, keep, passed_on, running};
 use postgres_server::PostgresServer;
 use std::time::{Duration, Instant};
 use tandem::{
@@ -52,9 +52,11 @@ fn a_call_comes_back_from_postgresql_as_it_was_stored() {
     let mut odd = ended(CallId(2));
     odd.caller = "nu\0l".to_owned().into();
     store.end_call(odd);
-    store.end_call(ended(CallId(3)));
+    store.end_call(passed_on(CallId(3)));
     store.flush();
     assert_eq!(count(&reader), 3);
+    let legs = reader.legs(CallId(3)).expect("readable");
+    assert_eq!(legs, passed_on(CallId(3)).legs().collect::<Vec<_>>());
 }
 
 #[test]

@@ -220,9 +220,9 @@ fn what_was_to_be_said_was_heard_or_reported(seed: u64, scenario: &Scenario, wor
                 let due: usize = sentences(world, *turn).iter().map(|text| text.len() * 3).sum();
                 let own = world.sent().iter().filter(|sent| sent.voice == Some(*turn)).count();
                 let clips = world.sent().iter().filter(|sent| sent.clip).count();
-                let faded = if has_seam(world) { FADE } else { 0 };
+                let seams = seams(world);
                 assert!(
-                    own.abs_diff(due) <= faded || own <= faded && clips + faded >= due,
+                    own.abs_diff(due) <= seams || own <= seams && clips + seams >= due,
                     "seed {seed}: {own} frames of {due} in turn {turn}"
                 );
             }
@@ -309,12 +309,11 @@ fn the_agent_is_not_silenced_for_long(seed: u64, scenario: &Scenario, world: &Wo
     }
 }
 
-/// Whether one sound gave way to another in this call: where they meet, a packet sounds like neither.
-fn has_seam(world: &World) -> bool {
-    let seam = |event: &Event| {
-        matches!(event, Event::Filler { .. } | Event::AgentPaused { .. } | Event::BargeIn { .. })
-    };
-    world.trace().iter().any(|stamped| seam(&stamped.event))
+/// How often one sound gave way to another in this call, or was broken off and gone on with: a frame that is cut in two
+/// leaves in two packets, and where two voices meet, a packet may sound like neither.
+fn seams(world: &World) -> usize {
+    let seam = |event: &Event| matches!(event, Event::Filler { .. } | Event::AgentPaused { .. });
+    world.trace().iter().filter(|stamped| seam(&stamped.event)).count()
 }
 
 fn sentences(world: &World, wanted: TurnId) -> Vec<&str> {
@@ -345,11 +344,8 @@ fn every_question_ends_with_what_is_to_be_answered(seed: u64, world: &World) {
 
 /// What the caller hears always belongs to the turn that speaks.
 fn only_the_current_turn_is_heard(seed: u64, world: &World) {
-    // The first packet after a silence may fade in, and then lacks a swing of its voice.
-    let fading = |number: usize| {
-        let before = &world.sent()[number.saturating_sub(FADE)..number];
-        before.iter().any(|sent| sent.clip) || before.last().is_none_or(|sent| sent.voice.is_none())
-    };
+    let fading =
+        |number: usize| world.sent()[number.saturating_sub(FADE)..number].iter().any(|sent| sent.clip);
     for (number, sent) in world.sent().iter().enumerate() {
         // Where a sound of attention gives way to the answer, both are in the packet.
         let Some(voice) = sent.voice.filter(|_| !fading(number)) else { continue };
@@ -421,10 +417,12 @@ fn speech_to_text_hears_without_gaps(seed: u64, world: &World) {
     let at = |wanted: fn(&Event) -> bool| world.trace().iter().find(|s| wanted(&s.event)).map(|s| s.at_us);
     let begun = at(|event| matches!(event, Event::Floor { holder } if holder == "agent"));
     let ended = at(|event| matches!(event, Event::Ended { .. }));
-    let leaving = world
-        .trace()
-        .iter()
-        .any(|s| matches!(&s.event, Event::ProviderFailed { .. } | Event::NoInput { .. }));
+    // An agent that has given up and says goodbye does not listen any more.
+    let leaving = world.trace().iter().any(|s| match &s.event {
+        Event::ProviderFailed { .. } | Event::NoInput { .. } => true,
+        Event::Ended { cause, .. } => cause == "llm_failed",
+        _ => false,
+    });
     let (Some(begun), Some(ended), false) = (begun, ended, leaving) else { return };
     let held = world.holds().iter().map(|(from, until)| {
         let until = (until.as_micros() as u64).min(ended);

@@ -216,6 +216,41 @@ fn an_export_holds_every_call_of_its_period_and_no_number_unless_asked() {
 }
 
 #[test]
+fn an_export_of_legs_has_a_row_for_each_and_no_number_unless_asked() {
+    let directory = Directory::new();
+    let (store, _) = directory.store();
+    let mut passed_on = example_call::passed_on(CallId(1));
+    passed_on.invite_us = NINE + S;
+    store.end_call(passed_on);
+    store.end_call(refused(2, 5, "ports_full"));
+    store.flush();
+    let export = |more: &[&str]| {
+        tandem(&directory, &[&["export"], HOUR.as_slice(), &["--rows", "legs"], more].concat())
+    };
+    let csv = export(&["--format", "csv"]);
+    assert_eq!(csv.lines().count(), 1 + 3 + 1);
+    assert!(csv.starts_with("call,leg,purpose,direction,trunk,peer,") && !csv.contains("+15550100"), "{csv}");
+    let json = export(&["--format", "json", "--numbers", "full"]);
+    let rows: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row["purpose"].as_str(), row["peer"].as_str(), row["sip_status"].as_u64()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some("call"), Some("+15550100"), Some(200)),
+            (Some("transfer"), Some("desk"), Some(486)),
+            (Some("transfer"), Some("desk"), Some(200)),
+            (Some("call"), Some("+15550100"), None),
+        ]
+    );
+    let file = directory.path().join("legs.parquet").display().to_string();
+    export(&["--format", "parquet", "--out", &file]);
+    assert!(fs::read(file).expect("it was written").ends_with(b"PAR1"));
+}
+
+#[test]
 fn a_list_longer_than_a_page_is_exported_whole_even_if_calls_share_a_moment() {
     let directory = Directory::new();
     let (store, _) = (Store::open(directory.config(), Metrics::default()).expect("it opens"), ());

@@ -328,7 +328,7 @@ fn rtp_ports(pid: u32) -> Vec<u16> {
     let ports = table.lines().skip(1).filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let port = u16::from_str_radix(fields.get(1)?.split_once(':')?.1, 16).ok()?;
-        (inodes.contains(*fields.get(9)?) && (34_000..36_000).contains(&port)).then_some(port)
+        (inodes.contains(*fields.get(9)?) && (10_000..32_000).contains(&port)).then_some(port)
     });
     ports.collect()
 }

@@ -4,7 +4,7 @@
 mod example_call;
 
 use call::{CallId, Event, Stamped};
-use example_call::{Directory, INVITE_US, ended, events, figure, keep, running};
+use example_call::{Directory, INVITE_US, ended, events, figure, keep, passed_on, running};
 use rusqlite::Connection;
 use std::{
     collections::BTreeSet, fs, io::Write as _, os::unix::fs::PermissionsExt as _, process::Command,
@@ -52,6 +52,56 @@ fn a_call_comes_back_as_it_was_stored() {
     let said = turns[2].agent_text.as_ref().map(|text| text.expose().as_str());
     assert_eq!(said, Some("You are booked for Friday at ten. Is there anything else?"));
     assert!(turns[2].interrupted && !turns[1].interrupted);
+}
+
+#[test]
+fn each_leg_of_a_call_has_a_row_and_a_replay_adds_none() {
+    let directory = Directory::new();
+    let (store, _) = directory.store();
+    let call = passed_on(CALL);
+    (0..2).for_each(|_| store.end_call(call.clone()));
+    store.flush();
+    let reader = store.reader().expect("there is a database");
+    assert_eq!(reader.legs(CALL).expect("readable"), call.legs().collect::<Vec<_>>());
+    assert_eq!(reader.legs(CALL).expect("readable").len(), 3);
+    assert_eq!(reader.trace("last").expect("it is there").call, Some(call));
+}
+
+#[test]
+fn a_database_of_an_older_tandem_is_brought_up_to_date_with_the_first_leg_of_each_call() {
+    let directory = Directory::new();
+    let (store, _) = directory.store();
+    store.end_call(ended(CALL));
+    store.flush();
+    drop(store);
+    let older = Connection::open(directory.path().join(DATABASE_FILE)).expect("it opens");
+    older.execute_batch("DROP TABLE legs").expect("it is there");
+    for column in [
+        "trace_id",
+        "agent_name",
+        "agent_version",
+        "pool",
+        "overflowed_from",
+        "pool_level",
+        "load_band",
+        "transfer_to",
+        "transfer_status",
+        "recording",
+        "recording_state",
+        "recording_consent",
+        "notes",
+    ] {
+        older.execute_batch(&format!("ALTER TABLE calls DROP COLUMN {column}")).expect("it is there");
+    }
+    older.pragma_update(None, "user_version", 4).expect("it is writable");
+    drop(older);
+    let (store, _) = directory.store();
+    let reader = store.reader().expect("there is a database");
+    assert_eq!(reader.call("last").expect("it is there"), ended(CALL));
+    assert_eq!(reader.legs(CALL).expect("readable"), ended(CALL).legs().collect::<Vec<_>>());
+    store.end_call(passed_on(CallId(2)));
+    store.flush();
+    assert_eq!(reader.legs(CallId(2)).expect("readable").len(), 3);
 }
 
 #[test]
@@ -340,6 +390,8 @@ fn calls_of_a_server_that_died_get_an_honest_end() {
     assert!(record.end_us >= Some(record.invite_us + 14_200_000), "{record:?}");
     assert_eq!(record.agent.as_deref(), Some("demo 1"));
     assert_eq!((record.turns, record.barge_ins), (3, 1));
+    let legs = store.reader().and_then(|reader| reader.legs(CALL)).expect("readable");
+    assert_eq!(legs, record.legs().collect::<Vec<_>>());
     // A replayed record knows better.
     store.end_call(ended(CALL));
     store.flush();

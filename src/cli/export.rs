@@ -8,7 +8,9 @@ mod parquet;
 use super::{Exit, period::Period, trace::exit_code};
 use crate::{
     config::{Config, Overrides, Secrets},
-    store::{COLUMNS, CallFilter, CallRecord, Column, Direction, Reader, StoreError, Value},
+    store::{
+        COLUMNS, CallFilter, CallRecord, Column, Direction, Kind, LEG_COLUMNS, Reader, StoreError, Value,
+    },
 };
 use jiff::Zoned;
 use sha2::{Digest as _, Sha256};
@@ -18,12 +20,15 @@ use std::{
     path::PathBuf,
 };
 
-/// Write call records of a period to a file: one row for each call, refused ones too.
+/// Write call records of a period to a file: one row for each call or for each leg, refused calls too.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The format.
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
+    /// What a row is: a call, or one of its legs (the caller's, those of transfers, those of attempts).
+    #[arg(long, value_enum, default_value_t = Rows::Calls)]
+    rows: Rows,
     /// Where to; `-` is standard output.
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     out: PathBuf,
@@ -67,6 +72,14 @@ enum Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Rows {
+    /// Whole calls, with every figure.
+    Calls,
+    /// Their legs: who was reached when, and with what status.
+    Legs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Way {
     Inbound,
     Outbound,
@@ -84,7 +97,16 @@ pub(super) enum Numbers {
 }
 
 /// Columns that identify a person.
-const PERSONAL: [&str; 3] = ["caller", "called", "sip_call_id"];
+const PERSONAL: [&str; 4] = ["caller", "called", "peer", "sip_call_id"];
+/// Columns in which anything about a person may stand: nothing is left of them to tell apart.
+const WORDS: [&str; 1] = ["notes"];
+
+/// A column's name and kind.
+type Heading = (&'static str, Kind);
+
+fn headings<R>(columns: &[Column<R>]) -> Vec<Heading> {
+    columns.iter().map(|column| (column.name, column.kind)).collect()
+}
 
 /// Why an export ends early.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +158,8 @@ pub fn run(args: &Args) -> Exit {
         .and_then(|reader| export(args, &reader, &filter));
     match exported {
         Ok(count) => {
-            eprintln!("{count} calls exported");
+            let what = if args.rows == Rows::Calls { "calls" } else { "legs" };
+            eprintln!("{count} {what} exported");
             if args.numbers == Numbers::Redact {
                 eprintln!("callers' numbers are left out; --numbers hash or full has them");
             }
@@ -156,27 +179,34 @@ fn export(args: &Args, reader: &Reader, filter: &CallFilter) -> Result<usize, Ex
         Some(_) | None => Box::new(BufWriter::new(File::create(&args.out)?)),
     };
     let mask = Mask::new(args.numbers)?;
+    let headings = match args.rows {
+        Rows::Calls => headings(COLUMNS),
+        Rows::Legs => headings(LEG_COLUMNS),
+    };
     let mut count = 0;
     let mut rows = |calls: Vec<CallRecord>, write: &mut dyn FnMut(&[Row]) -> Result<(), ExportError>| {
-        count += calls.len();
-        let rows: Vec<Row> = calls.iter().map(|call| mask.row(call)).collect();
+        let rows: Vec<Row> = match args.rows {
+            Rows::Calls => calls.iter().map(|call| mask.row(COLUMNS, call)).collect(),
+            Rows::Legs => reader.legs_of(&calls)?.iter().map(|leg| mask.row(LEG_COLUMNS, leg)).collect(),
+        };
+        count += rows.len();
         write(&rows)
     };
     match args.format {
         Format::Json => {
             let mut out = out;
             reader.each(filter, |calls| {
-                rows(calls, &mut |rows| rows.iter().try_for_each(|row| Ok(json(&mut out, row)?)))
+                rows(calls, &mut |rows| rows.iter().try_for_each(|row| Ok(json(&mut out, &headings, row)?)))
             })?;
             out.flush()?;
         }
         Format::Csv => {
-            let mut out = csv::Csv::begin(out)?;
+            let mut out = csv::Csv::begin(out, &headings)?;
             reader.each(filter, |calls| rows(calls, &mut |rows| Ok(out.write(rows)?)))?;
             out.end()?;
         }
         Format::Parquet => {
-            let mut out = parquet::Parquet::begin(out)?;
+            let mut out = parquet::Parquet::begin(out, &headings)?;
             reader.each(filter, |calls| rows(calls, &mut |rows| Ok(out.write(rows)?)))?;
             out.end()?;
         }
@@ -184,10 +214,10 @@ fn export(args: &Args, reader: &Reader, filter: &CallFilter) -> Result<usize, Ex
     Ok(count)
 }
 
-/// The values of one call, in the order of [`COLUMNS`].
+/// The values of one call or leg, in the order of its columns.
 type Row = Vec<Value>;
 
-fn json(out: &mut impl Write, row: &Row) -> io::Result<()> {
+fn json(out: &mut impl Write, headings: &[Heading], row: &Row) -> io::Result<()> {
     let value = |value: &Value| match value {
         Value::Null => serde_json::Value::Null,
         Value::Integer(value) => (*value).into(),
@@ -195,7 +225,7 @@ fn json(out: &mut impl Write, row: &Row) -> io::Result<()> {
         Value::Text(text) => text.as_str().into(),
     };
     let object: serde_json::Map<String, serde_json::Value> =
-        COLUMNS.iter().zip(row).map(|(column, cell)| (column.name.to_owned(), value(cell))).collect();
+        headings.iter().zip(row).map(|((name, _), cell)| ((*name).to_owned(), value(cell))).collect();
     serde_json::to_writer(&mut *out, &object)?;
     out.write_all(b"\n")
 }
@@ -214,15 +244,17 @@ impl Mask {
         Ok(Self { numbers, salt })
     }
 
-    fn row(&self, call: &CallRecord) -> Row {
-        COLUMNS.iter().map(|column| self.cell(column, (column.get)(call))).collect()
+    fn row<R>(&self, columns: &[Column<R>], record: &R) -> Row {
+        columns.iter().map(|column| self.cell(column.name, (column.get)(record))).collect()
     }
 
-    fn cell(&self, column: &Column, value: Value) -> Value {
-        if !PERSONAL.contains(&column.name) {
+    fn cell(&self, column: &str, value: Value) -> Value {
+        let words = WORDS.contains(&column);
+        if !words && !PERSONAL.contains(&column) {
             return value;
         }
         match (self.numbers, value) {
+            (Numbers::Hash, Value::Text(_)) if words => Value::Text(String::new()),
             (Numbers::Full, value) => value,
             (Numbers::Hash, Value::Text(text)) if !text.is_empty() => {
                 let digest = Sha256::new().chain_update(self.salt).chain_update(&text).finalize();
@@ -248,7 +280,7 @@ mod tests {
     fn caller(numbers: Numbers, of: &[&str]) -> Vec<Value> {
         let mask = Mask::new(numbers).expect("chance");
         let place = COLUMNS.iter().position(|column| column.name == "caller").expect("a column");
-        of.iter().map(|number| mask.row(&call(number))[place].clone()).collect()
+        of.iter().map(|number| mask.row(COLUMNS, &call(number))[place].clone()).collect()
     }
 
     #[test]

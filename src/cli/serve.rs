@@ -3,7 +3,7 @@
 
 use super::{Exit, serve_args::ServeArgs};
 use crate::{
-    config::Config,
+    config::{Config, Recording},
     http::{self, HttpState},
     recorder::Recorder,
     rtp_socket::{RtpPortsConfig, RtpSockets},
@@ -145,8 +145,9 @@ impl Running {
             let remedy = "name files that this user can read under [sip.tls]";
             fail(Exit::Usage, &format!("TLS: {error}; {remedy}"))
         })?;
-        let recorder = config.recording.as_deref().map(Recorder::start).transpose().map_err(|error| {
-            let folder = config.recording.as_deref().unwrap_or(Path::new("")).display();
+        let record = |recording: &Recording| Recorder::start(&recording.directory, recording.consent.clone());
+        let recorder = config.recording.as_ref().map(record).transpose().map_err(|error| {
+            let folder = config.recording.as_ref().map_or(Path::new(""), |to| &to.directory).display();
             let remedy = "give it to this user, or name another with recording.directory";
             fail(Exit::DataDir, &format!("recordings cannot be written to {folder}: {error}; {remedy}"))
         })?;

@@ -2,7 +2,8 @@
 //! Does not look at the machine; `machine.rs` does.
 
 use super::{
-    Config, ConfigError, DEMO, Http, Log, LogFormat, Media, Overrides, Problem, Rtp, Server, Sip, Unmatched,
+    Config, ConfigError, DEMO, Http, Log, LogFormat, Media, Overrides, Problem, Recording, Rtp, Server, Sip,
+    Unmatched,
     checker::{Checker, Secrets},
     defaults::*,
     pool::{Pool, resize},
@@ -21,12 +22,7 @@ use conversation::{BargeInConfig, FloorConfig};
 use jiff::tz::TimeZone;
 use media::JitterConfig;
 use sip::digest::DigestAlgorithm;
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 use toml::Spanned;
 
 /// Makes a config of a text whose relative paths start at `folder`.
@@ -206,13 +202,20 @@ impl Checker<'_> {
     }
 
     /// The folder, where recording is switched on. One that is not absolute is beside the data.
-    fn recording(&self, raw: &RawRecording, server: &RawServer) -> Option<PathBuf> {
+    fn recording(&mut self, raw: &RawRecording, server: &RawServer) -> Option<Recording> {
         let enabled = raw.enabled.as_ref().is_some_and(|key| *key.get_ref());
         let data = self.folder.join(server.data_dir.as_ref().map_or(DATA_DIR, |key| key.get_ref()));
-        enabled.then(|| match &raw.directory {
+        let directory = match &raw.directory {
             Some(key) => self.folder.join(key.get_ref()),
             None => data.join(RECORDINGS),
-        })
+        };
+        let consent = raw.consent.as_ref().map(|key| key.get_ref().trim().to_owned());
+        if let (Some(key), true) = (&raw.consent, consent.as_ref().is_some_and(|text| text.len() > CONSENT)) {
+            let help = "say it in a few words: it stands in the record of every call";
+            self.error(key, format!("this is longer than {CONSENT} bytes"), help);
+        }
+        let consent = consent.filter(|text| !text.is_empty());
+        enabled.then_some(Recording { directory, consent })
     }
 
     fn http(&mut self, raw: &RawHttp) -> Http {

@@ -6,6 +6,8 @@ use std::{ops::RangeInclusive, time::Duration};
 pub(super) const DATA_DIR: &str = "data";
 /// Within the data directory.
 pub(super) const RECORDINGS: &str = "recordings";
+/// Bytes of the reason to record: a few words in every record.
+pub(super) const CONSENT: usize = 100;
 /// Calls at the same time. Enough for a team to try, and within a usual limit of 1,024 open files.
 pub(super) const PORTS: u16 = 50;
 pub(super) const PORTS_RANGE: RangeInclusive<i64> = 1..=20_000;

@@ -59,6 +59,15 @@ pub const TEMPLATE: &str = include_str!("tandem.toml");
 /// The key of the built-in agent in [`Config::agents`].
 pub const DEMO: &str = "demo";
 
+/// What is said in calls is written down, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// A folder for each day is in it.
+    pub directory: PathBuf,
+    /// Why callers may be recorded, in the operator's words, for each call's record.
+    pub consent: Option<String>,
+}
+
 /// Everything a deployment decides, checked. What has a default is filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -79,7 +88,7 @@ pub struct Config {
     /// What targets, trunks and ports cost.
     pub prices: Prices,
     /// Where what is said is written to, if it is.
-    pub recording: Option<PathBuf>,
+    pub recording: Option<Recording>,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.
     pub call: CallConfig,
     /// Where "tomorrow" is reckoned.

@@ -176,6 +176,7 @@ pub(super) struct RawMedia {
 pub(super) struct RawRecording {
     pub(super) enabled: Key<bool>,
     pub(super) directory: Key<String>,
+    pub(super) consent: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,7 +3,7 @@
 
 use super::concurrency::{Concurrency, concurrency};
 use crate::store::{CRASHED, CallRecord, Direction};
-use call::cdr::Cause;
+use call::{cdr::Cause, port_slots::LoadBand};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -11,55 +11,6 @@ use std::collections::BTreeMap;
 const ABANDONED_US: i64 = 10_000_000;
 /// Fewer turns than this make no percentile that is worth showing.
 pub(super) const FEW: usize = 30;
-
-/// How full the server was when a call began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Band {
-    /// Less than half of the ports.
-    #[serde(rename = "<50")]
-    Below50,
-    /// Up to 70 of 100.
-    #[serde(rename = "50-70")]
-    To70,
-    /// Up to 85.
-    #[serde(rename = "70-85")]
-    To85,
-    /// Up to 95.
-    #[serde(rename = "85-95")]
-    To95,
-    /// More.
-    #[serde(rename = "95+")]
-    Full,
-}
-
-impl Band {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Below50, Self::To70, Self::To85, Self::To95, Self::Full];
-
-    /// As in the `load_band` label.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Below50 => "<50",
-            Self::To70 => "50-70",
-            Self::To85 => "70-85",
-            Self::To95 => "85-95",
-            Self::Full => "95+",
-        }
-    }
-}
-
-/// The band of a call that began with so many of so many ports in use, itself included.
-pub fn load_band(concurrency: u32, capacity: u32) -> Band {
-    let percent = u64::from(concurrency) * 100;
-    let capacity = u64::from(capacity.max(1));
-    match () {
-        () if percent < 50 * capacity => Band::Below50,
-        () if percent < 70 * capacity => Band::To70,
-        () if percent < 85 * capacity => Band::To85,
-        () if percent < 95 * capacity => Band::To95,
-        () => Band::Full,
-    }
-}
 
 /// The response gap of one turn, and how full the server was when its call began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +27,7 @@ pub struct Gap {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BandLatency {
     /// Which.
-    pub band: Band,
+    pub band: LoadBand,
     /// How many turns.
     pub turns: usize,
     /// The median in milliseconds; absent for too few turns, as are the others.
@@ -325,12 +276,12 @@ fn ports(material: &Material<'_>) -> Vec<(i64, i64)> {
 }
 
 fn latency(gaps: &[Gap]) -> Vec<BandLatency> {
-    Band::ALL
+    LoadBand::ALL
         .into_iter()
         .map(|band| {
             let mut of_band: Vec<u64> = gaps
                 .iter()
-                .filter(|gap| load_band(gap.concurrency, gap.capacity) == band)
+                .filter(|gap| LoadBand::of(gap.concurrency, gap.capacity) == band)
                 .map(|gap| gap.us)
                 .collect();
             of_band.sort_unstable();

@@ -107,7 +107,7 @@ fn ports(figures: &Figures, short: &dyn Fn(i64, &Figures) -> String) -> String {
 }
 
 fn latency(periods: &[&Figures]) -> String {
-    let bands = super::Band::ALL.iter().enumerate().map(|(place, band)| {
+    let bands = call::port_slots::LoadBand::ALL.iter().enumerate().map(|(place, band)| {
         let of = |figures: &&Figures| figures.latency.get(place).and_then(|band| band.p99_ms);
         let turns = |figures: &&Figures| figures.latency.get(place).map_or(0, |band| band.turns);
         let text = |figures: &&Figures| match (of(figures), turns(figures)) {

@@ -8,6 +8,6 @@ mod plot;
 mod table;
 
 pub use concurrency::{Concurrency, Minute};
-pub use figures::{Band, BandLatency, Figures, Gap, Material, Money, load_band};
+pub use figures::{BandLatency, Figures, Gap, Material, Money};
 pub use html::page;
 pub use table::table;

@@ -128,7 +128,7 @@ pub(super) fn sections(periods: &[&Figures]) -> Vec<Section> {
 /// The p99 of each band that has turns in any of the periods.
 fn latency(periods: &[&Figures]) -> Section {
     let mut lines = Vec::new();
-    for (place, band) in super::Band::ALL.iter().enumerate() {
+    for (place, band) in call::port_slots::LoadBand::ALL.iter().enumerate() {
         let of = |figures: &Figures| figures.latency.get(place).cloned();
         if periods.iter().all(|figures| of(figures).is_none_or(|band| band.turns == 0)) {
             continue;

@@ -698,6 +698,8 @@ impl Admission {
             capacity: Some(self.pools.load(admitted.pool).0),
             pool: Some(self.pools.name(admitted.pool).to_owned()),
             load: Some(self.pools.load(admitted.pool)),
+            level: Some(self.pools.level(admitted.pool)),
+            overflowed_from: admitted.overflowed_from.map(|pool| self.pools.name(pool).to_owned()),
             ..Cdr::new(arrival.clone())
         };
         let recorder = self.config.recorder.as_ref();

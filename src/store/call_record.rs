@@ -1,12 +1,16 @@
 //! One call as it is kept: the call detail record (CDR), and one turn of it.
 //! Knows columns and their meaning. Knows neither SQL nor how a call comes to have them.
 
-use super::{Field, Kind, Value};
-use crate::telemetry::Pii;
+use super::{
+    LegRecord, Value,
+    column::{self, columns},
+};
+use crate::telemetry::{Pii, trace_id_text};
 use call::{
     CallId, Event,
     cdr::{Cause, Cdr},
     latency::StageTime,
+    other_leg::{OtherLeg, Purpose},
 };
 use serde::{Deserialize, Serialize};
 
@@ -182,46 +186,54 @@ pub struct CallRecord {
     /// All together, when all are known.
     #[serde(default)]
     pub cost_total: Option<f64>,
-}
-
-/// One column of a call record, wherever it is written: database, CSV, Parquet.
-pub struct Column {
-    /// Its name, in every format.
-    pub name: &'static str,
-    /// What it holds.
-    pub kind: Kind,
-    /// Takes it from a record.
-    pub get: fn(&CallRecord) -> Value,
-    /// Puts it into one; false if the value makes no sense.
-    pub set: fn(&mut CallRecord, &Value) -> bool,
-}
-
-macro_rules! columns {
-    ($($name:literal: $($path:ident).+),* $(,)?) => {
-        /// Every column, in the order in which they are read and written. A new field needs a line here, and a step of
-        /// the schema.
-        pub const COLUMNS: &[Column] = &[$(
-            Column {
-                name: $name,
-                kind: kind_of(|record| &record.$($path).+),
-                get: |record| record.$($path).+.to_value(),
-                set: |record, value| match Field::from_value(value) {
-                    Some(value) => {
-                        record.$($path).+ = value;
-                        true
-                    }
-                    None => false,
-                },
-            },
-        )*];
-    };
-}
-
-const fn kind_of<T: Field>(_: fn(&CallRecord) -> &T) -> Kind {
-    T::KIND
+    /// The trace of it, as a collector knows it: 32 hexadecimal digits.
+    #[serde(default)]
+    pub trace_id: Option<String>,
+    /// The agent's name, without its version.
+    #[serde(default)]
+    pub agent_name: Option<String>,
+    /// The version of the agent's file.
+    #[serde(default)]
+    pub agent_version: Option<String>,
+    /// The port pool that its slot was of.
+    #[serde(default)]
+    pub pool: Option<String>,
+    /// The pool that was too full for it, where another one took it.
+    #[serde(default)]
+    pub overflowed_from: Option<String>,
+    /// How full its pool counted as when it began: `normal`, `warn`, `alert`, `overflow` or `full`.
+    #[serde(default)]
+    pub pool_level: Option<String>,
+    /// How busy its pool was when it began, as the label of that name in the metrics.
+    #[serde(default)]
+    pub load_band: Option<String>,
+    /// Whom the caller was passed on to last: the destination's name in the agent's file.
+    #[serde(default)]
+    pub transfer_to: Option<String>,
+    /// What came of it: `done`, `failed`, or `asked` if the call ended before that was known.
+    #[serde(default)]
+    pub transfer_status: Option<String>,
+    /// The file that its sound was written to.
+    #[serde(default)]
+    pub recording: Option<String>,
+    /// `whole`, `gaps` or `failed`.
+    #[serde(default)]
+    pub recording_state: Option<String>,
+    /// Why it may be recorded, as the operator has put it.
+    #[serde(default)]
+    pub recording_consent: Option<String>,
+    /// What the agent wrote down, a line each.
+    #[serde(default)]
+    pub notes: Option<Pii<String>>,
+    /// Its legs beyond the first: no column, rows of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_legs: Vec<LegRecord>,
 }
 
 columns! {
+    /// Every column, in the order in which they are read and written. A new field needs a line here, and a step of the
+    /// schema.
+    COLUMNS of CallRecord;
     "id": call,
     "sip_call_id": sip_call_id,
     "direction": direction,
@@ -275,6 +287,19 @@ columns! {
     "cost_tts": cost_tts,
     "cost_telephony": cost_telephony,
     "cost_total": cost_total,
+    "trace_id": trace_id,
+    "agent_name": agent_name,
+    "agent_version": agent_version,
+    "pool": pool,
+    "overflowed_from": overflowed_from,
+    "pool_level": pool_level,
+    "load_band": load_band,
+    "transfer_to": transfer_to,
+    "transfer_status": transfer_status,
+    "recording": recording,
+    "recording_state": recording_state,
+    "recording_consent": recording_consent,
+    "notes": notes,
 }
 
 impl CallRecord {
@@ -320,14 +345,31 @@ impl CallRecord {
             cost_tts: None,
             cost_telephony: None,
             cost_total: None,
+            trace_id: None,
+            agent_name: None,
+            agent_version: None,
+            pool: None,
+            overflowed_from: None,
+            pool_level: None,
+            load_band: None,
+            transfer_to: None,
+            transfer_status: None,
+            recording: None,
+            recording_state: None,
+            recording_consent: None,
+            notes: None,
+            other_legs: Vec::new(),
         }
+    }
+
+    /// All its legs; the first is the one it began with.
+    pub fn legs(&self) -> impl Iterator<Item = LegRecord> {
+        std::iter::once(LegRecord::first_of(self)).chain(self.other_legs.iter().cloned())
     }
 
     /// The record in a row that holds [`COLUMNS`]; `None` if a column makes no sense.
     pub fn from_row(row: &[Value]) -> Option<Self> {
-        let mut record = Self::new(CallId(0), Direction::Inbound, "", 0);
-        let set = COLUMNS.iter().zip(row).all(|(column, value)| (column.set)(&mut record, value));
-        (set && row.len() >= COLUMNS.len()).then_some(record)
+        column::filled(COLUMNS, Self::new(CallId(0), Direction::Inbound, "", 0), row)
     }
 }
 
@@ -339,7 +381,25 @@ impl From<&Cdr> for CallRecord {
         let after = |us: u64| invite_us.saturating_add_unsigned(us);
         let cause = cdr.cause.as_deref().and_then(Cause::named);
         let cost = cdr.cost();
+        let transfer = cdr.other_legs.iter().rfind(|leg| leg.purpose == Purpose::Transfer);
+        let agent = cdr.agent.as_deref().and_then(|agent| agent.rsplit_once(' '));
+        let recorded = cdr.recorded.as_ref();
+        let notes: Vec<_> = cdr.notes.iter().map(|note| note.replace(['\r', '\n'], " ")).collect();
         Self {
+            trace_id: Some(trace_id_text(arrival.call)),
+            agent_name: agent.map(|(name, _)| name.to_owned()),
+            agent_version: agent.map(|(_, version)| version.to_owned()),
+            pool: cdr.pool.clone(),
+            overflowed_from: cdr.overflowed_from.clone(),
+            pool_level: cdr.level.map(|level| level.name().to_owned()),
+            load_band: cdr.load.map(|(_, band)| band.name().to_owned()),
+            transfer_to: transfer.map(|leg| leg.peer.clone()),
+            transfer_status: transfer.map(|leg| came_of(leg).to_owned()),
+            recording: recorded.map(|recorded| recorded.path.clone()),
+            recording_state: recorded.map(|recorded| recorded.state.to_owned()),
+            recording_consent: recorded.and_then(|recorded| recorded.consent.clone()),
+            notes: (!notes.is_empty()).then(|| notes.join("\n").into()),
+            other_legs: LegRecord::others_of(cdr),
             trunk: Some(arrival.trunk.clone()),
             agent: cdr.agent.clone(),
             caller: Pii::new(arrival.caller.clone()),
@@ -376,6 +436,15 @@ impl From<&Cdr> for CallRecord {
             cost_total: cost.and_then(|(_, parts)| parts.total()),
             ..Self::new(arrival.call, Direction::Inbound, arrival.sip_call_id.clone(), invite_us)
         }
+    }
+}
+
+/// What came of passing the caller on; a call that ended before anybody knew says only that it was asked for.
+fn came_of(leg: &OtherLeg) -> &'static str {
+    match (leg.answered_after_us, leg.status) {
+        (Some(_), _) => "done",
+        (None, None) => "asked",
+        (None, Some(_)) => "failed",
     }
 }
 
@@ -474,7 +543,59 @@ mod tests {
         assert_eq!((record.hangup_party.as_deref(), record.q850_cause), (Some("server"), Some(41)));
         assert!(!format!("{record:?}").contains("+15550100"));
         let row: Vec<Value> = COLUMNS.iter().map(|column| (column.get)(&record)).collect();
-        assert_eq!(CallRecord::from_row(&row), Some(record));
+        assert_eq!(CallRecord::from_row(&row), Some(record.clone()));
         assert_eq!(CallRecord::from_row(&row[1..]), None);
+        assert_eq!(record.legs().count(), 1);
+    }
+
+    #[test]
+    fn a_record_says_who_answered_whom_the_caller_went_to_and_what_was_kept() {
+        let arrival = Arrival {
+            call: CallId(5),
+            sip_call_id: "a@b".into(),
+            invited_at_us: 1_000_000,
+            trunk: "generic".into(),
+            caller: "+15550100".into(),
+            called: "100".into(),
+        };
+        let mut cdr = Cdr::new(arrival);
+        let transfer =
+            |state: &str, status| Event::Transfer { destination: "desk".into(), state: state.into(), status };
+        let noted = |text: &str| Event::Noted { turn: conversation::TurnId(1), text: text.into() };
+        let events = [
+            Event::Started {
+                agent: "front desk 3".into(),
+                port_slot: 0,
+                concurrency: 1,
+                codec: "PCMU".into(),
+            },
+            noted("wants a\nrefund"),
+            noted("is in a hurry"),
+            transfer("asked", None),
+            transfer("done", Some(200)),
+        ];
+        for (at_us, event) in (1..).zip(events) {
+            cdr.observe(&call::Stamped { at_us, event });
+        }
+        let (path, consent) = ("/data/1.wav".to_owned(), Some("announced".to_owned()));
+        cdr.recorded = Some(call::cdr::Recorded { path, state: "whole", consent });
+        let record = CallRecord::from(&cdr);
+        assert_eq!(
+            (record.agent_name.as_deref(), record.agent_version.as_deref()),
+            (Some("front desk"), Some("3"))
+        );
+        assert_eq!(
+            (record.transfer_to.as_deref(), record.transfer_status.as_deref()),
+            (Some("desk"), Some("done"))
+        );
+        assert_eq!(
+            record.notes.as_ref().map(|notes| notes.expose().as_str()),
+            Some("wants a refund\nis in a hurry")
+        );
+        assert_eq!(record.recording_consent.as_deref(), Some("announced"));
+        assert_eq!(record.trace_id.as_ref().map(String::len), Some(32));
+        let legs: Vec<_> = record.legs().map(|leg| (leg.leg, leg.purpose, leg.sip_status)).collect();
+        assert_eq!(legs, [(0, "call".to_owned(), None), (1, "transfer".to_owned(), Some(200))]);
+        assert!(!format!("{record:?}").contains("refund"));
     }
 }

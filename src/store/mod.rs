@@ -3,11 +3,13 @@
 
 mod call_record;
 mod checkpoints;
+mod column;
 mod database;
 mod error;
 mod farewell;
 mod feed;
 mod journal;
+mod leg_record;
 mod postgres;
 mod postgres_tls;
 mod reader;
@@ -17,13 +19,15 @@ mod sqlite;
 mod value;
 mod writer;
 
-pub use call_record::{COLUMNS, CRASHED, CallRecord, Column, Direction, Quality, TurnRecord, call_id};
+pub use call_record::{COLUMNS, CRASHED, CallRecord, Direction, Quality, TurnRecord, call_id};
 pub use checkpoints::{CHECKPOINT_QUEUE, CallerKey, Checkpoints};
+pub use column::Column;
 pub use database::{DatabaseUrl, PostgresUrl};
 pub use error::StoreError;
 pub use farewell::Farewell;
 pub use feed::{CallEvent, Feed, Mark};
 pub use journal::JOURNAL_FOLDER;
+pub use leg_record::{LEG_COLUMNS, LegRecord};
 pub use reader::{CallFilter, Events, MOST_CALLS, MOST_EVENTS, Reader};
 pub use recorder::Confirm;
 pub use value::{Field, Kind, Value};

@@ -2,13 +2,15 @@
 //! Knows SQL and never writes: it may run in another process than the server.
 
 use super::{
-    COLUMNS, CallRecord, DatabaseUrl, Direction, Field, StoreError, TurnRecord, Value,
+    COLUMNS, CallRecord, DatabaseUrl, Direction, Field, LEG_COLUMNS, LegRecord, StoreError, TurnRecord,
+    Value, column,
     database::{self, Database, Row},
 };
 use crate::report::Gap;
 use crate::telemetry::{CallTrace, NumberedEvent};
 use call::{CallId, Stamped};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -208,12 +210,45 @@ impl Reader {
         self.query(sql, &[call.to_value()], |row| turn_record(&row))
     }
 
+    /// The legs of a call, in order; those of a running call are not known yet.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn legs(&self, call: CallId) -> Result<Vec<LegRecord>, StoreError> {
+        let sql = format!("SELECT {} FROM legs WHERE call = ?1 ORDER BY leg", column::names(LEG_COLUMNS));
+        self.query(&sql, &[call.to_value()], |row| LegRecord::from_row(&row))
+    }
+
+    /// The legs of calls, in the order of the calls; a running call has its first leg so far.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn legs_of(&self, calls: &[CallRecord]) -> Result<Vec<LegRecord>, StoreError> {
+        let (Some(from), Some(to)) =
+            (calls.iter().map(|call| call.invite_us).min(), calls.iter().map(|call| call.invite_us).max())
+        else {
+            return Ok(Vec::new());
+        };
+        let names = column::names(LEG_COLUMNS);
+        let sql = format!(
+            "SELECT {names} FROM legs WHERE call IN
+                (SELECT id FROM calls WHERE invite_us >= ?1 AND invite_us <= ?2) ORDER BY call, leg"
+        );
+        let mut by_call: BTreeMap<CallId, Vec<LegRecord>> = BTreeMap::new();
+        for leg in self.query(&sql, &[from.to_value(), to.to_value()], |row| LegRecord::from_row(&row))? {
+            by_call.entry(leg.call).or_default().push(leg);
+        }
+        let known = |call: &CallRecord| by_call.remove(&call.call).unwrap_or_else(|| call.legs().collect());
+        Ok(calls.iter().flat_map(known).collect())
+    }
+
     /// Everything about one call; see [`Reader::call`] for what may be asked.
     ///
     /// # Errors
     /// As [`Reader::call`].
     pub fn trace(&self, asked: &str) -> Result<CallTrace, StoreError> {
-        let record = self.call(asked)?;
+        let mut record = self.call(asked)?;
+        record.other_legs = self.legs(record.call)?.into_iter().filter(|leg| leg.leg > 0).collect();
         let Events { events, unreadable } = self.events(record.call, 0, MOST_EVENTS)?;
         let mut trace = CallTrace::from_events(Some(record), events);
         if unreadable > 0 {
@@ -294,7 +329,7 @@ impl Reader {
 
 /// The columns of a record, as they are asked for.
 fn columns() -> String {
-    COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
+    column::names(COLUMNS)
 }
 
 /// Adds a condition for a field of the filter that is set.

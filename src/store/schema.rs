@@ -103,6 +103,42 @@ ALTER TABLE calls ADD COLUMN cost_tts REAL;
 ALTER TABLE calls ADD COLUMN cost_telephony REAL;
 ALTER TABLE calls ADD COLUMN cost_total REAL;
 ",
+    "
+ALTER TABLE calls ADD COLUMN trace_id TEXT;
+ALTER TABLE calls ADD COLUMN agent_name TEXT;
+ALTER TABLE calls ADD COLUMN agent_version TEXT;
+ALTER TABLE calls ADD COLUMN pool TEXT;
+ALTER TABLE calls ADD COLUMN overflowed_from TEXT;
+ALTER TABLE calls ADD COLUMN pool_level TEXT;
+ALTER TABLE calls ADD COLUMN load_band TEXT;
+ALTER TABLE calls ADD COLUMN transfer_to TEXT;
+ALTER TABLE calls ADD COLUMN transfer_status TEXT;
+ALTER TABLE calls ADD COLUMN recording TEXT;
+ALTER TABLE calls ADD COLUMN recording_state TEXT;
+ALTER TABLE calls ADD COLUMN recording_consent TEXT;
+ALTER TABLE calls ADD COLUMN notes TEXT;
+CREATE TABLE legs (
+    call TEXT NOT NULL,
+    leg INTEGER NOT NULL,
+    purpose TEXT NOT NULL,
+    direction TEXT NOT NULL,
+    trunk TEXT,
+    peer TEXT NOT NULL,
+    sip_call_id TEXT,
+    begin_us INTEGER NOT NULL,
+    ring_us INTEGER,
+    answer_us INTEGER,
+    end_us INTEGER,
+    end_cause TEXT,
+    sip_status INTEGER,
+    q850_cause INTEGER,
+    PRIMARY KEY (call, leg)
+) STRICT, WITHOUT ROWID;
+INSERT INTO legs
+    SELECT id, 0, 'call', direction, trunk, CASE direction WHEN 'inbound' THEN caller ELSE called END, sip_call_id,
+        invite_us, ring_us, answer_us, end_us, end_cause, sip_status, q850_cause
+    FROM calls WHERE end_us IS NOT NULL;
+",
 ];
 
 /// The version this program writes.

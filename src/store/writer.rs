@@ -2,7 +2,8 @@
 //! Knows SQL. Knows no call; it may take its time, and a database that is down costs nothing but time.
 
 use super::{
-    COLUMNS, CRASHED, CallRecord, Field as _, Message, StoreConfig, StoreError, Value,
+    COLUMNS, CRASHED, CallRecord, Field as _, LEG_COLUMNS, LegRecord, Message, StoreConfig, StoreError,
+    Value, column,
     database::{self, Database, Statement},
     journal::{Entry, Position, Tail},
     recorder::Progress,
@@ -283,9 +284,12 @@ fn statements(entry: &Entry, node: &str) -> Vec<Statement> {
             vec![
                 put_call(record, node, &PUT_CRASHED),
                 Statement::new(COUNT_TURNS, vec![record.call.to_value()]),
+                Statement::new(PUT_CRASHED_LEG.as_str(), vec![record.call.to_value()]),
             ]
         }
-        Entry::End { record } => vec![put_call(record, node, &PUT_ENDED)],
+        Entry::End { record } => {
+            std::iter::once(put_call(record, node, &PUT_ENDED)).chain(record.legs().map(put_leg)).collect()
+        }
         Entry::Alive { .. } | Entry::Told { .. } => Vec::new(),
     }
 }
@@ -296,6 +300,10 @@ fn put_call(record: &CallRecord, node: &str, sql: &'static str) -> Statement {
         _ => (column.get)(record),
     });
     Statement::new(sql, values.collect())
+}
+
+fn put_leg(leg: LegRecord) -> Statement {
+    Statement::new(PUT_LEG.as_str(), LEG_COLUMNS.iter().map(|column| (column.get)(&leg)).collect())
 }
 
 /// An event goes down as it is, and what it says about its turn goes to the turn's row.
@@ -420,6 +428,28 @@ UPDATE calls SET
     turns = (SELECT count(*) FROM turns WHERE turns.call = calls.id),
     barge_ins = (SELECT count(*) FROM turns WHERE turns.call = calls.id AND interrupted = 1)
 WHERE id = ?1 AND end_cause = 'server_crash'";
+
+/// A leg is written once, with its call's end; a replay of it changes nothing.
+static PUT_LEG: LazyLock<String> = LazyLock::new(|| {
+    let values: Vec<_> = (1..=LEG_COLUMNS.len()).map(|number| format!("?{number}")).collect();
+    let updates = LEG_COLUMNS.iter().map(|column| format!("{0} = excluded.{0}", column.name));
+    format!(
+        "INSERT INTO legs ({}) VALUES ({}) ON CONFLICT (call, leg) DO UPDATE SET {}",
+        column::names(LEG_COLUMNS),
+        values.join(", "),
+        updates.collect::<Vec<_>>().join(", ")
+    )
+});
+/// The first leg of a call whose server died is what its row says by now. Of others nobody knows.
+static PUT_CRASHED_LEG: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO legs ({}) SELECT id, 0, 'call', direction, trunk,
+            CASE direction WHEN 'inbound' THEN caller ELSE called END, sip_call_id, invite_us, ring_us, answer_us,
+            end_us, end_cause, sip_status, q850_cause
+        FROM calls WHERE id = ?1 AND end_cause = 'server_crash' ON CONFLICT (call, leg) DO NOTHING",
+        column::names(LEG_COLUMNS)
+    )
+});
 
 fn put(update: impl Fn(&str) -> String, condition: &str) -> String {
     let names: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();

@@ -16,5 +16,6 @@ pub mod traces;
 pub use call_trace::{CallTrace, NumberedEvent};
 pub use live::{LiveEvent, LiveEvents};
 pub use metrics::Metrics;
+pub(crate) use otlp::trace_id_text;
 pub use pii::Pii;
 pub use traces::TraceSink;

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
-use tandem::store::{CallRecord, Direction, Store, StoreConfig};
+use tandem::store::{CallRecord, Direction, LegRecord, Store, StoreConfig};
 use tandem::telemetry::Metrics;
 
 /// 2025-11-20 09:30:00 UTC in microseconds.
@@ -88,6 +88,30 @@ pub fn ended(call: CallId) -> CallRecord {
     record.quality.received = 1_560;
     record.quality.sent = 1_566;
     record.quality.lost = 4;
+    record
+}
+
+/// The same call, passed on twice: the first time nobody took it.
+pub fn passed_on(call: CallId) -> CallRecord {
+    let mut record = ended(call);
+    let leg = |number: u32, after_us: i64, answered: bool| LegRecord {
+        leg: number,
+        purpose: "transfer".into(),
+        direction: Direction::Outbound,
+        peer: "desk".to_owned().into(),
+        sip_call_id: None,
+        begin_us: record.invite_us + after_us,
+        answer_us: answered.then_some(record.invite_us + after_us + 5),
+        end_us: Some(record.invite_us + after_us + 5),
+        end_cause: Some(if answered { "answered" } else { "failed" }.into()),
+        sip_status: Some(if answered { 200 } else { 486 }),
+        q850_cause: Some(if answered { 16 } else { 17 }),
+        ..LegRecord::first_of(&record)
+    };
+    let legs = vec![leg(1, 9_000_000, false), leg(2, 30_000_000, true)];
+    record.transfer_to = Some("desk".into());
+    record.transfer_status = Some("done".into());
+    record.other_legs = legs;
     record
 }
 

@@ -60,7 +60,9 @@ impl Folder {
     /// A config that listens where the system wants, followed by what the test is about.
     pub(crate) fn write_config(&self, rest: &str) -> PathBuf {
         self.write_agent();
-        let common = r#"
+        let [low, high] = rtp_ports();
+        let common = format!(
+            r#"
 [server]
 data_dir = "data"
 ports = 20
@@ -69,13 +71,14 @@ drain_seconds = 0
 listen = ["udp:127.0.0.1:0"]
 [rtp]
 address = "127.0.0.1"
-ports = "34000-35999"
+ports = "{low}-{high}"
 cooling_seconds = 0
 [http]
 listen = "127.0.0.1:0"
 [agent]
 file = "agent.toml"
-"#;
+"#
+        );
         self.write("tandem.toml", &format!("{common}{rest}"))
     }
 }
@@ -84,6 +87,16 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Ports for RTP that no other server of the tests has, below those that the kernel hands out by itself.
+fn rtp_ports() -> [u32; 2] {
+    const EACH: u32 = 200;
+    const LOWEST: u32 = 10_000;
+    const RANGES: u32 = 110;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let range = (std::process::id() * 17 + NEXT.fetch_add(1, Ordering::Relaxed)) % RANGES;
+    [LOWEST + range * EACH, LOWEST + range * EACH + EACH - 1]
 }
 
 /// The program with these arguments.

@@ -1,7 +1,13 @@
 //! The record of one call, gathered from its events, and the closed list of reasons for its end.
 //! Knows no database: the shell writes the record down.
 
-use crate::{CallId, Event, Stamped, port_slots::LoadBand, spent::Spent};
+use crate::{
+    CallId, Event, Stamped,
+    admission::Level,
+    other_leg::{self, OtherLeg},
+    port_slots::LoadBand,
+    spent::Spent,
+};
 use ai_gateway::Rates;
 use std::sync::Arc;
 
@@ -212,6 +218,17 @@ impl std::fmt::Debug for Arrival {
     }
 }
 
+/// What became of the sound of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The file.
+    pub path: String,
+    /// `whole`; `gaps` when the disk was behind; `failed` when it could not be written to the end.
+    pub state: &'static str,
+    /// Why it may be recorded, as the operator has put it in the config.
+    pub consent: Option<String>,
+}
+
 /// One call's record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cdr {
@@ -223,6 +240,14 @@ pub struct Cdr {
     pub pool: Option<String>,
     /// The cap of that pool, and how busy it was with this call.
     pub load: Option<(u32, LoadBand)>,
+    /// The pool that was too full for it.
+    pub overflowed_from: Option<String>,
+    /// How full its pool counted as, with this call.
+    pub level: Option<Level>,
+    /// Its other legs, in the order in which they began; the first twenty.
+    pub other_legs: Vec<OtherLeg>,
+    /// What was recorded of it.
+    pub recorded: Option<Recorded>,
     /// The slot it held.
     pub port_slot: Option<u32>,
     /// Slots in use when it was granted, this one included.
@@ -273,6 +298,10 @@ impl Cdr {
             agent: None,
             pool: None,
             load: None,
+            overflowed_from: None,
+            level: None,
+            other_legs: Vec::new(),
+            recorded: None,
             port_slot: None,
             concurrency: None,
             capacity: None,
@@ -310,6 +339,7 @@ impl Cdr {
     #[expect(clippy::wildcard_enum_match_arm, reason = "a record keeps a few of many events")]
     pub fn observe(&mut self, stamped: &Stamped) {
         self.spent.observe(&stamped.event, self.rates.as_deref());
+        other_leg::observe(&mut self.other_legs, stamped.at_us, &stamped.event);
         match &stamped.event {
             Event::Started { agent, port_slot, concurrency, codec } => {
                 self.agent = Some(agent.clone());

@@ -15,6 +15,7 @@ mod leg;
 mod machine;
 mod menu;
 mod model;
+pub mod other_leg;
 mod path;
 mod peer;
 pub mod port_slots;

@@ -101,17 +101,22 @@ impl PortSlots {
 }
 
 /// How busy the port slots were when a call began: a label with five values, where a count would have hundreds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum LoadBand {
     /// Below half of the cap.
+    #[serde(rename = "<50")]
     Low,
     /// From there to 70 %.
+    #[serde(rename = "50-70")]
     Half,
     /// From there to 85 %.
+    #[serde(rename = "70-85")]
     Warn,
     /// From there to 95 %.
+    #[serde(rename = "85-95")]
     Alert,
     /// The rest.
+    #[serde(rename = "95+")]
     Full,
 }
 

@@ -193,6 +193,16 @@ fn the_day_can_be_corrected_at_the_end() {
 }
 
 #[test]
+fn a_yes_with_a_word_that_sounds_like_a_name_is_a_yes() {
+    talk(&[
+        ("book an appointment for thursday at ten", "last name"),
+        ("smith", "Shall I book that?"),
+        ("yes but the name is reed", "Thursday at ten o'clock for Reed. Shall I book that?"),
+        ("yes price", "Done."),
+    ]);
+}
+
+#[test]
 fn a_no_asks_what_to_change() {
     talk(&[
         ("book an appointment for thursday at three thirty", "last name"),

@@ -243,7 +243,8 @@ pub(crate) fn voice(turn: TurnId, rate: SampleRate) -> Vec<i16> {
 /// Whose voice a frame carries. What only fades out, or is padded, is nobody's.
 pub(crate) fn whose(samples: &[i16]) -> Option<TurnId> {
     let loudest = samples.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);
-    let audible = |sample: &&i16| sample.unsigned_abs() > (loudest / 4).max(60);
+    // A voice that fades in is quiet in its first swing, and that counts.
+    let audible = |sample: &&i16| sample.unsigned_abs() > (loudest / 64).max(60);
     let last = samples.len() / 8;
     if samples.iter().rev().take(last).filter(audible).count() < last {
         return None;

@@ -1,16 +1,16 @@
 //! Comma-separated values, as RFC 4180 has them: a header, CRLF, quotes where they are needed.
 //! Knows cells. What is absent is an empty cell.
 
-use super::Row;
-use crate::store::{COLUMNS, Value};
+use super::{Heading, Row};
+use crate::store::Value;
 use std::io::{self, Write};
 
 pub(super) struct Csv<W: Write>(W);
 
 impl<W: Write> Csv<W> {
     /// Writes the header.
-    pub(super) fn begin(mut out: W) -> io::Result<Self> {
-        let names: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();
+    pub(super) fn begin(mut out: W, headings: &[Heading]) -> io::Result<Self> {
+        let names: Vec<_> = headings.iter().map(|(name, _)| *name).collect();
         write!(out, "{}\r\n", names.join(","))?;
         Ok(Self(out))
     }

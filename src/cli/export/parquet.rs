@@ -2,8 +2,8 @@
 //! Knows the writer's words. Uncompressed: the crate without its compressors builds in a fraction of the time, and what
 //! reads Parquet compresses it as it likes.
 
-use super::Row;
-use crate::store::{COLUMNS, Kind, Value};
+use super::{Heading, Row};
+use crate::store::{Kind, Value};
 use parquet::{
     basic::{LogicalType, Repetition, Type as Physical},
     data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type},
@@ -13,17 +13,17 @@ use parquet::{
 };
 use std::{io::Write, sync::Arc};
 
-pub(super) struct Parquet<W: Write + Send>(SerializedFileWriter<W>);
+pub(super) struct Parquet<W: Write + Send>(SerializedFileWriter<W>, Vec<Heading>);
 
 impl<W: Write + Send> Parquet<W> {
-    pub(super) fn begin(out: W) -> Result<Self> {
-        let fields = COLUMNS.iter().map(|column| {
-            let (physical, logical) = match column.kind {
+    pub(super) fn begin(out: W, headings: &[Heading]) -> Result<Self> {
+        let fields = headings.iter().map(|(name, kind)| {
+            let (physical, logical) = match kind {
                 Kind::Integer => (Physical::INT64, None),
                 Kind::Real => (Physical::DOUBLE, None),
                 Kind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
             };
-            let field = Type::primitive_type_builder(column.name, physical)
+            let field = Type::primitive_type_builder(name, physical)
                 .with_repetition(Repetition::OPTIONAL)
                 .with_logical_type(logical)
                 .build()?;
@@ -32,16 +32,16 @@ impl<W: Write + Send> Parquet<W> {
         let fields = fields.collect::<Result<Vec<_>>>()?;
         let schema = Type::group_type_builder("calls").with_fields(fields).build()?;
         let writer = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(WriterProperties::new()))?;
-        Ok(Self(writer))
+        Ok(Self(writer, headings.to_vec()))
     }
 
     pub(super) fn write(&mut self, rows: &[Row]) -> Result<()> {
         let mut group = self.0.next_row_group()?;
-        for (place, column) in COLUMNS.iter().enumerate() {
+        for (place, (_, kind)) in self.1.iter().enumerate() {
             let cells = rows.iter().map(|row| row.get(place).unwrap_or(&Value::Null));
             let mut writer =
                 group.next_column()?.ok_or_else(|| ParquetError::General("too few columns".into()))?;
-            match column.kind {
+            match kind {
                 Kind::Integer => put::<Int64Type>(writer.typed(), cells, |cell| cell.integer()),
                 Kind::Real => put::<DoubleType>(writer.typed(), cells, |cell| match cell {
                     Value::Real(value) => Some(*value),
@@ -79,7 +79,7 @@ fn put<'a, T: DataType>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{CallRecord, Direction};
+    use crate::store::{COLUMNS, CallRecord, Direction};
     use call::CallId;
     use parquet::{
         file::reader::{FileReader as _, SerializedFileReader},
@@ -93,7 +93,7 @@ mod tests {
         call.answer_us = Some(9);
         let row = |call: &CallRecord| COLUMNS.iter().map(|column| (column.get)(call)).collect::<Row>();
         let mut file = Vec::new();
-        let mut parquet = Parquet::begin(&mut file).expect("a schema");
+        let mut parquet = Parquet::begin(&mut file, &super::super::headings(COLUMNS)).expect("a schema");
         parquet
             .write(&[row(&call), row(&CallRecord { answer_us: None, ..call.clone() })])
             .expect("in memory");

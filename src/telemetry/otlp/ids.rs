@@ -60,7 +60,7 @@ pub fn traceparent(call: CallId, turn: Option<TurnId>) -> String {
 }
 
 /// The trace of a call, as exemplars and other systems write it.
-pub(in crate::telemetry) fn trace_id_text(call: CallId) -> String {
+pub(crate) fn trace_id_text(call: CallId) -> String {
     hex(&trace_id(call))
 }
 

@@ -10,7 +10,7 @@ mod turn;
 
 pub use calls::{AgentLabels, CallSpans, Labels, TargetLabels};
 pub use exporter::{Exporter, OtlpConfig, SPAN_QUEUE};
-pub(super) use ids::trace_id_text;
+pub(crate) use ids::trace_id_text;
 pub use ids::{Part, traceparent};
 pub use names::{Profile, SCHEMA_URL};
 pub use span::{Kind, Span, Value, plain};

@@ -324,7 +324,11 @@ impl<'a> Talk<'a> {
         let mut filled = false;
         // A name can be any word: the other slots are looked at first.
         let is_name = |need: &&String| matches!(self.agent.slots[*need].kind, SlotKind::Name { .. });
-        let (names, others): (Vec<&String>, Vec<&String>) = task.needs.iter().partition(is_name);
+        let (mut names, others): (Vec<&String>, Vec<&String>) = task.needs.iter().partition(is_name);
+        if self.asked == Asked::Confirm && yes_no(heard) == Some(true) && heard.len() <= 2 {
+            // "Yes please", misheard: who means another name says more.
+            names.clear();
+        }
         for need in others.into_iter().chain(names) {
             let slot = &self.agent.slots[need];
             let asked = self.asked == Asked::Slot(need.clone());
