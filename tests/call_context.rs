@@ -371,7 +371,7 @@ fn a_conversation_outlives_the_process_it_was_held_in() {
     std::fs::write(
         folder.0.join("billing.toml"),
         "[agent]\nname = \"billing\"\ngreeting = \"Hello.\"\nwelcome_back = \"Let us go on.\"\n\
-         [[slot]]\nname = \"pin\"\nkind = \"digits\"\nlength = 4\nask = \"The PIN?\"\n\
+         [[slot]]\nname = \"pin\"\nkind = \"digits\"\nlength = 4\nprivate = true\nask = \"The PIN?\"\n\
          [[node]]\nname = \"pin\"\ncollect = [\"pin\"]\n[[node.exit]]\nto = \"known\"\nwhen = \"pin\"\n\
          [[node]]\nname = \"known\"\nsay = \"Thank you.\"\notherwise = \"Pardon?\"\n[[node.exit]]\nto = \"pin\"\nanswer = \"no\"\n",
     )
@@ -399,6 +399,9 @@ fn a_conversation_outlives_the_process_it_was_held_in() {
     // It is put away once it was heard.
     std::thread::sleep(Duration::from_secs(3));
     let data = served.kill(); // kill -9
+    let database = std::fs::read(data.join("data/tandem.sqlite-wal")).unwrap_or_default();
+    let kept = String::from_utf8_lossy(&database).into_owned();
+    assert!(!kept.contains("1 2 3 4") && !kept.contains("\"pin\":\"1234\""), "a PIN is not kept");
     let served = Served::start_in(data, 2, &config);
     let again = Phone::new(served.udp);
     again.answer();

@@ -80,7 +80,7 @@ fn tells(world: &World, wanted: &[&str]) {
 #[test]
 fn a_caller_who_was_cut_off_goes_on_where_the_conversation_stood() {
     let before = cut_off(1);
-    assert!(before.timeline().contains("ended: media_timeout"), "{}", before.timeline());
+    assert!(before.timeline().contains("ended: no_input"), "{}", before.timeline());
     let kept = before.kept().last().cloned().flatten().expect("something is kept");
     assert_eq!((kept.node.as_deref(), kept.variables.get("account")), (Some("help"), Some("123")));
     assert_eq!(kept.variables.get("caller"), None, "no number is kept");
@@ -93,13 +93,14 @@ fn a_caller_who_was_cut_off_goes_on_where_the_conversation_stood() {
     let after = call(2, Some(kept), vec![Said::text("Four dollars then.")], caller);
     tells(
         &after,
-        &["goes on after 4 messages", "\"Welcome back, Ann.\"", "turn 1 asked", "Four dollars then."],
+        &["goes on after 5 messages", "\"Welcome back, Ann.\"", "turn 1 asked", "Four dollars then."],
     );
     let request = &after.requests()[0];
     assert!(request.system.contains("Help with account 123."), "{}", request.system);
     assert!(request.system.contains("was cut off"), "{}", request.system);
     let said: Vec<&str> = request.messages.iter().filter_map(words).collect();
     let wanted = [
+        "Hello, how can I help? Which account?",
         "one two three",
         "How can I help?",
         "is it much",

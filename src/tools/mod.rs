@@ -75,6 +75,7 @@ impl SqlTool {
             | ToolKind::HandOver { .. }
             | ToolKind::Wait
             | ToolKind::CollectDigits
+            | ToolKind::SendDigits
             | ToolKind::RecordNote => return None,
         };
         Some(Self {

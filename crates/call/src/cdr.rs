@@ -374,9 +374,11 @@ impl Cdr {
         }
     }
 
-    /// What a turn has cost when its reply is complete, and the call with it: to be told at once.
+    /// What a turn has cost when its reply is complete, or when a guess at it has come to nothing, and the call with it: to be told at once.
     pub fn cost_of_turn(&self, stamped: &Stamped) -> Option<Event> {
-        let Event::ReplyDone { turn, .. } = &stamped.event else { return None };
+        let (Event::ReplyDone { turn, .. } | Event::GuessWasted { turn, .. }) = &stamped.event else {
+            return None;
+        };
         let rates = self.rates.as_deref()?;
         let (llm, tts) = self.spent.of_turn(*turn, rates);
         let answered = self.answered_after_us.map_or(0, |at| stamped.at_us.saturating_sub(at));

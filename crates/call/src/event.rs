@@ -109,6 +109,9 @@ pub enum Event {
         output_tokens: u32,
         /// Characters that text-to-speech had been given.
         characters: u32,
+        /// Which target was asked, if the gateway had said so.
+        #[serde(default)]
+        target: String,
     },
     /// The language model was asked.
     Asked {

@@ -116,7 +116,7 @@ impl Call {
             return self.ask_again(now, out);
         }
         if reply.sentences.is_empty() {
-            if reply.hand_over.is_some() {
+            if reply.hand_over.is_some() || !reply.keys.is_empty() {
                 return self.close_text(out);
             }
             let farewell = reply.then.is_some();

@@ -59,6 +59,8 @@ pub(crate) struct Reply {
     pub(crate) hand_over: Option<HandOver>,
     /// What may cut in on sentences that are added from now on.
     pub(crate) rule: Interruptible,
+    /// Pressed for the other side once it has been said.
+    pub(crate) keys: String,
     /// Hang up once it has been said.
     pub(crate) then: Option<Cause>,
 }
@@ -123,6 +125,7 @@ impl Reply {
             unanswered: false,
             scripted: false,
             hand_over: None,
+            keys: String::new(),
             rule,
             then: None,
         }

@@ -187,7 +187,8 @@ impl Call {
             why: why.to_owned(),
             input_tokens: u32::try_from(input).unwrap_or(u32::MAX),
             output_tokens: u32::try_from(output).unwrap_or(u32::MAX),
-            characters: guess.spoken.map_or(0, |text| text.len() as u32),
+            target: guess.target(),
+            characters: guess.spoken.map_or(0, |text| text.chars().count() as u32),
         }));
     }
 
@@ -204,6 +205,19 @@ impl Guess {
 
     fn output(&self) -> u64 {
         if self.counted { self.output_tokens } else { self.characters.div_ceil(PER_TOKEN) as u64 }
+    }
+
+    /// Whom the gateway asked last.
+    fn target(&self) -> String {
+        let attempts = self.llm.iter().rev().filter_map(|event| match event {
+            LlmEvent::Attempt { target, .. } => Some(target.clone()),
+            LlmEvent::Delta(_)
+            | LlmEvent::ToolCall(_)
+            | LlmEvent::Expect(_)
+            | LlmEvent::Done { .. }
+            | LlmEvent::Failed { .. } => None,
+        });
+        attempts.take(1).collect()
     }
 
     fn tokens(&self) -> u64 {

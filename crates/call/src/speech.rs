@@ -2,7 +2,7 @@
 //! Knows sentences and segments. Knows nothing of models.
 
 use crate::{
-    Event, Output, TtsEvent, WordTime,
+    Event, KeysBy, Output, TtsEvent, WordTime,
     config::Clip,
     leg::Leg,
     machine::{Call, Phase},
@@ -177,7 +177,11 @@ impl Call {
         if reply.failed {
             return self.rescue(now, &reply, out);
         }
-        if !reply.first_packet && reply.then.is_none() {
+        let pressed = !reply.keys.is_empty();
+        if pressed {
+            self.press_keys(&reply.keys, KeysBy::default(), out);
+        }
+        if !reply.first_packet && reply.then.is_none() && !(pressed && reply.sentences.is_empty()) {
             // Text-to-speech said that it was done, and there was no sound.
             let (turn, stage) = (reply.turn, "tts".to_owned());
             out.push(Output::Event(Event::Fallback { turn, stage, reason: "no sound".into() }));
@@ -189,7 +193,10 @@ impl Call {
         if let Some(cause) = reply.then {
             return self.end(cause, out);
         }
-        self.keep(out);
+        if reply.marks.is_some() {
+            // "Are you still there?" is nothing to go on from.
+            self.keep(out);
+        }
         self.note_answer(now, &reply, out);
     }
 

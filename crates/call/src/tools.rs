@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_millis(500);
 /// Characters of a note in the call's record.
 const NOTE: usize = 500;
+/// Keys that a model may press at once.
+const MOST_KEYS: usize = 64;
 /// The longest silence that a caller may be granted.
 const LONGEST_WAIT: u64 = 120;
 
@@ -58,6 +60,7 @@ impl Call {
             ToolKind::HandOver { agents } => self.begin_hand_over(now, turn, call, agents, out),
             ToolKind::Wait => self.grant_silence(now, turn, call, out),
             ToolKind::CollectDigits => self.await_digits(turn, call, out),
+            ToolKind::SendDigits => self.send_digits(turn, call, out),
             ToolKind::RecordNote => self.note(turn, call, out),
             ToolKind::Sqlite { .. }
             | ToolKind::NotePerson { .. }
@@ -185,6 +188,23 @@ impl Call {
         }
         let note = json!({ "note": "the keys come as the caller's next words" });
         self.answer_tool(turn, call, count.map(|_| note), out);
+    }
+
+    /// Pressed once what was said before has been heard: keys over speech are heard by nobody.
+    fn send_digits(&mut self, turn: TurnId, call: ToolCall, out: &mut Vec<Output>) {
+        let arguments = arguments(&call);
+        let keys = arguments["keys"].as_str().unwrap_or_default().to_owned();
+        let fits = |key: char| matches!(key, '0'..='9' | '*' | '#' | 'A'..='D' | 'a'..='d' | ',');
+        let wrong = keys.is_empty() || keys.len() > MOST_KEYS || !keys.chars().all(fits);
+        if wrong {
+            let error = format!("\"keys\" must be 1 to {MOST_KEYS} of 0 to 9, *, #, A to D and commas");
+            return self.answer_tool(turn, call, Err(error), out);
+        }
+        let count = keys.chars().filter(|key| *key != ',').count();
+        if let Some(reply) = &mut self.reply {
+            reply.keys.push_str(&keys);
+        }
+        self.answer_tool(turn, call, Ok(json!({ "keys_pressed_after_this_sentence": count })), out);
     }
 
     fn note(&mut self, turn: TurnId, call: ToolCall, out: &mut Vec<Output>) {

@@ -138,7 +138,9 @@ impl Context {
     /// What is worth keeping of it, should the caller be cut off now.
     pub fn checkpoint(&self, agent: &Agent, position: Option<Position>) -> Option<Checkpoint> {
         let node = position.map(|position| position.name(agent));
-        Checkpoint::of(agent.name(), node, &self.variables, self.messages())
+        let private = agent.slots.values().filter(|slot| slot.private).map(|slot| slot.name.as_str());
+        let variables = self.variables.without(&private.collect::<Vec<_>>());
+        Checkpoint::of(agent.name(), node, &variables, self.messages())
     }
 
     /// What is known of the call besides its words.

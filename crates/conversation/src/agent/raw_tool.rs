@@ -57,6 +57,7 @@ enum RawToolKind {
     HandOver,
     Wait,
     CollectDtmf,
+    SendDtmf,
     RecordNote,
 }
 
@@ -139,6 +140,7 @@ impl Check<'_> {
             RawToolKind::HandOver => ToolKind::HandOver { agents: self.agents(raw)? },
             RawToolKind::Wait => ToolKind::Wait,
             RawToolKind::CollectDtmf => ToolKind::CollectDigits,
+            RawToolKind::SendDtmf => ToolKind::SendDigits,
             RawToolKind::RecordNote => ToolKind::RecordNote,
         };
         let parameters = built_in_parameters(&kind).unwrap_or(parameters);
@@ -436,6 +438,7 @@ impl RawToolKind {
             Self::HandOver => "hand_over",
             Self::Wait => "wait",
             Self::CollectDtmf => "collect_dtmf",
+            Self::SendDtmf => "send_dtmf",
             Self::RecordNote => "record_note",
         }
     }
@@ -455,6 +458,7 @@ fn class_of(kind: &ToolKind) -> ToolClass {
         | ToolKind::HandOver { .. }
         | ToolKind::Wait
         | ToolKind::CollectDigits
+        | ToolKind::SendDigits
         | ToolKind::RecordNote => ToolClass::Write,
     }
 }
@@ -477,6 +481,11 @@ fn built_in_parameters(kind: &ToolKind) -> Option<Value> {
         ToolKind::CollectDigits => {
             let count = json!({ "type": "integer", "minimum": 1, "maximum": 32, "description": "how many keys; absent: as many as come before # or a pause" });
             (json!({ "count": count }), json!([]))
+        }
+        ToolKind::SendDigits => {
+            let about = "keys to press: 0 to 9, *, #, A to D; a comma waits half a second";
+            let keys = json!({ "type": "string", "pattern": "^[0-9*#A-Da-d,]{1,64}$", "description": about });
+            (json!({ "keys": keys }), json!(["keys"]))
         }
         ToolKind::RecordNote => (json!({ "text": { "type": "string", "maxLength": 500 } }), json!(["text"])),
         ToolKind::Sqlite { .. }

@@ -58,6 +58,8 @@ pub enum ToolKind {
     Wait,
     /// Let the caller key in digits, and take them as the tool's result.
     CollectDigits,
+    /// Press keys for the other side, once the sentence before has been heard.
+    SendDigits,
     /// Write a line into the call's record.
     RecordNote,
 }
