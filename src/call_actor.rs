@@ -17,11 +17,11 @@ use call::{
     cdr::{Cause, Cdr},
     port_slots::PortSlot,
 };
-use conversation::{LlmRequest, ToolCall, TurnId};
+use conversation::{Checkpoint, LlmRequest, ToolCall, TurnId, Variables};
 use media::{Frame, SampleRate};
 use sip::DialogKey;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::{SocketAddr, UdpSocket},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -60,7 +60,14 @@ pub trait Models: Send + Sync {
 /// Runs the tools of all calls.
 pub trait Tools: Send + Sync {
     /// Starts a tool without waiting. Its result is reported to `events` under `turn`, whatever becomes of the turn.
-    fn run(&self, call: &CallInfo, turn: TurnId, tool: ToolCall, events: Events);
+    /// `variables` is what is known of the call by then.
+    fn run(&self, call: &CallInfo, turn: TurnId, tool: ToolCall, variables: Variables, events: Events);
+}
+
+/// Keeps where one call's conversation stands, for a caller who is cut off. Called on media threads: it must not wait.
+pub trait Keeper: Send + Sync {
+    /// In the place of what was kept last; nothing: it has come to its end.
+    fn keep(&self, checkpoint: Option<&Checkpoint>);
 }
 
 /// Keeps what calls tell. Called on media threads: it must neither wait nor lock.
@@ -122,6 +129,10 @@ pub struct CallParts {
     pub info: CallInfo,
     /// Whom it works with.
     pub providers: Providers,
+    /// Whom agents work with that may take over, by the agent's name.
+    pub team: BTreeMap<String, Providers>,
+    /// Where its conversation is kept, if it is.
+    pub keeper: Option<Arc<dyn Keeper>>,
     /// Where its events go.
     pub trace: Arc<dyn TraceSink>,
     /// Counts over all calls.
@@ -187,6 +198,8 @@ pub struct CallActor {
     peer: Option<SocketAddr>,
     /// The RTCP socket is a new one, of which no poller knows yet.
     rtcp_opened: bool,
+    /// Header fields of our 200s.
+    headers: Vec<(String, String)>,
     /// The INVITE has its final response.
     responded: bool,
     /// The dialog is over or about to be: there is no BYE to send any more.
@@ -216,6 +229,7 @@ impl CallActor {
             finalize_waits: false,
             peer: None,
             rtcp_opened: false,
+            headers: Vec::new(),
             responded: false,
             dialog_over: false,
         }
@@ -386,15 +400,31 @@ impl CallActor {
             Output::Ask { turn, request } => self.ask(turn, request),
             Output::Speak { turn, sentence, text } => self.speak(turn, sentence, text),
             Output::FinishSpeech { turn } => self.tell_tts(TtsCommand::Finish { turn }),
-            Output::RunTool { turn, call } => {
-                self.parts.providers.tools.run(&self.parts.info, turn, call, self.events.clone());
+            Output::RunTool { turn, call, variables } => {
+                let events = self.events.clone();
+                self.parts.providers.tools.run(&self.parts.info, turn, call, variables, events);
             }
             Output::Cancel { turn } => {
                 self.requests.retain(|(asked, _)| *asked != turn);
                 self.tell_tts(TtsCommand::Cancel { turn });
             }
+            Output::HandOver { agent, language } => self.hand_over(&agent, language),
+            Output::Checkpoint(kept) => {
+                self.parts.keeper.iter().for_each(|keeper| keeper.keep(kept.as_deref()));
+            }
             Output::Event(event) => self.record(now, event),
         }
+    }
+
+    /// Another agent's providers from now on. What the old ones still report carries the number of an old turn.
+    fn hand_over(&mut self, agent: &str, language: String) {
+        let Some(providers) = self.parts.team.get(agent).cloned() else { return };
+        self.parts.info.language = language;
+        self.tts_backlog.clear();
+        self.finalize_waits = false;
+        self.stt = providers.stt.start(&self.parts.info, self.events.clone());
+        self.tts = providers.tts.open(&self.parts.info, self.events.clone());
+        self.parts.providers = providers;
     }
 
     fn send(&self, socket: &UdpSocket, to: SocketAddr, datagram: &[u8]) {
@@ -414,7 +444,14 @@ impl CallActor {
             SipOutput::Answer { sdp } => {
                 self.responded = true;
                 self.parts.sockets.announce();
-                respond(dialog, 200, None, Some(sdp))
+                let headers = self.headers.clone();
+                let answer =
+                    sip::Command::Respond { dialog, status: 200, reason: None, sdp: Some(sdp), headers };
+                Note::Sip(Box::new(answer))
+            }
+            SipOutput::Headers(headers) => {
+                self.headers.clone_from(&headers);
+                Note::Sip(Box::new(sip::Command::AddToBye { dialog, headers }))
             }
             SipOutput::Reject { status, reason } => {
                 self.dialog_over |= !self.responded; // A refused re-INVITE ends nothing.

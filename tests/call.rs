@@ -129,6 +129,16 @@ fn an_agent_that_is_interrupted_falls_silent_and_answers_what_was_said_last() {
 }
 
 #[test]
+fn a_graph_of_rules_leads_a_caller_through_without_any_model() {
+    let desk = repository("agents/parcel.toml");
+    let server = Served::start(2, &format!("[agent]\nfile = {desk:?}\n"));
+    let report = follow(&server, "parcel");
+    assert_eq!(cause(&report), "agent_ended");
+    let trace = report["trace"].to_string();
+    assert!(trace.contains("welcome -> number") && trace.contains("found -> hours"), "{trace}");
+}
+
+#[test]
 fn who_wants_a_person_is_noted_for_a_call_back() {
     let server = Served::start(2, "");
     follow(&server, "person");

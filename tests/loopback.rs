@@ -8,7 +8,7 @@ use call::{
     admission::{Level, Permit, PoolConfig},
     cdr::Cdr,
 };
-use conversation::{Agent, LlmRequest, ToolCall, TurnId};
+use conversation::{Agent, LlmRequest, ToolCall, TurnId, Variables};
 use media::{Codec, Frame, RtpPacket, SampleRate};
 use sip::{CodecSpec, IncomingInvite, LocalMedia, Transport};
 use std::{
@@ -93,7 +93,7 @@ impl TextToSpeech for Fake {
 }
 
 impl Tools for Fake {
-    fn run(&self, _: &CallInfo, _: TurnId, _: ToolCall, _: Events) {}
+    fn run(&self, _: &CallInfo, _: TurnId, _: ToolCall, _: Variables, _: Events) {}
 }
 
 /// Keeps everything that the server tells.
@@ -224,7 +224,13 @@ impl CallBuilder for ScriptedCalls {
         };
         let info =
             CallInfo { call: new.call, rate: SampleRate::Hz8000, language: "en-US".into(), turn: None };
-        Ok(BuiltCall { machine: Box::new(machine), info, providers: providers(&self.0) })
+        Ok(BuiltCall {
+            machine: Box::new(machine),
+            info,
+            providers: providers(&self.0),
+            team: Default::default(),
+            keeper: None,
+        })
     }
 }
 

@@ -241,3 +241,31 @@ fn a_sound_of_attention_gives_way_to_the_answer() {
         assert!(fillers(&world).len() <= 1, "{first_token} ms: {:?}", fillers(&world));
     }
 }
+
+/// Whoever meets a menu presses its keys, after its own last word and before anything else.
+#[test]
+fn an_agent_presses_keys_for_the_other_side_once_it_has_said_its_sentence() {
+    const PRESSES: &str = "[agent]\nname = \"simulated\"\ngreeting = \"Hello, how can I help?\"\n\
+        [[tool]]\nname = \"press\"\ndescription = \"d\"\nkind = \"send_dtmf\"\n";
+    let agent = Arc::new(Agent::parse(PRESSES, &BTreeMap::new()).expect("the agent is valid"));
+    let press = ToolStep { name: "press", takes: ms(0), result: Ok("{}") };
+    for (text, arguments, pressed) in [
+        ("I press one.", "{\"keys\":\"1,2#\"}", true),
+        ("", "{\"keys\":\"1,2#\"}", true),
+        ("Well.", "{\"keys\":\"1 or so\"}", false),
+        ("Well.", "{\"keys\":\"\"}", false),
+        ("Well.", "[]", false),
+    ] {
+        let mut scenario = hanging_up(14_000);
+        scenario.replies = vec![Said { tools: vec![press], ..Said::text(text) }, Said::text("Done.")];
+        scenario.arguments = vec![("press", arguments)];
+        let world = World::new(Instant::now(), 1, Arc::clone(&agent), scenario).run();
+        let timeline = world.timeline();
+        assert_eq!(timeline.contains("presses 3 keys"), pressed, "{text:?} {arguments}\n{timeline}");
+        assert_eq!(timeline.contains("tool press failed"), !pressed, "{text:?} {arguments}\n{timeline}");
+        if pressed && !text.is_empty() {
+            let (before, _) = timeline.split_once("presses 3 keys").expect("it was said above");
+            assert!(before.contains("turn 1 is heard"), "the sentence comes first:\n{timeline}");
+        }
+    }
+}

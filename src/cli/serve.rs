@@ -8,9 +8,9 @@ use crate::{
     recorder::Recorder,
     rtp_socket::{RtpPortsConfig, RtpSockets},
     server::{Server, ServerConfig, Services},
-    services::{self, Records, StartError, Traces, TrunkCalls, Vocabulary},
+    services::{self, Load, Records, StartError, Traces, TrunkCalls, Vocabulary},
     sip_transport::Tls,
-    store::{CRASHED, Reader, Store, StoreConfig, StoreError},
+    store::{CRASHED, Checkpoints, Reader, Store, StoreConfig, StoreError},
     telemetry::{
         alerts::Webhook,
         live::LiveEvents,
@@ -58,7 +58,9 @@ pub fn run(args: &ServeArgs) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Failed, &error.to_string()),
     };
-    let exit = runtime.block_on(serve(config, metrics, trunks));
+    let again = args.clone();
+    let load: Load = Box::new(move || again.again());
+    let exit = runtime.block_on(serve(config, metrics, trunks, load));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit
 }
@@ -77,9 +79,19 @@ fn metrics_config(config: &Config) -> MetricsConfig {
     }
 }
 
-async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates) -> Exit {
+async fn serve(config: Arc<Config>, metrics: Metrics, trunks: TrunkStates, load: Load) -> Exit {
     match Running::start(&config, &metrics).await {
-        Ok(running) => running.until_stopped(&config, metrics, trunks).await,
+        Ok(running) => {
+            let watching = tokio::spawn(services::watch(
+                load,
+                Arc::clone(&running.calls),
+                metrics.clone(),
+                Some(running.checkpoints.clone()),
+            ));
+            let exit = running.until_stopped(&config, metrics, trunks).await;
+            watching.abort();
+            exit
+        }
         Err(exit) => exit,
     }
 }
@@ -97,6 +109,8 @@ struct Running {
     server: Arc<Server>,
     recorder: Option<Arc<Recorder>>,
     vocabulary: Vec<Vocabulary>,
+    calls: Arc<TrunkCalls>,
+    checkpoints: Checkpoints,
 }
 
 impl Running {
@@ -111,7 +125,10 @@ impl Running {
         let store = Store::open(store_config(config), metrics.clone()).map_err(data_dir)?;
         let webhooks = Webhooks::start(&config.webhooks, &config.server.data_dir, &store, metrics)
             .map_err(|error| fail(Exit::DataDir, &error.to_string()))?;
-        let calls = services::prepare(Arc::clone(config), metrics)
+        // Started even if nothing is kept yet: the config that is read again may say so.
+        let checkpoints = Checkpoints::start(&store_config(config))
+            .map_err(|error| fail(Exit::Failed, &error.to_string()))?;
+        let calls = services::prepare(Arc::clone(config), metrics, Some(&checkpoints))
             .await
             .map_err(|error| fail(exit_of(&error), &error.to_string()))?;
         let http = config.http.listen;
@@ -136,7 +153,8 @@ impl Running {
             fail(Exit::DataDir, &format!("recordings cannot be written to {folder}: {error}; {remedy}"))
         })?;
         let recorder = recorder.map(Arc::new);
-        let server = start(config, calls, &store, (&traces, metrics), (&tls, recorder.as_ref()))
+        let calls = Arc::new(calls);
+        let server = start(config, Arc::clone(&calls), &store, (&traces, metrics), (&tls, recorder.as_ref()))
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
         end_orphans(&store, &server);
         let reader = store.reader().map_err(data_dir)?;
@@ -153,6 +171,8 @@ impl Running {
             webhooks,
             recorder,
             vocabulary,
+            calls,
+            checkpoints,
         })
     }
 
@@ -163,7 +183,7 @@ impl Running {
         let state = HttpState {
             reader: self.reader,
             metrics,
-            health: operations.health(),
+            health: operations.health(Arc::clone(&self.calls)),
             control: operations.control(),
             live: self.live,
             ladders: self.server.ladders().clone(),
@@ -292,7 +312,7 @@ fn endpoint(config: &Config) -> EndpointConfig {
 
 fn start(
     config: &Config,
-    calls: TrunkCalls,
+    calls: Arc<TrunkCalls>,
     store: &Store,
     (traces, metrics): (&TraceSink, &Metrics),
     (tls, recorder): (&Arc<Tls>, Option<&Arc<Recorder>>),
@@ -325,7 +345,7 @@ fn start(
         ..defaults
     };
     let services = Services {
-        calls: Arc::new(calls),
+        calls,
         records: Arc::new(Records::new(store.clone(), metrics.clone(), traces.clone())),
         trace: Arc::new(Traces(traces.clone())),
     };

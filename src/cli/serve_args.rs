@@ -66,6 +66,14 @@ impl ServeArgs {
         if limits.iter().any(crate::config::Problem::is_error) { Err(Exit::Usage) } else { Ok(config) }
     }
 
+    /// The config as it is now, while the server runs on an older one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(super) fn again(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref(), &self.overrides())
+    }
+
     fn overrides(&self) -> Overrides {
         Overrides {
             sip: self.sip.clone(),

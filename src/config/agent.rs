@@ -1,10 +1,20 @@
 //! Agent files: found, read with the knowledge files that they name, and understood, before the first call.
 //! Does not know what an agent says; `conversation` does.
 
-use super::{DEMO, Problem, checker::Checker, problem::suggest, raw::Key, target::Routes};
+use super::{
+    DEMO, Problem,
+    checker::Checker,
+    problem::suggest,
+    raw::Key,
+    target::{Routes, TtsTarget},
+};
 use crate::knowledge::Library;
-use conversation::{Agent, Stage};
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use conversation::{Agent, Elsewhere, Place, Stage};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 use toml::Spanned;
 
 /// Agents by the key that trunks carry.
@@ -19,6 +29,8 @@ const DEMO_DOCUMENTS: [(&str, &str); 2] = [
     ("services.md", include_str!("../../agents/demo-docs/services.md")),
     ("visits.md", include_str!("../../agents/demo-docs/visits.md")),
 ];
+/// What it is called in errors.
+const DEMO_FILE: &str = "agents/demo.toml (built in)";
 
 /// What its database starts with.
 const DEMO_SCHEMA: &str = include_str!("../../agents/demo.sql");
@@ -34,12 +46,45 @@ impl Checker<'_> {
                 None if name != DEMO => None,
                 Some(_) | None => {
                     let knowledge = BTreeMap::from([("demo-hours.md".to_owned(), DEMO_AGENT.1.to_owned())]);
-                    self.understood("agents/demo.toml (built in)", DEMO_AGENT.0, &knowledge)
+                    self.understood(DEMO_FILE, DEMO_AGENT.0, &knowledge)
                 }
             };
             agents.extend(agent.map(|agent| (name.to_owned(), Arc::new(agent))));
         }
         name.to_owned()
+    }
+
+    /// Agents that others hand over to are agents like any other.
+    pub(super) fn handed_to(&mut self, agents: &mut Agents) {
+        let mut seen = BTreeSet::new();
+        loop {
+            let named = agents.iter().flat_map(|(key, agent)| {
+                let places = agent.places().iter().filter(|place| place.what == Elsewhere::Agent);
+                places.map(|place| (key.clone(), place.clone()))
+            });
+            let missing: Vec<(String, Place)> = named
+                .filter(|(_, place)| !agents.contains_key(&place.name) && seen.insert(place.name.clone()))
+                .collect();
+            if missing.is_empty() {
+                return;
+            }
+            for (by, place) in missing {
+                let path = self.folder.join(&place.name);
+                if path.is_file() {
+                    self.agent(&Some(Spanned::new(0..0, place.name)), DEMO, agents);
+                } else {
+                    let message = format!("the agent file `{}` is not there", place.name);
+                    self.problems.push(Problem::error(self.at(&by, &place), message, similar_file(&path)));
+                }
+            }
+        }
+    }
+
+    /// Where an agent's file names something.
+    fn at(&self, key: &str, place: &Place) -> String {
+        let file =
+            if key == DEMO { DEMO_FILE.to_owned() } else { self.folder.join(key).display().to_string() };
+        format!("{file}:{}:{}", place.line, place.column)
     }
 
     /// The script beside each agent's file that sets up its database, where there is one.
@@ -51,6 +96,7 @@ impl Checker<'_> {
                 continue;
             }
             let path = self.folder.join(key).with_extension("sql");
+            self.files.push(path.clone());
             match std::fs::read_to_string(&path) {
                 Ok(text) => drop(schemas.insert(key.clone(), text)),
                 Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => {}
@@ -86,28 +132,60 @@ impl Checker<'_> {
         libraries
     }
 
-    /// An agent may name routes; they must be there.
-    pub(super) fn agent_routes(&mut self, agents: &Agents, routes: &Routes) {
+    /// An agent may name routes, and a voice of its text-to-speech route; they must be there.
+    pub(super) fn agent_routes(
+        &mut self,
+        agents: &Agents,
+        routes: &Routes,
+        tts: &BTreeMap<String, TtsTarget>,
+    ) {
         for (key, agent) in agents {
-            for (stage, word, known) in [
-                (Stage::Stt, "stt", routes.stt.keys().collect::<Vec<_>>()),
-                (Stage::Llm, "llm", routes.llm.keys().collect()),
-                (Stage::Tts, "tts", routes.tts.keys().collect()),
-            ] {
-                let route = agent.route(stage);
-                if !known.iter().any(|name| *name == route) {
-                    let message = format!(
-                        "the agent `{key}` names the route [routes.{word}.{route}], which is not there"
-                    );
-                    let help = suggest(route, known.iter().map(|name| name.as_str()));
-                    self.problems.push(Problem::error(self.source.name(), message, help));
+            for place in agent.places() {
+                let (what, known): (&str, Vec<&String>) = match place.what {
+                    Elsewhere::Route(Stage::Stt) => ("route [routes.stt", routes.stt.keys().collect()),
+                    Elsewhere::Route(Stage::Llm) => ("route [routes.llm", routes.llm.keys().collect()),
+                    Elsewhere::Route(Stage::Tts) => ("route [routes.tts", routes.tts.keys().collect()),
+                    Elsewhere::Voice => {
+                        self.voice(key, agent, place, routes, tts);
+                        continue;
+                    }
+                    Elsewhere::Agent => continue,
+                };
+                if !known.contains(&&place.name) {
+                    let message = format!("there is no {what}.{}]", place.name);
+                    let help = suggest(&place.name, known.iter().map(|name| name.as_str()));
+                    self.problems.push(Problem::error(self.at(key, place), message, help));
                 }
             }
         }
     }
 
+    fn voice(
+        &mut self,
+        key: &str,
+        agent: &Agent,
+        place: &Place,
+        routes: &Routes,
+        tts: &BTreeMap<String, TtsTarget>,
+    ) {
+        let route = agent.route(Stage::Tts);
+        let targets = routes.tts.get(route).into_iter().flat_map(|route| &route.targets);
+        let voices = targets.filter_map(|target| tts.get(target)).flat_map(TtsTarget::voices);
+        let known: Vec<&str> = voices.chain(["default"]).collect();
+        if !known.contains(&place.name.as_str()) {
+            let message = format!("no target of [routes.tts.{route}] has a voice `{}`", place.name);
+            let help = format!(
+                "{}; or add it to its target: voices = {{ {} = \"ID\" }}",
+                suggest(&place.name, known.iter().copied()),
+                place.name
+            );
+            self.problems.push(Problem::error(self.at(key, place), message, help));
+        }
+    }
+
     fn agent_file(&mut self, key: &Spanned<String>) -> Option<Agent> {
         let path = self.folder.join(key.get_ref());
+        self.files.push(path.clone());
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(reason) => {
@@ -119,6 +197,7 @@ impl Checker<'_> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut knowledge = BTreeMap::new();
         for name in knowledge_files(&text) {
+            self.files.push(folder.join(&name));
             match std::fs::read_to_string(folder.join(&name)) {
                 Ok(text) => drop(knowledge.insert(name, text)),
                 Err(reason) => {

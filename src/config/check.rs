@@ -32,7 +32,7 @@ pub(super) fn check(
     overrides: &Overrides,
     secrets: Secrets,
 ) -> Result<Config, ConfigError> {
-    let mut checker = Checker { source, folder, secrets, problems: Vec::new() };
+    let mut checker = Checker { source, folder, secrets, problems: Vec::new(), files: Vec::new() };
     let raw: RawConfig = read(source, &mut checker.problems);
     let range_place =
         raw.rtp.ports.as_ref().map(Spanned::span).or(raw.server.ports.as_ref().map(Spanned::span));
@@ -41,7 +41,8 @@ pub(super) fn check(
     let resized = override_with(&mut config, overrides);
     checker.problems.extend(resized);
     checker.problems.extend(too_few_ports(&config, range_place));
-    let Checker { mut problems, .. } = checker;
+    let Checker { mut problems, files, .. } = checker;
+    config.files = files;
     problems.sort_by_key(Problem::offset);
     if problems.iter().any(Problem::is_error) {
         return Err(ConfigError::Wrong(problems));
@@ -93,10 +94,15 @@ impl Checker<'_> {
         let recording = self.recording(&raw.recording, &raw.server);
         let mut agents = BTreeMap::new();
         let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
+        for key in raw.agent.more.iter().flat_map(|more| more.get_ref()) {
+            self.agent(&Some(key.clone()), DEMO, &mut agents);
+        }
         let mut pools = self.pools(&raw, &routes, &mut agents);
         let pool_names: Vec<String> = pools.iter().map(|pool| pool.slots.name.clone()).collect();
         let trunks = self.trunks(&raw, &default_agent, &mut agents, &pool_names);
-        self.agent_routes(&agents, &routes);
+        self.believed_headers(&raw.call_context, &trunks);
+        self.handed_to(&mut agents);
+        self.agent_routes(&agents, &routes, &tts);
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
         let libraries = self.libraries(&agents);
@@ -132,6 +138,9 @@ impl Checker<'_> {
             schemas,
             libraries,
             tools,
+            call_context: self.call_context(&raw.call_context),
+            resume: self.resume(&raw.resume),
+            files: Vec::new(),
             trunks,
             trunk_groups,
             alerts: self.alerts(&raw.alerts),

@@ -7,7 +7,11 @@ use super::{
     raw::Key,
 };
 use crate::secret::{Secret, SecretError};
-use std::{ops::RangeInclusive, path::Path, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use toml::Spanned;
 
 /// What a secret means that is not there.
@@ -25,6 +29,8 @@ pub(super) struct Checker<'a> {
     pub(super) folder: &'a Path,
     pub(super) secrets: Secrets,
     pub(super) problems: Vec<Problem>,
+    /// Files that were read, besides the config itself.
+    pub(super) files: Vec<PathBuf>,
 }
 
 impl Checker<'_> {

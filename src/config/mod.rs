@@ -2,6 +2,7 @@
 //! Knows every key and its default; opens no socket and calls no provider.
 
 mod agent;
+mod call_context;
 mod check;
 mod checker;
 mod defaults;
@@ -22,6 +23,7 @@ pub mod trunk;
 mod value;
 mod webhook;
 
+pub use call_context::CallContextConfig;
 pub use checker::Secrets;
 pub use prices::{Prices, Served};
 pub use problem::{ConfigError, Problem, Severity};
@@ -108,6 +110,12 @@ pub struct Config {
     pub libraries: BTreeMap<String, Library>,
     /// What agents' tools are allowed.
     pub tools: Tools,
+    /// What is asked and read about a call before it is answered.
+    pub call_context: CallContextConfig,
+    /// Whether callers who were cut off go on where they were, and for how long.
+    pub resume: Option<crate::resume::ResumeConfig>,
+    /// The files that agents were read from, for whoever looks after them.
+    pub files: Vec<PathBuf>,
     /// Where calls come from and go to; the first that matches takes the call. Never empty.
     pub trunks: Vec<Trunk>,
     /// Trunks that outgoing calls may take in turn, by the group's name.
@@ -151,7 +159,9 @@ impl Config {
             None => Source::new("built-in defaults", ""),
         };
         let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
-        check::check(&source, folder, overrides, secrets)
+        let mut config = check::check(&source, folder, overrides, secrets)?;
+        config.files.extend(path.map(Path::to_owned));
+        Ok(config)
     }
 }
 

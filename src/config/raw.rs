@@ -33,6 +33,8 @@ pub(super) struct RawConfig {
     pub(super) tts: Named<RawTts>,
     pub(super) routes: RawRoutes,
     pub(super) agent: RawAgent,
+    pub(super) call_context: RawCallContext,
+    pub(super) resume: RawResume,
     pub(super) tools: RawTools,
     pub(super) trunk: Vec<Spanned<RawTrunk>>,
     pub(super) trunk_groups: Named<Vec<Spanned<String>>>,
@@ -270,6 +272,7 @@ pub(super) struct RawTts {
     pub(super) api_key: Key<String>,
     pub(super) model: Key<String>,
     pub(super) voice: Key<String>,
+    pub(super) voices: Key<BTreeMap<String, Spanned<String>>>,
     pub(super) voice_settings: Key<toml::Table>,
 }
 
@@ -301,6 +304,7 @@ pub(super) struct RawLlmRoute {
 #[serde(default, deny_unknown_fields, expecting = "a table: write [agent] on a line of its own")]
 pub(super) struct RawAgent {
     pub(super) file: Key<String>,
+    pub(super) more: Key<Vec<Spanned<String>>>,
     pub(super) time_zone: Key<String>,
 }
 
@@ -387,6 +391,25 @@ pub(super) struct RawOtlp {
     pub(super) sample_percent: Key<i64>,
     pub(super) words: Key<bool>,
     pub(super) timeout_ms: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [resume] on a line of its own")]
+pub(super) struct RawResume {
+    pub(super) minutes: Key<i64>,
+    pub(super) secret: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [call_context] on a line of its own")]
+pub(super) struct RawCallContext {
+    pub(super) url: Key<String>,
+    pub(super) headers: Key<toml::Table>,
+    pub(super) timeout_ms: Key<i64>,
+    pub(super) cache_minutes: Key<i64>,
+    pub(super) on_failure: Key<String>,
+    pub(super) headers_in: Key<toml::Table>,
+    pub(super) headers_out: Key<toml::Table>,
 }
 
 #[derive(Debug, Default, Deserialize)]

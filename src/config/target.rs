@@ -46,6 +46,17 @@ pub enum TtsTarget {
     ElevenLabs(ElevenLabsConfig),
 }
 
+impl TtsTarget {
+    /// The voices that agents may name, besides `default`.
+    pub fn voices(&self) -> impl Iterator<Item = &str> {
+        let voices = match self {
+            Self::Embedded => None,
+            Self::ElevenLabs(elevenlabs) => Some(&elevenlabs.voices),
+        };
+        voices.into_iter().flat_map(BTreeMap::keys).map(String::as_str)
+    }
+}
+
 /// What agents may name. Each stage has a route called `default`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes {
@@ -150,14 +161,17 @@ impl Checker<'_> {
     ) -> BTreeMap<String, TtsTarget> {
         let mut targets = BTreeMap::from([("embedded".to_owned(), TtsTarget::Embedded)]);
         for (name, raw) in raw {
-            let RawTts { provider, base_url, api_key, model, voice, voice_settings } = raw;
+            let RawTts { provider, base_url, api_key, model, voice, voices, voice_settings } = raw;
             let target = match self.provider(name, provider, &["embedded", "elevenlabs"]).as_str() {
                 "elevenlabs" => {
                     let secret = self.needed_secret(name, api_key);
                     let (voice, model) =
                         (self.needed(name, "voice", voice), self.needed(name, "model", model));
                     let default = ElevenLabsConfig::new(secret, voice, model);
+                    let voices = voices.iter().flat_map(|voices| voices.get_ref());
+                    let voices = voices.map(|(name, id)| (name.clone(), id.get_ref().clone()));
                     TtsTarget::ElevenLabs(ElevenLabsConfig {
+                        voices: voices.collect(),
                         base_url: self.base_url(base_url, &default.base_url, &["wss", "ws"]),
                         voice_settings: voice_settings.as_ref().map(|key| json(key.get_ref())),
                         first_audio_timeout: first_audio,
@@ -166,6 +180,7 @@ impl Checker<'_> {
                 }
                 _ => {
                     self.takes_nothing(&[base_url, api_key, model, voice]);
+                    self.takes_nothing(&[voices]);
                     self.takes_nothing(&[voice_settings]);
                     TtsTarget::Embedded
                 }

@@ -249,8 +249,13 @@ impl Checker<'_> {
                 return self.profile(&None);
             }
         };
-        let mut inner =
-            Checker { source: &source, folder: self.folder, secrets: self.secrets, problems: Vec::new() };
+        let mut inner = Checker {
+            source: &source,
+            folder: self.folder,
+            secrets: self.secrets,
+            problems: Vec::new(),
+            files: Vec::new(),
+        };
         let profile = inner.profile_file();
         inner.problems.sort_by_key(Problem::offset);
         let at = key.as_ref().map_or(0, |key| key.span().start);

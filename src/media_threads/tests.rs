@@ -15,7 +15,7 @@ use call::{
     cdr::{Arrival, Cause, Cdr},
     port_slots::PortSlot,
 };
-use conversation::{LlmRequest, ToolCall, TurnId};
+use conversation::{LlmRequest, ToolCall, TurnId, Variables};
 use media::SampleRate;
 use sip::DialogKey;
 use std::{
@@ -74,7 +74,7 @@ impl Models for Idle {
 }
 
 impl Tools for Idle {
-    fn run(&self, _: &CallInfo, _: TurnId, _: ToolCall, _: Events) {}
+    fn run(&self, _: &CallInfo, _: TurnId, _: ToolCall, _: Variables, _: Events) {}
 }
 
 impl TraceSink for Idle {
@@ -145,6 +145,8 @@ impl Bench {
                 tools: Arc::clone(idle) as _,
                 documents: None,
             },
+            team: Default::default(),
+            keeper: None,
             trace: Arc::clone(idle) as _,
             counters: Arc::default(),
             knocker: self.thread().knocker(dialog),

@@ -39,6 +39,8 @@ pub struct ElevenLabsConfig {
     pub api_key: Secret,
     /// The voice's id.
     pub voice: String,
+    /// Further voices' ids, by the name that agents give them.
+    pub voices: BTreeMap<String, String>,
     /// The model's name.
     pub model: String,
     /// `stability`, `similarity_boost`, `speed`, as the vendor defines them.
@@ -62,6 +64,7 @@ impl ElevenLabsConfig {
             base_url: "wss://api.elevenlabs.io".into(),
             api_key,
             voice: voice.into(),
+            voices: BTreeMap::new(),
             model: model.into(),
             voice_settings: None,
             extra_query: Vec::new(),

@@ -10,11 +10,11 @@ use super::{
     trunk_loads::{AtCap, Limit, Place, TrunkLimits, TrunkLoads},
 };
 use crate::{
-    call_actor::{ActorCounters, CallActor, CallParts, Finished, Machine, Providers, sip_input},
+    call_actor::{ActorCounters, CallActor, CallParts, Finished, Keeper, Machine, Providers, sip_input},
     media_threads::{Command, MediaThread},
     providers::CallInfo,
     rtp_socket::{PortsError, RtpPorts, RtpSockets, local_address_towards},
-    sip_transport::Handler,
+    sip_transport::{Handler, Request, SipHandle},
 };
 use call::{
     CallId, HangUp,
@@ -22,15 +22,20 @@ use call::{
     cdr::{Arrival, Cause, Cdr},
     port_slots::{Grant, PortSlot, PortSlots},
 };
+use conversation::{Checkpoint, Variables};
 use sip::{Address, DialogKey, EndpointStatistics, Event, Flow, IncomingInvite};
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 /// Commands for media threads that wait for room. A thread that is this far behind has stopped.
 const UNDELIVERED: usize = 4_096;
@@ -42,6 +47,36 @@ pub trait RecordSink: Send + Sync {
     /// A call is over, or was refused: then this is the first that is heard of it.
     fn end(&self, cdr: &Cdr);
 }
+
+/// What somebody else knows of a call before it is answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallFacts {
+    /// Who is to answer, by the key in the config; the trunk's agent where absent.
+    pub agent: Option<String>,
+    /// Where the same caller's last conversation stood, if it was cut off.
+    pub resumed: Option<Arc<Checkpoint>>,
+    /// What is known of the caller.
+    pub variables: Variables,
+}
+
+/// What somebody else says about a call before it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextAnswer {
+    /// It is taken.
+    Take(CallFacts),
+    /// It is not.
+    Refuse {
+        /// The final status.
+        status: u16,
+        /// The reason phrase; the status's own where absent.
+        reason: Option<String>,
+        /// Where the caller is to try instead, with a 3xx.
+        redirect: Option<String>,
+    },
+}
+
+/// A question to somebody else. It runs beside the calls; its answer comes when it comes, but always.
+pub type ContextQuestion = Pin<Box<dyn Future<Output = ContextAnswer> + Send>>;
 
 /// What goes with the record of a call that begins.
 pub struct CallStart {
@@ -61,8 +96,19 @@ pub trait CallBuilder: Send + Sync {
         Ok(None)
     }
 
-    /// The prices that hold for a call of this trunk and place, if there are any.
-    fn rates(&self, _invite: &IncomingInvite, _overflow: bool) -> Option<Arc<ai_gateway::Rates>> {
+    /// The prices that hold for a call of this trunk and place, of which this is known, if there are any.
+    fn rates(
+        &self,
+        _invite: &IncomingInvite,
+        _overflow: bool,
+        _facts: &CallFacts,
+    ) -> Option<Arc<ai_gateway::Rates>> {
+        None
+    }
+
+    /// What has to be known before the call is built; `None`: it can be built at once. The caller hears nothing but
+    /// 100 Trying meanwhile, and its slot is held.
+    fn ask(&self, _invite: &IncomingInvite, _arrival: &Arrival) -> Option<ContextQuestion> {
         None
     }
 
@@ -112,6 +158,8 @@ pub struct NewCall<'a> {
     pub caller: &'a str,
     /// Who was called, as the trunk tells it.
     pub called: &'a str,
+    /// What somebody else knows of it.
+    pub facts: &'a CallFacts,
     /// Where the caller is to send its RTP.
     pub media: SocketAddr,
     /// For SSRC and first sequence numbers.
@@ -128,6 +176,10 @@ pub struct BuiltCall {
     pub info: CallInfo,
     /// Whom it works with.
     pub providers: Providers,
+    /// Whom agents work with that may take over, by the agent's name.
+    pub team: BTreeMap<String, Providers>,
+    /// Where its conversation is kept, if it is.
+    pub keeper: Option<Arc<dyn Keeper>>,
 }
 
 /// Why a call is not taken.
@@ -149,6 +201,13 @@ enum Denied {
 
 /// What others tell admission.
 pub(super) enum Message {
+    /// What somebody else says about a call that waits for it.
+    Context {
+        /// The call.
+        dialog: DialogKey,
+        /// What is said.
+        answer: ContextAnswer,
+    },
     /// A call is over.
     Finished(Box<Finished>),
     /// The server stops: no new calls. Says how many there are.
@@ -159,6 +218,16 @@ pub(super) enum Message {
     BreakOff(Cause),
     /// An operator ends a call.
     HangUp { call: CallId, reply: oneshot::Sender<bool> },
+}
+
+/// A call that waits for what somebody else says about it. It holds its slot, and no ports: it may never need any.
+struct Waiting {
+    invite: IncomingInvite,
+    arrival: Arrival,
+    at_cap: AtCap,
+    invited: Instant,
+    held: (Admitted, Place),
+    question: Option<JoinHandle<()>>,
 }
 
 /// A dialog that has or had a call.
@@ -192,6 +261,10 @@ pub(super) struct Admission {
     loads_of_trunks: TrunkLoads,
     ports: RtpPorts,
     dialogs: HashMap<DialogKey, Dialog>,
+    /// Not more than there are slots: each holds one.
+    waiting: HashMap<DialogKey, Waiting>,
+    /// For answers to come back to this task.
+    sip: SipHandle<Message>,
     undelivered: VecDeque<(usize, Command)>,
     status: Status,
     publish: watch::Sender<Status>,
@@ -205,7 +278,11 @@ impl Handler for Admission {
             return self.outgoing.tell(event);
         }
         match event {
-            Event::Invite(invite) => self.invite(now, &invite, commands),
+            Event::Invite(invite) => self.invite(now, invite, commands),
+            // No call yet that could hear of it.
+            Event::Cancelled { dialog } | Event::Ended { dialog } if self.waiting.contains_key(&dialog) => {
+                self.gave_up(now, dialog);
+            }
             Event::Refused { flow, sip_call_id, from, user, status, reason, .. } => {
                 let arrival = self.arrival(sip_call_id, &from, user);
                 let cause = match reason {
@@ -245,6 +322,7 @@ impl Handler for Admission {
 
     fn message(&mut self, now: Instant, message: Message, commands: &mut Vec<sip::Command>) {
         match message {
+            Message::Context { dialog, answer } => self.answered(now, dialog, answer, commands),
             Message::Finished(finished) => self.finished(now, *finished),
             Message::Drain { reply } => {
                 self.status.draining = true;
@@ -284,7 +362,7 @@ impl Handler for Admission {
 impl Admission {
     pub(super) fn new(
         config: ServerConfig,
-        (services, outgoing): (Services, OutgoingSink),
+        (services, outgoing, sip): (Services, OutgoingSink, SipHandle<Message>),
         threads: Vec<MediaThread>,
         mut chance: Chance,
         counters: Arc<ActorCounters>,
@@ -302,6 +380,8 @@ impl Admission {
             loads: vec![0; threads.len()],
             status,
             dialogs: HashMap::new(),
+            waiting: HashMap::new(),
+            sip,
             undelivered: VecDeque::new(),
             config,
             services,
@@ -314,24 +394,121 @@ impl Admission {
         }
     }
 
-    fn invite(&mut self, now: Instant, invite: &IncomingInvite, commands: &mut Vec<sip::Command>) {
+    fn invite(&mut self, now: Instant, invite: IncomingInvite, commands: &mut Vec<sip::Command>) {
         let mut arrival = self.arrival(invite.sip_call_id.clone(), &invite.from, invite.user.clone());
         let builder = Arc::clone(&self.services.calls);
-        let trunk = builder.trunk(invite).map(|trunk| trunk.unwrap_or_else(|| self.own_trunk()));
-        let admitted = match trunk {
+        let trunk = builder.trunk(&invite).map(|trunk| trunk.unwrap_or_else(|| self.own_trunk()));
+        let (denied, at_cap) = match trunk {
             Ok(mut trunk) => {
                 arrival.trunk.clone_from(&trunk.name);
                 arrival.caller = trunk.caller.take().unwrap_or(arrival.caller);
                 arrival.called = trunk.called.take().unwrap_or(arrival.called);
-                self.admit(now, invite, &arrival, &trunk).map_err(|denied| (denied, Some(trunk.at_cap)))
+                let at_cap = trunk.at_cap.clone();
+                match self.admit(now, &trunk) {
+                    Ok(held) => return self.ask_or_start(now, invite, arrival, at_cap, held, commands),
+                    Err(denied) => (denied, Some(at_cap)),
+                }
             }
-            Err(refusal) => Err((Denied::Refused(refusal), None)),
+            Err(refusal) => (Denied::Refused(refusal), None),
         };
-        let Err((denied, at_cap)) = admitted else { return };
+        self.deny((invite.dialog, arrival), denied, at_cap, now.elapsed(), commands);
+    }
+
+    /// Builds the call, unless somebody else has to be asked about it first.
+    fn ask_or_start(
+        &mut self,
+        now: Instant,
+        invite: IncomingInvite,
+        arrival: Arrival,
+        at_cap: AtCap,
+        held: (Admitted, Place),
+        commands: &mut Vec<sip::Command>,
+    ) {
+        let builder = Arc::clone(&self.services.calls);
+        // A bug in asking must not take the task with it that all calls need.
+        let question = catch_unwind(AssertUnwindSafe(|| builder.ask(&invite, &arrival))).unwrap_or(None);
+        let dialog = invite.dialog;
+        let waiting = |question| Waiting { invite, arrival, at_cap, invited: now, held, question };
+        let Some(question) = question else {
+            return self.begin(now, waiting(None), &CallFacts::default(), commands);
+        };
+        let sip = self.sip.clone();
+        let question = tokio::spawn(async move {
+            // Whoever asks may fail; the call must hear of something.
+            let answer = tokio::spawn(question).await;
+            let answer = answer.unwrap_or_else(|_| ContextAnswer::Take(CallFacts::default()));
+            sip.send(Request::Message(Message::Context { dialog, answer })).await;
+        });
+        self.waiting.insert(dialog, waiting(Some(question)));
+    }
+
+    /// Somebody else has said what is to become of a call. It may have gone meanwhile.
+    fn answered(
+        &mut self,
+        now: Instant,
+        dialog: DialogKey,
+        answer: ContextAnswer,
+        commands: &mut Vec<sip::Command>,
+    ) {
+        let Some(waiting) = self.waiting.remove(&dialog) else { return };
+        let (status, reason, redirect) = match answer {
+            ContextAnswer::Take(facts) => return self.begin(now, waiting, &facts, commands),
+            ContextAnswer::Refuse { status, reason, redirect } => (status, reason, redirect),
+        };
+        let headers = redirect.map(|uri| ("Contact".to_owned(), format!("<{uri}>"))).into_iter().collect();
+        commands.push(sip::Command::Respond { dialog, status, reason, sdp: None, headers });
+        self.forget(now, waiting, Refusal { status, cause: Cause::ContextRefused });
+    }
+
+    /// The caller gave up before anybody had said anything: the endpoint has told it so.
+    fn gave_up(&mut self, now: Instant, dialog: DialogKey) {
+        if let Some(waiting) = self.waiting.remove(&dialog) {
+            waiting.question.iter().for_each(JoinHandle::abort);
+            self.forget(now, waiting, Refusal { status: 487, cause: Cause::CallerCancelled });
+        }
+    }
+
+    /// What a call held that does not begin comes back, and its record is written.
+    fn forget(&mut self, now: Instant, waiting: Waiting, refusal: Refusal) {
+        let Waiting { arrival, invited, held, .. } = waiting;
+        self.release(now, held.0.grant.slot);
+        self.count_refused(arrival, refusal, now.saturating_duration_since(invited));
+    }
+
+    /// Starts a call with what it holds. What was taken comes back if it does not begin.
+    fn begin(&mut self, now: Instant, waiting: Waiting, facts: &CallFacts, commands: &mut Vec<sip::Command>) {
+        let Waiting { invite, arrival, at_cap, invited, held, .. } = waiting;
+        let sockets = match self.status.draining {
+            true => Err(Refusal { status: 503, cause: Cause::Draining }),
+            false => self.ports.acquire().map_err(|error| no_ports(&error)),
+        };
+        let started = sockets.and_then(|sockets| {
+            let sockets = &mut Some(sockets);
+            let started = self.start((now, invited), &invite, &arrival, facts, held, sockets);
+            if let Some(sockets) = sockets.take() {
+                self.ports.release(now, sockets);
+            }
+            started
+        });
+        if let Err(refusal) = started {
+            self.release(now, held.0.grant.slot);
+            let after = invited.elapsed();
+            self.deny((invite.dialog, arrival), Denied::Refused(refusal), Some(at_cap), after, commands);
+        }
+    }
+
+    fn deny(
+        &mut self,
+        (dialog, arrival): (DialogKey, Arrival),
+        denied: Denied,
+        at_cap: Option<AtCap>,
+        after: Duration,
+        commands: &mut Vec<sip::Command>,
+    ) {
         let (refusal, headers) = self.answer(denied, at_cap);
-        let (dialog, status) = (invite.dialog, refusal.status);
+        let status = refusal.status;
         commands.push(sip::Command::Respond { dialog, status, reason: None, sdp: None, headers });
-        self.count_refused(arrival, refusal, now.elapsed());
+        self.count_refused(arrival, refusal, after);
     }
 
     fn own_trunk(&self) -> ArrivalTrunk {
@@ -371,15 +548,8 @@ impl Admission {
         (refusal, headers)
     }
 
-    /// Takes a slot and its sockets before anything rings, and starts the call. What was taken comes back if the call
-    /// does not begin.
-    fn admit(
-        &mut self,
-        now: Instant,
-        invite: &IncomingInvite,
-        arrival: &Arrival,
-        trunk: &ArrivalTrunk,
-    ) -> Result<(), Denied> {
+    /// Takes a slot before anything rings, or anybody is asked.
+    fn admit(&mut self, now: Instant, trunk: &ArrivalTrunk) -> Result<(Admitted, Place), Denied> {
         if self.status.draining {
             return Err(Denied::Refused(Refusal { status: 503, cause: Cause::Draining }));
         }
@@ -387,20 +557,7 @@ impl Admission {
             // A thread is a thousand commands behind: one more call would hurt those that are up.
             return Err(Denied::Refused(Refusal { status: 503, cause: Cause::PortsFull }));
         }
-        let (admitted, place) = self.slot(now, trunk)?;
-        let grant = admitted.grant;
-        let started = self.ports.acquire().map_err(|error| no_ports(&error)).and_then(|sockets| {
-            let sockets = &mut Some(sockets);
-            let started = self.start(now, invite, arrival, (admitted, place), sockets);
-            if let Some(sockets) = sockets.take() {
-                self.ports.release(now, sockets);
-            }
-            started
-        });
-        if started.is_err() {
-            self.release(now, grant.slot);
-        }
-        started.map_err(Denied::Refused)
+        self.slot(now, trunk)
     }
 
     /// A slot for a call of the trunk: a regular one, or one of its overflow slots when a limit is reached.
@@ -478,8 +635,9 @@ impl Admission {
 
     /// Slots whose calls are gone come back, and are an error of ours.
     fn reclaim(&mut self, now: Instant) {
+        let live = self.dialogs.values().filter(|dialog| dialog.live).map(|dialog| dialog.slot);
         let alive: HashSet<PortSlot> =
-            self.dialogs.values().filter(|dialog| dialog.live).map(|dialog| dialog.slot).collect();
+            live.chain(self.waiting.values().map(|waiting| waiting.held.0.grant.slot)).collect();
         for slot in self.pools.reclaim(now, |slot| alive.contains(&slot)) {
             self.status.leaked += 1;
             tracing::error!(
@@ -503,9 +661,10 @@ impl Admission {
     /// Builds the call and hands it to a thread. Leaves the sockets where they are if that fails.
     fn start(
         &mut self,
-        now: Instant,
+        (now, invited): (Instant, Instant),
         invite: &IncomingInvite,
         arrival: &Arrival,
+        facts: &CallFacts,
         (admitted, place): (Admitted, Place),
         sockets: &mut Option<RtpSockets>,
     ) -> Result<(), Refusal> {
@@ -521,20 +680,21 @@ impl Admission {
             level: self.pools.level(admitted.pool),
             caller: &arrival.caller,
             called: &arrival.called,
+            facts,
             media: SocketAddr::new(self.media_address(&invite.flow), port),
             seed: self.chance.number(),
-            started_at_us: arrival.invited_at_us,
+            started_at_us: arrival.invited_at_us + u64::try_from((now - invited).as_micros()).unwrap_or(0),
         };
         let builder = Arc::clone(&self.services.calls);
         // A bug in building one call must not take the task with it that all calls need.
         let built = catch_unwind(AssertUnwindSafe(|| builder.build(now, new)));
-        let BuiltCall { machine, info, providers } = built.unwrap_or(Err(internal_error))?;
+        let BuiltCall { machine, info, providers, team, keeper } = built.unwrap_or(Err(internal_error))?;
         let thread = self.least_loaded();
         let Some(sockets) = sockets.take() else { return Err(internal_error) };
         let begun = Cdr {
             port_slot: Some(grant.slot.0),
             concurrency: Some(grant.concurrency),
-            rates: builder.rates(invite, place == Place::Overflow),
+            rates: builder.rates(invite, place == Place::Overflow, facts),
             capacity: Some(self.pools.load(admitted.pool).0),
             pool: Some(self.pools.name(admitted.pool).to_owned()),
             load: Some(self.pools.load(admitted.pool)),
@@ -547,13 +707,15 @@ impl Admission {
             recorder.and_then(|recorder| recorder.tap(arrival.call, arrival.invited_at_us, info.rate));
         let parts = CallParts {
             dialog: invite.dialog,
-            invited: now,
+            invited,
             cdr: begun.clone(),
             slot: grant.slot,
             sockets,
             machine,
             info,
             providers,
+            team,
+            keeper,
             trace: Arc::clone(&self.services.trace),
             counters: Arc::clone(&self.counters),
             knocker: self.threads[thread].knocker(invite.dialog),

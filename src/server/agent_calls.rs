@@ -7,7 +7,7 @@ use call::{Call, CallConfig, CallContext, CallSetup, Clips};
 use conversation::Agent;
 use jiff::{Timestamp, tz::TimeZone};
 use sip::{CodecSpec, LocalMedia, SrtpMode, SrtpSeed, SrtpSuite};
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// The agent that answers every call.
 #[derive(Clone)]
@@ -90,6 +90,12 @@ impl CallBuilder for AgentCalls {
         let machine = Box::new(self.build_call(now, &new));
         let language = self.agent.language().to_owned();
         let info = CallInfo { call: new.call, rate: machine.rate(), language, turn: None };
-        Ok(BuiltCall { machine, info, providers: self.providers.clone() })
+        Ok(BuiltCall {
+            machine,
+            info,
+            providers: self.providers.clone(),
+            team: BTreeMap::new(),
+            keeper: None,
+        })
     }
 }

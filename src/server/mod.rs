@@ -9,7 +9,10 @@ mod machine;
 mod refusal_log;
 mod trunk_loads;
 
-pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, CallStart, NewCall, RecordSink, Refusal};
+pub use admission::{
+    ArrivalTrunk, BuiltCall, CallBuilder, CallFacts, CallStart, ContextAnswer, ContextQuestion, NewCall,
+    RecordSink, Refusal,
+};
 pub use agent_calls::{AgentCalls, SrtpPolicy};
 pub use link::{OutgoingEvents, SipLink};
 pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
@@ -215,7 +218,7 @@ impl Server {
         let vad = config.vad.clone();
         let admission = Admission::new(
             config,
-            (services, outgoing),
+            (services, outgoing, sip.clone()),
             threads.threads().to_vec(),
             chance,
             Arc::clone(&counters),

@@ -11,31 +11,52 @@ use crate::{
         target::{LlmTarget, SttTarget, TtsTarget},
         trunk::Trunk,
     },
+    context_webhook::ContextClient,
     knowledge::{Knowledge, Searcher},
     providers::{CallInfo, Events, Request},
+    resume::Resume,
     server::{
-        AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, NewCall, Refusal, SrtpPolicy, TrunkLimits,
+        AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, CallFacts, ContextAnswer, ContextQuestion,
+        NewCall, Refusal, SrtpPolicy, TrunkLimits,
     },
+    store::Checkpoints,
     telemetry::{metrics::Metrics, pii::Pii},
     tools::{ToolContext, ToolRunner, ToolSettings},
 };
-use call::{CallConfig, CallContext, CallId, cdr::Cause};
+use call::{
+    CallConfig, CallContext, CallId, Member,
+    cdr::{Arrival, Cause},
+};
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId, Variables};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use sip::{IncomingInvite, SrtpMode, SrtpSuite, caller_id::incoming_caller};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    path::PathBuf,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 use tokio::runtime::Handle;
 
 /// The trunks of a config and the agents they lead to.
 pub struct TrunkCalls {
+    /// For new calls. Locked for as long as it takes to copy a pointer.
+    current: RwLock<Arc<Prepared>>,
+    /// Files have changed and are wrong: these are the last good ones.
+    stale: AtomicBool,
+}
+
+/// A config with everything that its agents need.
+struct Prepared {
     config: Arc<Config>,
     agents: BTreeMap<String, AgentServices>,
     /// Targets that run on this machine.
     own: BTreeSet<String>,
+    context: Option<Arc<ContextClient>>,
+    resume: Option<Resume>,
 }
 
 /// What an embedded recogniser can understand.
@@ -57,25 +78,74 @@ pub(super) struct AgentServices {
 }
 
 impl TrunkCalls {
-    pub(super) fn new(config: Arc<Config>, agents: BTreeMap<String, AgentServices>) -> Self {
-        let own = |name: &&String, own: bool| own.then(|| (*name).clone());
-        let stt = config
-            .stt
-            .iter()
-            .filter_map(|(name, target)| own(&name, matches!(target, SttTarget::Embedded { .. })));
-        let llm =
-            config.llm.iter().filter_map(|(name, target)| own(&name, matches!(target, LlmTarget::Flow)));
-        let tts =
-            config.tts.iter().filter_map(|(name, target)| own(&name, matches!(target, TtsTarget::Embedded)));
-        let own = stt.chain(llm).chain(tts).collect();
-        Self { config, agents, own }
+    pub(super) fn new(
+        config: Arc<Config>,
+        agents: BTreeMap<String, AgentServices>,
+        checkpoints: Option<&Checkpoints>,
+    ) -> Result<Self, StartError> {
+        let webhook = config.call_context.webhook.clone();
+        let context = webhook.map(ContextClient::new).transpose().map_err(StartError::Provider)?;
+        let (own, context) = (own_targets(&config), context.map(Arc::new));
+        let resume = config.resume.clone().zip(checkpoints.cloned());
+        let resume = resume.map(|(config, checkpoints)| Resume::new(config, checkpoints));
+        let prepared = Prepared { config, agents, own, context, resume };
+        Ok(Self { current: RwLock::new(Arc::new(prepared)), stale: AtomicBool::new(false) })
+    }
+
+    fn current(&self) -> Arc<Prepared> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether files have changed and are wrong, so that calls go on with the last good ones.
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_stale(&self, stale: bool) {
+        self.stale.store(stale, Ordering::Relaxed);
+    }
+
+    /// The files that the agents were read from.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.current().config.files.clone()
+    }
+
+    /// Whether a config can take the place of the one there is: trunks, pools and permits were told to others at start.
+    ///
+    /// # Errors
+    /// What needs a restart.
+    pub(super) fn fits(&self, config: &Config) -> Result<(), String> {
+        let current = self.current();
+        let trunks =
+            |config: &Config| config.trunks.iter().map(|trunk| trunk.name.clone()).collect::<Vec<_>>();
+        let pools = |config: &Config| config.pools.iter().map(|pool| pool.slots.clone()).collect::<Vec<_>>();
+        for (what, same) in [
+            ("list of trunks has", trunks(&current.config) == trunks(config)),
+            ("pools have", pools(&current.config) == pools(config)),
+            ("limits of [admission] have", current.config.permits() == config.permits()),
+        ] {
+            if !same {
+                return Err(format!("the {what} changed, which needs a restart"));
+            }
+        }
+        Ok(())
+    }
+
+    /// New calls get what was prepared here. Says how many agents there are.
+    pub(super) fn replace(&self, fresh: Self) -> usize {
+        let fresh = fresh.current.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let agents = fresh.agents.len();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        agents
     }
 
     /// The agents that can only understand the words of their file.
     pub fn vocabulary(&self) -> Vec<Vocabulary> {
-        self.agents.values().filter_map(|agent| agent.vocabulary.clone()).collect()
+        self.current().agents.values().filter_map(|agent| agent.vocabulary.clone()).collect()
     }
+}
 
+impl Prepared {
     /// The trunk that the gate found; without one, the only trunk of a config that names none.
     fn trunk_of(&self, invite: &IncomingInvite) -> Result<&Trunk, Refusal> {
         let trunk = match &invite.trunk {
@@ -86,12 +156,65 @@ impl TrunkCalls {
     }
 }
 
+impl Prepared {
+    /// The header fields that may become variables. What is not there sets nothing.
+    fn read_headers(&self, invite: &IncomingInvite, variables: &mut Variables) {
+        for (header, variable) in &self.config.call_context.headers_in {
+            let found = invite.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(header));
+            if let Some((_, value)) = found {
+                variables.set(variable.clone(), value);
+            }
+        }
+    }
+
+    /// The agents that an agent may hand over to, and those that they may, and so on.
+    fn team(&self, agent: &Agent) -> BTreeMap<String, Member> {
+        let mut team = BTreeMap::new();
+        let mut names: Vec<String> = agent.handed_to().map(str::to_owned).collect();
+        while let Some(name) = names.pop() {
+            let Some(other) = self.agents.get(&name).filter(|_| !team.contains_key(&name)) else { continue };
+            let AgentCalls { agent, clips, .. } = &other.calls;
+            names.extend(agent.handed_to().map(str::to_owned));
+            let (agent, clips, tools) = (Arc::clone(agent), Arc::clone(clips), other.tools.brought());
+            team.insert(name, Member { agent, clips, tools });
+        }
+        team
+    }
+
+    /// What is known and may go out, as header fields.
+    fn headers_out(&self, variables: &Variables) -> Vec<(String, String)> {
+        let headers = self.config.call_context.headers_out.iter();
+        let known = headers
+            .filter_map(|(header, variable)| Some((header.clone(), variables.get(variable)?.to_owned())));
+        known.filter(|(_, value)| !value.is_empty()).collect()
+    }
+
+    /// The agent that somebody else chose; none if there is no such agent here.
+    fn chosen(&self, facts: &CallFacts) -> Option<&AgentServices> {
+        let Some(name) = &facts.agent else {
+            // Who was cut off goes on with whom they talked to last.
+            let kept = facts.resumed.as_ref()?;
+            return self.agents.values().find(|agent| agent.calls.agent.name() == kept.agent);
+        };
+        let same = |key: &str| key == name || key.strip_suffix(".toml") == Some(name);
+        let found = self.agents.iter().find(|(key, _)| same(key)).map(|(_, agent)| agent);
+        if found.is_none() {
+            tracing::warn!(
+                agent = name,
+                "the call context chose an agent that is not here: [agent] more names it"
+            );
+        }
+        found
+    }
+}
+
 impl CallBuilder for TrunkCalls {
     fn trunk(&self, invite: &IncomingInvite) -> Result<Option<ArrivalTrunk>, Refusal> {
-        let trunk = self.trunk_of(invite)?;
+        let current = self.current();
+        let trunk = current.trunk_of(invite)?;
         let Profile { at_cap, limits, quirks, .. } = &*trunk.profile;
         let called = if quirks.called_in_to { &invite.to.user } else { &invite.user };
-        let (pool, priority) = self.config.pool_of(trunk, called);
+        let (pool, priority) = current.config.pool_of(trunk, called);
         Ok(Some(ArrivalTrunk {
             name: trunk.name.clone(),
             caller: caller_id(invite, trunk),
@@ -105,15 +228,21 @@ impl CallBuilder for TrunkCalls {
             limits: TrunkLimits { max_channels: limits.max_channels, max_cps: limits.max_cps },
             pool,
             priority,
-            needs: self.needs(trunk, pool),
+            needs: current.needs(trunk, pool),
         }))
     }
 
-    fn rates(&self, invite: &IncomingInvite, overflow: bool) -> Option<Arc<ai_gateway::Rates>> {
-        let trunk = self.trunk_of(invite).ok()?;
+    fn rates(
+        &self,
+        invite: &IncomingInvite,
+        overflow: bool,
+        facts: &CallFacts,
+    ) -> Option<Arc<ai_gateway::Rates>> {
+        let current = self.current();
+        let trunk = current.trunk_of(invite).ok()?;
         let key = trunk.overflow_agent.as_ref().filter(|_| overflow).unwrap_or(&trunk.agent);
-        let agent = &self.agents.get(key)?.calls.agent;
-        let config = &self.config;
+        let agent = &current.chosen(facts).or_else(|| current.agents.get(key))?.calls.agent;
+        let config = &current.config;
         let first = |routes: &BTreeMap<String, crate::config::target::Route>, stage| {
             routes
                 .get(agent.route(stage))
@@ -122,17 +251,52 @@ impl CallBuilder for TrunkCalls {
                 .unwrap_or_default()
         };
         let (stt, tts) = (first(&config.routes.stt, Stage::Stt), first(&config.routes.tts, Stage::Tts));
-        let served = Served { stt: &stt, tts: &tts, trunk: &trunk.name, own: &self.own };
+        let served = Served { stt: &stt, tts: &tts, trunk: &trunk.name, own: &current.own };
         config.prices.rates(Timestamp::now().as_microsecond(), served).map(Arc::new)
     }
 
+    fn ask(&self, invite: &IncomingInvite, arrival: &Arrival) -> Option<ContextQuestion> {
+        let current = self.current();
+        let (client, resume) = (current.context.clone(), current.resume.clone());
+        if client.is_none() && resume.is_none() {
+            return None;
+        }
+        let mut variables = Variables::default();
+        current.read_headers(invite, &mut variables);
+        let arrival = arrival.clone();
+        Some(Box::pin(async move {
+            let (caller, called) = (arrival.caller.clone(), arrival.called.clone());
+            let kept = async {
+                match resume {
+                    Some(resume) => resume.find(caller, called).await,
+                    None => None,
+                }
+            };
+            let answer = async {
+                match client {
+                    Some(client) => client.ask(arrival, variables).await,
+                    None => ContextAnswer::Take(CallFacts::default()),
+                }
+            };
+            let (answer, kept) = tokio::join!(answer, kept);
+            match answer {
+                ContextAnswer::Take(facts) => {
+                    ContextAnswer::Take(CallFacts { resumed: kept.map(Arc::new), ..facts })
+                }
+                refused @ ContextAnswer::Refuse { .. } => refused,
+            }
+        }))
+    }
+
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
-        let trunk = self.trunk_of(new.invite)?;
+        let current = self.current();
+        let trunk = current.trunk_of(new.invite)?;
         let overflow = trunk.overflow_agent.as_ref().filter(|_| new.overflow);
-        let pool = self.config.pools.get(new.pool);
+        let pool = current.config.pools.get(new.pool);
         let of_pool = pool.and_then(|pool| pool.agent.as_ref());
         let llm_route = pool.and_then(|pool| pool.llm_route.clone());
-        let agent = self.agents.get(overflow.or(of_pool).unwrap_or(&trunk.agent));
+        let agent = current.chosen(new.facts);
+        let agent = agent.or_else(|| current.agents.get(overflow.or(of_pool).unwrap_or(&trunk.agent)));
         let agent = agent.ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
         let models = agent.models(llm_route);
         models.warm();
@@ -141,25 +305,53 @@ impl CallBuilder for TrunkCalls {
         let telephone_event = !matches!(trunk.profile.media.dtmf, Dtmf::Info | Dtmf::Inband);
         let tones_too = trunk.profile.media.dtmf == Dtmf::Both;
         let srtp = srtp(&trunk.profile);
-        let today = today(&self.config.time_zone);
-        let variables = given(agent.calls.agent.variables(), &new, today);
+        let today = today(&current.config.time_zone);
+        let resumed = new.facts.resumed.clone().filter(|kept| kept.agent == agent.calls.agent.name());
+        let declared = agent.calls.agent.variables();
+        let mut known = Variables::default();
+        for (name, value) in resumed.iter().flat_map(|kept| kept.variables.iter()) {
+            if declared.get(name).is_some() {
+                known.set(name, value);
+            }
+        }
+        current.read_headers(new.invite, &mut known);
+        new.facts.variables.iter().for_each(|(name, value)| known.set(name, value));
+        let keeper = current.resume.as_ref().and_then(|resume| resume.keeper(new.caller, new.called));
+        let variables = variables_of(agent, &known, &new, today);
         let context = CallContext {
             variables: variables.clone(),
             tools: agent.tools.brought(),
             may_refer: trunk.profile.transfer.send,
+            resumed,
+            keep: keeper.is_some(),
+            headers: current.headers_out(&variables),
+            team: Arc::new(current.team(&agent.calls.agent)),
         };
         let config = CallConfig { tones_too, ..agent.calls.config.clone() };
         let calls = AgentCalls { config, codecs, telephone_event, srtp, context, ..agent.calls.clone() };
-        let context = ToolContext { call: new.call, caller, today, variables };
+        let context = |agent: &AgentServices| {
+            let variables = variables_of(agent, &known, &new, today);
+            ToolContext { call: new.call, caller: caller.clone(), today, variables }
+        };
+        let tools = agent.tools_of(context(agent));
+        let team: BTreeMap<String, Providers> = calls
+            .context
+            .team
+            .keys()
+            .filter_map(|name| Some((name.clone(), current.agents.get(name)?)))
+            .map(|(name, other)| (name, other.providers(context(other))))
+            .collect();
         let mut built = calls.build(now, new)?;
         built.providers.models = models;
         built.providers.documents = agent.knowledge.as_deref().map(Knowledge::for_call);
-        built.providers.tools = Arc::new(CallTools { runner: agent.tools.clone(), context });
+        built.providers.tools = tools;
+        built.team = team;
+        built.keeper = keeper;
         Ok(built)
     }
 }
 
-impl TrunkCalls {
+impl Prepared {
     /// The permits of the stages that a call needs, if it is answered where it belongs.
     fn needs(&self, trunk: &Trunk, pool: usize) -> Vec<usize> {
         let of_pool = self.config.pools.get(pool).and_then(|pool| pool.agent.as_ref());
@@ -170,9 +362,28 @@ impl TrunkCalls {
     }
 }
 
-/// The variables of a call: what the agent declares, and what every call has.
-fn given(declared: &Variables, new: &NewCall<'_>, today: Date) -> Variables {
+/// Targets that run on this machine.
+fn own_targets(config: &Config) -> BTreeSet<String> {
+    let own = |name: &&String, own: bool| own.then(|| (*name).clone());
+    let stt = config.stt.iter();
+    let stt = stt.filter_map(|(name, target)| own(&name, matches!(target, SttTarget::Embedded { .. })));
+    let llm = config.llm.iter().filter_map(|(name, target)| own(&name, matches!(target, LlmTarget::Flow)));
+    let tts =
+        config.tts.iter().filter_map(|(name, target)| own(&name, matches!(target, TtsTarget::Embedded)));
+    stt.chain(llm).chain(tts).collect()
+}
+
+/// The variables of a call: what the agent declares, with what is known of it, and what every call has.
+fn variables_of(agent: &AgentServices, known: &Variables, new: &NewCall<'_>, today: Date) -> Variables {
+    let declared = agent.calls.agent.variables();
     let mut variables = declared.clone();
+    for (name, value) in known.iter() {
+        if declared.get(name).is_some() {
+            variables.set(name, value);
+        } else {
+            tracing::debug!(call = %new.call, name, "a variable is set that the agent does not declare");
+        }
+    }
     variables.set("caller", new.caller);
     variables.set("called", new.called);
     variables.set("call_id", &new.call.to_string());
@@ -205,6 +416,16 @@ impl AgentServices {
             Some(route) => Arc::new(AgentModels { gateway: Arc::clone(&self.gateway.gateway), route }),
             None => Arc::clone(&self.gateway),
         }
+    }
+
+    /// Its tools, for one call.
+    fn tools_of(&self, context: ToolContext) -> Arc<dyn Tools> {
+        Arc::new(CallTools { runner: self.tools.clone(), context })
+    }
+
+    /// Whom it works with in one call.
+    fn providers(&self, context: ToolContext) -> Providers {
+        Providers { tools: self.tools_of(context), ..self.calls.providers.clone() }
     }
 
     pub(super) async fn prepare(
@@ -315,7 +536,8 @@ struct CallTools {
 }
 
 impl Tools for CallTools {
-    fn run(&self, _: &CallInfo, turn: TurnId, tool: ToolCall, events: Events) {
-        self.runner.run(&self.context, turn, &tool, events);
+    fn run(&self, _: &CallInfo, turn: TurnId, tool: ToolCall, variables: Variables, events: Events) {
+        let context = ToolContext { variables, ..self.context.clone() };
+        self.runner.run(&context, turn, &tool, events);
     }
 }

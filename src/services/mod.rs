@@ -5,13 +5,15 @@ mod calls;
 mod clips;
 mod engines;
 mod records;
+mod reload;
 mod stages;
 
 pub use calls::{TrunkCalls, Vocabulary};
 pub use engines::missing_engines;
 pub use records::{Records, Traces};
+pub use reload::{Load, reload, watch};
 
-use crate::{config::Config, knowledge::Searcher, telemetry::metrics::Metrics};
+use crate::{config::Config, knowledge::Searcher, store::Checkpoints, telemetry::metrics::Metrics};
 use calls::AgentServices;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,7 +35,11 @@ pub enum StartError {
 ///
 /// # Errors
 /// [`StartError`] with what to do about it.
-pub async fn prepare(config: Arc<Config>, metrics: &Metrics) -> Result<TrunkCalls, StartError> {
+pub async fn prepare(
+    config: Arc<Config>,
+    metrics: &Metrics,
+    checkpoints: Option<&Checkpoints>,
+) -> Result<TrunkCalls, StartError> {
     let no_thread = |error| StartError::Engine(format!("no thread for searches of documents: {error}"));
     let searcher = Searcher::start(metrics.clone()).map_err(no_thread)?;
     let mut agents = BTreeMap::new();
@@ -41,5 +47,5 @@ pub async fn prepare(config: Arc<Config>, metrics: &Metrics) -> Result<TrunkCall
         let services = AgentServices::prepare(&config, key, Arc::clone(agent), metrics, &searcher).await?;
         agents.insert(key.clone(), services);
     }
-    Ok(TrunkCalls::new(config, agents))
+    TrunkCalls::new(config, agents, checkpoints)
 }

@@ -11,7 +11,7 @@ use crate::{
     providers::{
         LanguageModel, SpeechToText, TextToSpeech,
         deepgram::{Deepgram, DeepgramConfig},
-        elevenlabs::ElevenLabs,
+        elevenlabs::{ElevenLabs, ElevenLabsConfig},
         embedded::EmbeddedTts,
         fallback::{Named, SttInTurn, TtsInTurn},
         flow::Flow,
@@ -96,7 +96,10 @@ pub(super) fn text_to_speech(config: &Config, agent: &Agent) -> Result<Arc<dyn T
     for name in names {
         let target: Arc<dyn TextToSpeech> = match config.tts.get(name) {
             Some(TtsTarget::Embedded) => Arc::new(embedded_tts()?),
-            Some(TtsTarget::ElevenLabs(elevenlabs)) => Arc::new(ElevenLabs::new(elevenlabs.clone())),
+            Some(TtsTarget::ElevenLabs(elevenlabs)) => {
+                let voice = elevenlabs.voices.get(agent.voice()).unwrap_or(&elevenlabs.voice).clone();
+                Arc::new(ElevenLabs::new(ElevenLabsConfig { voice, ..elevenlabs.clone() }))
+            }
             None => return Err(no_target("tts", name)),
         };
         targets.push((name.clone(), target));

@@ -2,6 +2,7 @@
 //! Knows the data directory. A call only ever hands over and goes on; what that costs when the disk fails is decided here.
 
 mod call_record;
+mod checkpoints;
 mod column;
 mod database;
 mod error;
@@ -19,6 +20,7 @@ mod value;
 mod writer;
 
 pub use call_record::{COLUMNS, CRASHED, CallRecord, Direction, Quality, TurnRecord, call_id};
+pub use checkpoints::{CHECKPOINT_QUEUE, CallerKey, Checkpoints};
 pub use column::Column;
 pub use database::{DatabaseUrl, PostgresUrl};
 pub use error::StoreError;

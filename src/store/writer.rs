@@ -359,6 +359,9 @@ fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
         | Event::ToolEnded { .. }
         | Event::Expecting { .. }
         | Event::Transfer { .. }
+        | Event::Path { .. }
+        | Event::HandedOver { .. }
+        | Event::Continued { .. }
         | Event::Noted { .. }
         | Event::Knowledge { .. }
         | Event::AgentDone { .. }

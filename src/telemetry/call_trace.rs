@@ -297,6 +297,11 @@ impl CallTrace {
                 let known = KnowledgeTrace { came, took_ms: *took_ms, waited_ms: *waited_ms, passages };
                 self.turn(*turn, at).knowledge = Some(known);
             }
+            Event::Path { nodes, .. } => self.note(at, "path", nodes.join(" -> ")),
+            Event::Continued { messages } => {
+                self.note(at, "continued", format!("after {messages} messages of a call that was cut off"));
+            }
+            Event::HandedOver { agent } => self.note(at, "hand_over", format!("to {agent}")),
             Event::Noted { text, .. } => self.note(at, "note", text.clone()),
             Event::NoInput { count } => {
                 self.note(at, "no_input", format!("the caller said nothing ({count})"))

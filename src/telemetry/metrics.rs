@@ -359,6 +359,9 @@ impl Metrics {
             | Event::ToolEnded { .. }
             | Event::Expecting { .. }
             | Event::Transfer { .. }
+            | Event::Path { .. }
+            | Event::HandedOver { .. }
+            | Event::Continued { .. }
             | Event::Noted { .. }
             | Event::Knowledge { .. }
             | Event::AgentDone { .. }

@@ -72,8 +72,10 @@ impl SqlTool {
             | ToolKind::Mcp { .. }
             | ToolKind::EndCall
             | ToolKind::Transfer(_)
+            | ToolKind::HandOver { .. }
             | ToolKind::Wait
             | ToolKind::CollectDigits { .. }
+            | ToolKind::SendDigits
             | ToolKind::RecordNote => return None,
         };
         Some(Self {

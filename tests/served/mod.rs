@@ -36,7 +36,11 @@ pub struct Served {
 impl Served {
     /// Starts a server for `calls` calls with this config file.
     pub fn start(calls: u16, config: &str) -> Self {
-        let folder = folder();
+        Self::start_in(folder(), calls, config)
+    }
+
+    /// The same, in a folder where another server has been.
+    pub fn start_in(folder: PathBuf, calls: u16, config: &str) -> Self {
         std::fs::write(folder.join("tandem.toml"), config).expect("a config file");
         // Twice what the cap needs: the ports of a call that is over rest for a while.
         let rtp = free_ports(calls * 4);
@@ -132,6 +136,13 @@ impl Served {
         })
     }
 
+    /// Kills it, as a machine that fails would, and returns what it leaves behind.
+    pub fn kill(mut self) -> PathBuf {
+        let _may_have_ended = self.child.kill();
+        let _already_reaped = self.child.wait();
+        std::mem::take(&mut self.folder)
+    }
+
     /// Stops it as a service manager would.
     pub fn stop(&mut self) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -147,7 +158,9 @@ impl Drop for Served {
         if std::thread::panicking() {
             eprintln!("--- what the server said ---\n{}", self.log());
         }
-        let _leftovers_do_no_harm = std::fs::remove_dir_all(&self.folder);
+        if !self.folder.as_os_str().is_empty() {
+            let _leftovers_do_no_harm = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }
 

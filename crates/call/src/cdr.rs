@@ -65,11 +65,13 @@ pub enum Cause {
     StageFull,
     /// Refused: the machine was short of processors, memory or time.
     MachineBusy,
+    /// Refused or redirected, because the call context said so.
+    ContextRefused,
 }
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
@@ -94,6 +96,7 @@ impl Cause {
         Self::NoTrunk,
         Self::StageFull,
         Self::MachineBusy,
+        Self::ContextRefused,
     ];
 
     /// As it stands in records, traces and metrics.
@@ -123,6 +126,7 @@ impl Cause {
             Self::NoTrunk => "no_trunk",
             Self::StageFull => "stage_full",
             Self::MachineBusy => "machine_busy",
+            Self::ContextRefused => "context_refused",
         }
     }
 }
@@ -153,7 +157,8 @@ impl Cause {
             | Self::Draining
             | Self::NoTrunk
             | Self::StageFull
-            | Self::MachineBusy => "server",
+            | Self::MachineBusy
+            | Self::ContextRefused => "server",
         }
     }
 
@@ -355,6 +360,9 @@ impl Cdr {
                 self.tool_us += u64::from(*ms) * 1_000;
             }
             Event::Noted { text, .. } if self.notes.len() < MOST_NOTES => self.notes.push(text.clone()),
+            Event::HandedOver { agent } if self.notes.len() < MOST_NOTES => {
+                self.notes.push(format!("handed over to {agent}"));
+            }
             Event::Latency { latency, .. } => self.gaps_us.push(latency.total_us),
             Event::Quality { .. } => self.quality = Some(stamped.event.clone()),
             Event::Ended { cause, status } => {
@@ -366,9 +374,11 @@ impl Cdr {
         }
     }
 
-    /// What a turn has cost when its reply is complete, and the call with it: to be told at once.
+    /// What a turn has cost when its reply is complete, or when a guess at it has come to nothing, and the call with it: to be told at once.
     pub fn cost_of_turn(&self, stamped: &Stamped) -> Option<Event> {
-        let Event::ReplyDone { turn, .. } = &stamped.event else { return None };
+        let (Event::ReplyDone { turn, .. } | Event::GuessWasted { turn, .. }) = &stamped.event else {
+            return None;
+        };
         let rates = self.rates.as_deref()?;
         let (llm, tts) = self.spent.of_turn(*turn, rates);
         let answered = self.answered_after_us.map_or(0, |at| stamped.at_us.saturating_sub(at));

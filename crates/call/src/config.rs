@@ -2,10 +2,10 @@
 //! Checked values only: reading and validating text happens in `src/config`.
 
 use crate::{CallId, latency::Budgets, port_slots::Grant};
-use conversation::{Agent, FloorConfig, Tool, Variables};
+use conversation::{Agent, Checkpoint, FloorConfig, Tool, Variables};
 use media::{JitterConfig, Resampler, SampleRate};
 use sip::LocalMedia;
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How a call behaves; the same for every call of an agent.
 #[derive(Clone, Debug)]
@@ -161,6 +161,17 @@ pub struct CallSetup {
     pub context: CallContext,
 }
 
+/// An agent that may take a call over from another.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Who it is.
+    pub agent: Arc<Agent>,
+    /// Its speech that needs no provider.
+    pub clips: Arc<Clips>,
+    /// Tools that servers bring it.
+    pub tools: Arc<Vec<Tool>>,
+}
+
 /// What is known of a call besides its media, and what that allows.
 #[derive(Clone, Debug, Default)]
 pub struct CallContext {
@@ -170,6 +181,14 @@ pub struct CallContext {
     pub tools: Arc<Vec<Tool>>,
     /// Whether the far end takes a REFER.
     pub may_refer: bool,
+    /// Agents that may take over, by the name that the agent's file gives them.
+    pub team: Arc<BTreeMap<String, Member>>,
+    /// Where the same caller's last conversation stood, if it was cut off.
+    pub resumed: Option<Arc<Checkpoint>>,
+    /// Whether to tell where the conversation stands, for the case that it is cut off.
+    pub keep: bool,
+    /// Header fields for our 200 and our BYE.
+    pub headers: Vec<(String, String)>,
 }
 
 /// A sentence with its audio, rendered before the first call.

@@ -122,6 +122,9 @@ pub enum Event {
         output_tokens: u32,
         /// Characters that text-to-speech had been given.
         characters: u32,
+        /// Which target was asked, if the gateway had said so.
+        #[serde(default)]
+        target: String,
     },
     /// What the agent's documents have about the caller's words goes with the question to the language model.
     Knowledge {
@@ -223,6 +226,23 @@ pub enum Event {
         state: String,
         /// What the far end said, as a SIP status.
         status: Option<u16>,
+    },
+    /// The caller was cut off before, and the conversation goes on where it stood.
+    Continued {
+        /// Messages of it that the model is told.
+        messages: u32,
+    },
+    /// Another agent has taken the call over.
+    HandedOver {
+        /// Its name and version.
+        agent: String,
+    },
+    /// The conversation went on to another part of its graph.
+    Path {
+        /// In which turn.
+        turn: TurnId,
+        /// The nodes, from the one that was left to the one that was entered last.
+        nodes: Vec<String>,
     },
     /// The agent wrote a line for the call's record.
     Noted {

@@ -2,7 +2,7 @@
 //! Closed enums: a new variant makes the compiler list every place that must answer.
 
 use crate::{Event, KeysBy};
-use conversation::{Expectation, LlmRequest, Passage, ToolCall, TurnId};
+use conversation::{Checkpoint, Expectation, LlmRequest, Passage, ToolCall, TurnId, Variables};
 use media::{Frame, SampleRate};
 use std::{net::SocketAddr, time::Duration};
 
@@ -323,12 +323,24 @@ pub enum Output {
         turn: TurnId,
         /// What to run.
         call: ToolCall,
+        /// What is known of the call by now.
+        variables: Variables,
     },
     /// Language model and speech of this turn are no longer wanted; its tools go on.
     Cancel {
         /// Which one.
         turn: TurnId,
     },
+    /// Another agent goes on: its language model, its voice and its tools are meant from now on.
+    HandOver {
+        /// Its name in the agent's file.
+        agent: String,
+        /// Its language, a BCP 47 tag.
+        language: String,
+    },
+    /// Where the conversation stands, to be kept outside this process; nothing: it has come to its end, and nothing is to
+    /// be kept of it.
+    Checkpoint(Option<Box<Checkpoint>>),
     /// For the trace, the call record, the metrics and the tests.
     Event(Event),
 }
@@ -343,6 +355,8 @@ pub enum SipOutput {
         /// Our session description.
         sdp: String,
     },
+    /// Header fields that go with every 200 from now on, and with the BYE.
+    Headers(Vec<(String, String)>),
     /// A final refusal, of the INVITE or of a re-INVITE.
     Reject {
         /// The status code.

@@ -6,6 +6,7 @@ pub mod cdr;
 mod codec;
 mod config;
 pub mod event;
+mod hand_over;
 mod id;
 mod io;
 mod keys;
@@ -16,6 +17,7 @@ mod machine;
 mod menu;
 mod model;
 pub mod other_leg;
+mod path;
 mod peer;
 pub mod port_slots;
 mod pressing;
@@ -34,7 +36,9 @@ mod turns;
 mod voicing;
 
 pub use codec::codec_of;
-pub use config::{CallConfig, CallContext, CallSetup, Clip, Clips, Patience, Speculate, SpeculationConfig};
+pub use config::{
+    CallConfig, CallContext, CallSetup, Clip, Clips, Member, Patience, Speculate, SpeculationConfig,
+};
 pub use event::{Event, FoundPassage, MosRange, Stamped};
 pub use id::CallId;
 pub use io::{

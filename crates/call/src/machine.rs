@@ -15,7 +15,7 @@ use crate::{
     speculation::Speculation,
     transfer::Passing,
 };
-use conversation::{Context, Floor, FloorConfig, Holder, LoopWatch, Sound, TurnId};
+use conversation::{Context, Floor, FloorConfig, Holder, LoopWatch, Position, Sound, TurnId};
 use media::{Digit, EchoGuard, FRAME, Frame, Pitch, SampleRate};
 use sip::MediaSession;
 use std::{
@@ -85,6 +85,10 @@ pub struct Call {
     pub(crate) menu: MenuState,
     pub(crate) secrets: Secrets,
     pub(crate) loops: LoopWatch,
+    /// How often it was handed over.
+    pub(crate) hand_overs: u32,
+    /// Where the call stands in its agent's graph.
+    pub(crate) position: Option<Position>,
     /// The start is on disk, or nobody will say so.
     pub(crate) recorded: bool,
     /// The caller is being passed on.
@@ -108,14 +112,24 @@ impl Call {
     /// A call that has just arrived and holds its slot. The first [`Call::step`] answers it.
     pub fn new(now: Instant, config: CallConfig, setup: CallSetup) -> Self {
         let wall = Wall { at: now, us: setup.started_at_us };
+        let resumed = setup.context.resumed.clone();
+        let position = resumed
+            .as_ref()
+            .and_then(|kept| Position::named(&setup.agent, kept.node.as_deref()?))
+            .or_else(|| Position::start(&setup.agent));
+        let context = Context::new(setup.agent.system_prompt(&setup.context.variables))
+            .with_variables(setup.context.variables.clone());
+        let context = match &resumed {
+            Some(kept) => context.after(kept),
+            None => context,
+        };
         Self {
             floor: Floor::new(FloorConfig {
                 phrases: Some(setup.agent.phrases()),
                 language: setup.agent.language().to_owned(),
                 ..config.floor.clone()
             }),
-            context: Context::new(setup.agent.system_prompt(&setup.context.variables))
-                .with_variables(setup.context.variables.clone()),
+            context,
             rate: conversation_rate(setup.offer.as_deref(), &setup.local),
             last_dialog: now,
             description: MediaSession::new(setup.local.clone()),
@@ -145,6 +159,8 @@ impl Call {
             menu: MenuState::default(),
             secrets: Secrets::default(),
             loops: LoopWatch::default(),
+            hand_overs: 0,
+            position,
             transfer: None,
             excused_until: None,
             holder: Holder::Nobody,

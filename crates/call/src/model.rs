@@ -2,7 +2,7 @@
 //! Knows text. How a sentence becomes sound is in `speech`, what happens when the model fails in `rescue`.
 
 use crate::{Event, LlmEvent, Output, machine::Call, reply::Reply, speculation::Guess};
-use conversation::{Context, LlmRequest, TurnId};
+use conversation::{Context, Expectation, LlmRequest, TurnId};
 use std::time::{Duration, Instant};
 
 /// How long after its first word a model may take to complete a sentence before its beginning is spoken by itself.
@@ -18,6 +18,7 @@ impl Call {
     pub(crate) fn question_after(&self, context: &Context) -> LlmRequest {
         let mut request = context.request(&self.setup.agent, self.setup.today);
         request.tools.extend(self.setup.context.tools.iter().map(|tool| tool.spec.clone()));
+        self.tools_here(&mut request.tools);
         request
     }
 
@@ -66,9 +67,7 @@ impl Call {
             LlmEvent::Delta(text) => self.handle_delta(now, turn, &text, out),
             LlmEvent::ToolCall(call) => self.start_tool(now, turn, call, out),
             LlmEvent::Expect(expectation) => {
-                self.floor.expect(expectation);
-                out.push(Output::Event(Event::Expecting { expectation }));
-                out.push(Output::Expect(expectation));
+                self.expect(expectation, out);
             }
             LlmEvent::Done { input_tokens, output_tokens } => {
                 out.push(Output::Event(Event::ReplyDone { turn, input_tokens, output_tokens }));
@@ -76,6 +75,13 @@ impl Call {
             }
             LlmEvent::Failed { reason } => self.fail_turn(now, "llm", reason, out),
         }
+    }
+
+    /// What the caller is expected to say next, for the floor and for the recogniser.
+    pub(crate) fn expect(&mut self, expectation: Expectation, out: &mut Vec<Output>) {
+        self.floor.expect(expectation);
+        out.push(Output::Event(Event::Expecting { expectation }));
+        out.push(Output::Expect(expectation));
     }
 
     fn handle_delta(&mut self, now: Instant, turn: TurnId, text: &str, out: &mut Vec<Output>) {
@@ -113,6 +119,9 @@ impl Call {
             return self.ask_again(now, out);
         }
         if reply.sentences.is_empty() {
+            if reply.hand_over.is_some() || !reply.keys.is_empty() {
+                return self.close_text(out);
+            }
             let farewell = reply.then.is_some();
             if !farewell {
                 return self.fail_turn(now, "llm", "the reply was empty".into(), out);

@@ -1,8 +1,8 @@
 //! The agent's reply of one turn, from the question to its last packet: what came, what was said, what is awaited.
 //! Knows text, sentences and instants. Knows no audio and no provider.
 
-use crate::{WordTime, cdr::Cause, config::Patience, latency::Marks};
-use conversation::{SentenceChunker, SpokenForm, TurnId};
+use crate::{WordTime, cdr::Cause, config::Patience, hand_over::HandOver, latency::Marks};
+use conversation::{Interruptible, SentenceChunker, SpokenForm, TurnId};
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
@@ -55,6 +55,12 @@ pub(crate) struct Reply {
     pub(crate) unanswered: bool,
     /// It follows a menu: no model is asked, whatever its tools answer.
     pub(crate) scripted: bool,
+    /// Another agent goes on once it has been said.
+    pub(crate) hand_over: Option<HandOver>,
+    /// What may cut in on sentences that are added from now on.
+    pub(crate) rule: Interruptible,
+    /// Pressed for the other side once it has been said.
+    pub(crate) keys: String,
     /// Hang up once it has been said.
     pub(crate) then: Option<Cause>,
 }
@@ -66,6 +72,8 @@ pub(crate) struct Sentence {
     /// As it is read aloud.
     pub(crate) spoken: SpokenForm,
     pub(crate) done: bool,
+    /// What may cut in while it is heard.
+    pub(crate) rule: Interruptible,
     /// When its words end, as far as text-to-speech says.
     pub(crate) words: Vec<WordTime>,
 }
@@ -92,7 +100,7 @@ pub(crate) enum Overdue {
 }
 
 impl Reply {
-    pub(crate) fn new(now: Instant, turn: TurnId, language: &str) -> Self {
+    pub(crate) fn new(now: Instant, turn: TurnId, language: &str, rule: Interruptible) -> Self {
         Self {
             turn,
             chunker: SentenceChunker::new(language),
@@ -116,13 +124,16 @@ impl Reply {
             saved: false,
             unanswered: false,
             scripted: false,
+            hand_over: None,
+            keys: String::new(),
+            rule,
             then: None,
         }
     }
 
     /// Adds a sentence and returns its number.
     pub(crate) fn add(&mut self, text: String, spoken: SpokenForm, done: bool) -> usize {
-        self.sentences.push(Sentence { text, spoken, done, words: Vec::new() });
+        self.sentences.push(Sentence { text, spoken, done, rule: self.rule, words: Vec::new() });
         self.sentences.len() - 1
     }
 

@@ -79,6 +79,9 @@ impl Call {
         if let Some(leg) = &mut self.leg {
             leg.answered(now);
         }
+        if !self.setup.context.headers.is_empty() {
+            out.push(Output::Sip(SipOutput::Headers(self.setup.context.headers.clone())));
+        }
         if !self.recorded {
             out.push(Output::Event(Event::Unrecorded));
         }
@@ -194,6 +197,10 @@ impl Call {
         if let Some(mut leg) = self.leg.take() {
             out.extend(leg.goodbye());
             out.push(Output::Event(leg.quality()));
+        }
+        if self.setup.context.keep && matches!(cause, Cause::AgentEnded | Cause::Transferred) {
+            // Whoever hangs up may have been cut off; this conversation was not.
+            out.push(Output::Checkpoint(None));
         }
         out.push(Output::Event(Event::Ended { cause: cause.name().to_owned(), status }));
         self.phase = Phase::Over;

@@ -68,7 +68,12 @@ impl Call {
         let affordable =
             self.speculation.wasted * 100 <= self.speculation.tokens * u64::from(config.max_waste_percent);
         let tried = same(&self.speculation.given_up, &text) || self.speculation.guesses >= MOST_GUESSES;
-        if config.mode == Speculate::Off || self.setup.grant.busy || !affordable || tried {
+        if config.mode == Speculate::Off
+            || self.setup.grant.busy
+            || !affordable
+            || tried
+            || !self.asks_a_model()
+        {
             return;
         }
         let passages = match self.know(now, &text, out) {
@@ -193,7 +198,8 @@ impl Call {
             why: why.to_owned(),
             input_tokens: u32::try_from(input).unwrap_or(u32::MAX),
             output_tokens: u32::try_from(output).unwrap_or(u32::MAX),
-            characters: guess.spoken.map_or(0, |text| text.len() as u32),
+            target: guess.target(),
+            characters: guess.spoken.map_or(0, |text| text.chars().count() as u32),
         }));
     }
 
@@ -210,6 +216,19 @@ impl Guess {
 
     fn output(&self) -> u64 {
         if self.counted { self.output_tokens } else { self.characters.div_ceil(PER_TOKEN) as u64 }
+    }
+
+    /// Whom the gateway asked last.
+    fn target(&self) -> String {
+        let attempts = self.llm.iter().rev().filter_map(|event| match event {
+            LlmEvent::Attempt { target, .. } => Some(target.clone()),
+            LlmEvent::Delta(_)
+            | LlmEvent::ToolCall(_)
+            | LlmEvent::Expect(_)
+            | LlmEvent::Done { .. }
+            | LlmEvent::Failed { .. } => None,
+        });
+        attempts.take(1).collect()
     }
 
     fn tokens(&self) -> u64 {

@@ -2,7 +2,11 @@
 //! Knows sentences and segments. Knows nothing of models.
 
 use crate::{
-    Event, Output, TtsEvent, WordTime, config::Clip, leg::Leg, machine::Call, reply::Reply,
+    Event, KeysBy, Output, TtsEvent, WordTime,
+    config::Clip,
+    leg::Leg,
+    machine::{Call, Phase},
+    reply::Reply,
     silence::is_filler,
 };
 use conversation::{HeardSentence, TurnId};
@@ -125,6 +129,7 @@ impl Call {
         played: Option<SegmentId>,
         out: &mut Vec<Output>,
     ) {
+        self.follow_rule(now, played);
         let Some(reply) = &mut self.reply else { return };
         let own =
             played.is_some_and(|played| played.0 >> 32 == u64::from(reply.turn.0) && !is_filler(played));
@@ -139,6 +144,22 @@ impl Call {
         }
     }
 
+    /// What may cut in is for the sentence that is heard to say.
+    fn follow_rule(&mut self, now: Instant, played: Option<SegmentId>) {
+        let Some((reply, segment)) = self.reply.as_ref().zip(played.filter(|segment| !is_filler(*segment)))
+        else {
+            return;
+        };
+        let sentence = (segment.0 & u64::from(u32::MAX)) as usize;
+        let own = segment.0 >> 32 == u64::from(reply.turn.0);
+        if let Some(sentence) = reply.sentences.get(sentence).filter(|_| own)
+            && self.floor.interruptible() != sentence.rule
+            && matches!(self.phase, Phase::Talking)
+        {
+            self.floor.agent_starts(now, sentence.rule);
+        }
+    }
+
     /// Once everything has been said and has left, the floor is free.
     pub(crate) fn finish_reply(&mut self, now: Instant, out: &mut Vec<Output>) {
         let done = self.reply.as_ref().is_some_and(Reply::audio_done);
@@ -147,10 +168,20 @@ impl Call {
         }
         let Some(reply) = self.reply.take() else { return };
         self.report_heard(&reply);
+        if let Some(hand_over) = reply.hand_over {
+            // A last word that failed is no reason to stay.
+            self.floor.agent_done(now, false);
+            out.push(Output::Event(Event::AgentDone { turn: reply.turn }));
+            return self.hand_over(now, hand_over, out);
+        }
         if reply.failed {
             return self.rescue(now, &reply, out);
         }
-        if !reply.first_packet && reply.then.is_none() {
+        let pressed = !reply.keys.is_empty();
+        if pressed {
+            self.press_keys(&reply.keys, KeysBy::default(), out);
+        }
+        if !reply.first_packet && reply.then.is_none() && !(pressed && reply.sentences.is_empty()) {
             // Text-to-speech said that it was done, and there was no sound.
             let (turn, stage) = (reply.turn, "tts".to_owned());
             out.push(Output::Event(Event::Fallback { turn, stage, reason: "no sound".into() }));
@@ -161,6 +192,10 @@ impl Call {
         out.push(Output::Event(Event::AgentDone { turn: reply.turn }));
         if let Some(cause) = reply.then {
             return self.end(cause, out);
+        }
+        if reply.marks.is_some() {
+            // "Are you still there?" is nothing to go on from.
+            self.keep(out);
         }
         self.note_answer(now, &reply, out);
     }
@@ -189,6 +224,7 @@ impl Call {
         }
         out.push(Output::Cancel { turn: reply.turn });
         self.tools_left.append(&mut reply.tools);
+        self.keep_caller(&mut reply, out);
         if let Some(rest) = reply.chunker.finish() {
             let spoken = self.setup.agent.spoken().say(&rest);
             let index = reply.add(rest, spoken, false);

@@ -19,6 +19,8 @@ pub struct Spent {
     turns: BTreeMap<TurnId, Turn>,
     /// Language models so far; `None` as soon as one reply is not known.
     llm: Sum,
+    /// Of that, and of speech, what was spent on guesses that came to nothing.
+    wasted: Sum,
 }
 
 /// A turn's own.
@@ -56,6 +58,8 @@ pub struct Parts {
     pub tts: Option<f64>,
     /// The trunk.
     pub telephony: Option<f64>,
+    /// What of all this was spent on guesses at the end of a turn that came to nothing.
+    pub wasted: Option<f64>,
 }
 
 impl Parts {
@@ -86,6 +90,20 @@ impl Spent {
                 turn.llm.add(cost);
                 self.llm.add(cost);
             }
+            // Tokens are estimated where the provider was cut off before it counted them: better than nothing at all.
+            Event::GuessWasted { turn, input_tokens, output_tokens, characters, target, .. } => {
+                self.input_tokens += u64::from(*input_tokens);
+                self.output_tokens += u64::from(*output_tokens);
+                self.characters += u64::from(*characters);
+                let cost =
+                    rates.and_then(|rates| rates.reply(target, Some(*input_tokens), Some(*output_tokens)));
+                let turn = self.turns.entry(*turn).or_default();
+                turn.characters += u64::from(*characters);
+                turn.llm.add(cost);
+                self.llm.add(cost);
+                let speech = rates.and_then(|rates| rates.speech(u64::from(*characters)));
+                self.wasted.add(cost.zip(speech).map(|(llm, tts)| llm + tts));
+            }
             _ => {}
         }
     }
@@ -103,6 +121,7 @@ impl Spent {
             llm: self.llm.0,
             tts: rates.speech(self.characters),
             telephony: rates.telephony(answered_us),
+            wasted: self.wasted.0,
         }
     }
 }
@@ -167,6 +186,33 @@ mod tests {
         let (currency, parts) = cdr.cost().expect("there are prices");
         assert_eq!(currency, "USD");
         assert!(near(parts.total(), 0.002 + 0.1 + 0.6 + 0.06), "{parts:?}");
+    }
+
+    #[test]
+    fn a_guess_that_came_to_nothing_has_its_price_too() {
+        let mut cdr = cdr();
+        tell(&mut cdr, 5, attempt("gpt"));
+        tell(&mut cdr, 6, done(Some(1_000)));
+        let before = cdr.cost().expect("there are prices").1;
+        let wasted = |target: &str, characters| Event::GuessWasted {
+            turn: TurnId(9),
+            why: "other words".into(),
+            input_tokens: 1_000,
+            output_tokens: 10,
+            characters,
+            target: target.into(),
+        };
+        let told = tell(&mut cdr, 7, wasted("gpt", 0));
+        assert!(matches!(told, Some(Event::Cost { turn: TurnId(9), llm: Some(_), .. })), "{told:?}");
+        let after = cdr.cost().expect("there are prices").1;
+        let spent = after.llm.zip(before.llm).map(|(after, before)| after - before);
+        let same = spent.zip(after.wasted).is_some_and(|(spent, wasted)| (spent - wasted).abs() < 1e-9);
+        assert!(same && after.wasted > Some(0.0), "{before:?} {after:?}");
+        tell(&mut cdr, 8, wasted("gpt", 1_000));
+        let speech = cdr.cost().expect("there are prices").1;
+        assert!(speech.tts > after.tts && speech.wasted > after.wasted, "{speech:?}");
+        tell(&mut cdr, 9, wasted("nobody-priced-it", 0));
+        assert_eq!(cdr.cost().expect("there are prices").1.wasted, None);
     }
 
     #[test]

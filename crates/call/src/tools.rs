@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_millis(500);
 /// Characters of a note in the call's record.
 const NOTE: usize = 500;
+/// Keys that a model may press at once.
+const MOST_KEYS: usize = 64;
 /// The longest silence that a caller may be granted.
 const LONGEST_WAIT: u64 = 120;
 
@@ -35,6 +37,17 @@ impl Call {
             let note = json!({ "note": "this was done in this turn already, with the same arguments" });
             return self.answer_tool(turn, call, Ok(note), out);
         }
+        if let (Some(rule), Some(reply)) =
+            (tool.as_ref().and_then(|tool| tool.interruptible), &mut self.reply)
+        {
+            reply.rule = rule;
+            if self.leg.as_ref().is_none_or(|leg| leg.playout.is_empty()) {
+                self.floor.agent_starts(now, rule);
+            }
+        }
+        if self.is_exit(&call.name) {
+            return self.go_to(now, turn, call, out);
+        }
         let Some(tool) = tool else { return self.run_tool(now, turn, call, None, out) };
         match &tool.kind {
             ToolKind::EndCall => {
@@ -44,8 +57,10 @@ impl Call {
                 self.answer_tool(turn, call, Ok(json!({ "ok": true })), out);
             }
             ToolKind::Transfer(transfer) => self.begin_transfer(now, turn, call, transfer, out),
+            ToolKind::HandOver { agents } => self.begin_hand_over(now, turn, call, agents, out),
             ToolKind::Wait => self.grant_silence(now, turn, call, out),
             ToolKind::CollectDigits { secret } => self.await_digits(turn, call, secret.as_deref(), out),
+            ToolKind::SendDigits => self.send_digits(turn, call, out),
             ToolKind::RecordNote => self.note(turn, call, out),
             ToolKind::Sqlite { .. }
             | ToolKind::NotePerson { .. }
@@ -76,8 +91,9 @@ impl Call {
         }
         let patience = timeout.map_or(self.config.patience.tool, |timeout| timeout + GRACE);
         self.await_tool(now, turn, &call, patience);
+        let variables = self.context.variables().clone();
         let call = self.secrets.filled_in(call);
-        out.push(Output::RunTool { turn, call });
+        out.push(Output::RunTool { turn, call, variables });
     }
 
     /// The turn waits for this tool.
@@ -170,10 +186,7 @@ impl Call {
             Some(_) => Err("\"count\" must be a number from 1 to 32".to_owned()),
         };
         if let Ok(count) = count {
-            let expectation = Expectation::Digits { count };
-            self.floor.expect(expectation);
-            out.push(Output::Event(Event::Expecting { expectation }));
-            out.push(Output::Expect(expectation));
+            self.expect(Expectation::Digits { count }, out);
             self.secrets.awaits(secret);
         }
         let note = match secret {
@@ -184,6 +197,23 @@ impl Call {
         };
         let note = json!({ "note": note });
         self.answer_tool(turn, call, count.map(|_| note), out);
+    }
+
+    /// Pressed once what was said before has been heard: keys over speech are heard by nobody.
+    fn send_digits(&mut self, turn: TurnId, call: ToolCall, out: &mut Vec<Output>) {
+        let arguments = arguments(&call);
+        let keys = arguments["keys"].as_str().unwrap_or_default().to_owned();
+        let fits = |key: char| matches!(key, '0'..='9' | '*' | '#' | 'A'..='D' | 'a'..='d' | ',');
+        let wrong = keys.is_empty() || keys.len() > MOST_KEYS || !keys.chars().all(fits);
+        if wrong {
+            let error = format!("\"keys\" must be 1 to {MOST_KEYS} of 0 to 9, *, #, A to D and commas");
+            return self.answer_tool(turn, call, Err(error), out);
+        }
+        let count = keys.chars().filter(|key| *key != ',').count();
+        if let Some(reply) = &mut self.reply {
+            reply.keys.push_str(&keys);
+        }
+        self.answer_tool(turn, call, Ok(json!({ "keys_pressed_after_this_sentence": count })), out);
     }
 
     fn note(&mut self, turn: TurnId, call: ToolCall, out: &mut Vec<Output>) {
@@ -209,6 +239,6 @@ impl RunningTool {
     }
 }
 
-fn result_text(result: Result<String, String>) -> String {
+pub(crate) fn result_text(result: Result<String, String>) -> String {
     result.unwrap_or_else(|error| json!({ "error": error }).to_string())
 }

@@ -46,7 +46,7 @@ impl Call {
             Ok(chosen) => chosen,
             Err(error) => return self.answer_tool(turn, call, Err(error), out),
         };
-        let variables = &self.setup.context.variables;
+        let variables = self.context.variables();
         let header = |name: &String, value: &conversation::Template| (name.clone(), value.with(variables));
         self.transfer = Some(Passing {
             call_id: call.id.clone(),

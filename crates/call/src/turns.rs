@@ -10,7 +10,7 @@ use crate::{
     speculation::Guess,
 };
 use conversation::{
-    AgentVoice, Decision, Holder, Interruptible, ProviderTurn, SideSound, Transcript, TurnId,
+    AgentVoice, Decision, Holder, Interruptible, ProviderTurn, SideSound, Step, Transcript, TurnId,
 };
 use std::time::Instant;
 
@@ -24,18 +24,43 @@ impl Call {
         if let Some(cause) = self.farewell.take() {
             return self.say_goodbye(now, cause, out);
         }
+        if let Some(kept) = &self.setup.context.resumed {
+            let messages = u32::try_from(kept.messages.len()).unwrap_or(u32::MAX);
+            out.push(Output::Event(Event::Continued { messages }));
+        }
         let clip = self.greeting();
+        self.setup.context.resumed = None;
         self.begin_reply(now, self.setup.agent.interruptible().0);
         self.say_clip(now, &clip, out);
+        self.open_path(now, out);
         self.close_text(out);
     }
 
     /// Prepared, unless it says something about this caller: then text-to-speech has to.
-    fn greeting(&self) -> Clip {
+    pub(crate) fn greeting(&self) -> Clip {
         let agent = &self.setup.agent;
+        if let Some(text) = self.welcome_back() {
+            return Clip { text, ..Clip::default() };
+        }
         let text = agent.greeting(&self.setup.context.variables);
         let prepared = text == agent.greeting(agent.variables());
         if prepared { self.setup.clips.greeting.clone() } else { Clip { text, ..Clip::default() } }
+    }
+
+    /// For a caller who was cut off, until another agent goes on.
+    fn welcome_back(&self) -> Option<String> {
+        let kept = self.setup.context.resumed.as_ref()?;
+        let agent = &self.setup.agent;
+        (kept.agent == agent.name()).then(|| agent.welcome_back(self.context.variables())).flatten()
+    }
+
+    /// Tells where the conversation stands, for the case that the caller is cut off now.
+    pub(crate) fn keep(&self, out: &mut Vec<Output>) {
+        if self.setup.context.keep
+            && let Some(checkpoint) = self.context.checkpoint(&self.setup.agent, self.position)
+        {
+            out.push(Output::Checkpoint(Some(Box::new(checkpoint))));
+        }
     }
 
     /// What the floor decided is done here and nowhere else.
@@ -63,8 +88,12 @@ impl Call {
 
     fn answer_caller(&mut self, now: Instant, mut heard: Heard, marks: Marks, out: &mut Vec<Output>) {
         let hidden = self.secrets.take(&heard.text, heard.digits);
-        let guess = if self.menu.answers() {
-            self.give_up_guess(now, "the menu answers", out);
+        let step = self.step_of(&heard);
+        let guess = if self.menu.answers() || step.as_ref().is_some_and(|step| step.answers) {
+            self.give_up_guess(now, "no model answers", out);
+            None
+        } else if step.as_ref().is_some_and(|step| step.moves) {
+            self.give_up_guess(now, "the conversation went on elsewhere", out);
             None
         } else {
             self.take_guess(now, &heard.text, out)
@@ -99,6 +128,9 @@ impl Call {
             {
                 return;
             }
+            if step.is_some_and(|step| self.take_step(now, step.step, out)) {
+                return self.close_text(out);
+            }
             return match guess {
                 Some(guess) => self.adopt(now, guess, out),
                 None => self.ask_informed(now, out),
@@ -107,6 +139,17 @@ impl Call {
         let clip = self.setup.clips.not_heard.clone();
         self.say_clip(now, &clip, out);
         self.close_text(out);
+    }
+
+    /// Where the graph leads with these words; nowhere while a menu is open.
+    fn step_of(&mut self, heard: &Heard) -> Option<Led> {
+        if self.menu.answers() || heard.text.trim().is_empty() {
+            return None;
+        }
+        let known = self.context.variables().clone();
+        let step = self.follow(&heard.text, heard.digits)?;
+        let moves = !step.path.is_empty() || known != *self.context.variables();
+        Some(Led { answers: step.say.is_some(), moves, step })
     }
 
     fn prompt_caller(&mut self, now: Instant, count: u32, out: &mut Vec<Output>) {
@@ -155,7 +198,7 @@ impl Call {
     }
 
     pub(crate) fn begin_reply(&mut self, now: Instant, interruptible: Interruptible) {
-        self.reply = Some(Reply::new(now, self.turn, self.setup.agent.language()));
+        self.reply = Some(Reply::new(now, self.turn, self.setup.agent.language(), interruptible));
         self.silent_since = Some(now);
         self.context.assistant_begin(self.turn);
         self.floor.agent_starts(now, interruptible);
@@ -169,6 +212,7 @@ impl Call {
         let (reaction_ms, decided_ms) = (millis(silent, onset), millis(now, silent));
         let (heard, unsaid) = self.cut_reply(out);
         out.push(Output::Event(Event::BargeIn { turn, state, reaction_ms, decided_ms, heard, unsaid }));
+        self.keep(out);
     }
 
     fn pause_agent(&mut self, now: Instant, onset: Instant, out: &mut Vec<Output>) {
@@ -261,6 +305,15 @@ struct Heard {
     digits: bool,
     reason: &'static str,
     waited_ms: u32,
+}
+
+/// A step of the graph, and what it means for an answer that was begun on a guess.
+struct Led {
+    step: Step,
+    /// No model is asked.
+    answers: bool,
+    /// A model is told something else than before.
+    moves: bool,
 }
 
 /// From `since` to `now`.

@@ -5,6 +5,7 @@ mod error;
 mod menu;
 mod prepared;
 mod raw;
+mod raw_node;
 mod raw_tool;
 mod tool;
 
@@ -17,6 +18,7 @@ use crate::{
     floor::Interruptible,
     flow::Matcher,
     grammar::{Pattern, Piece, digit_words, scatter},
+    graph::Node,
     knowledge::Retrieval,
     spoken::Spoken,
     turn::Expectation,
@@ -61,6 +63,30 @@ pub struct Fallbacks {
     pub ending_soon: String,
 }
 
+/// Something that an agent's file names and others have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// The route of a stage.
+    Route(Stage),
+    /// A voice of the text-to-speech route.
+    Voice,
+    /// Another agent.
+    Agent,
+}
+
+/// Where a file names something that others have, for those who find it missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What.
+    pub what: Elsewhere,
+    /// Its name.
+    pub name: String,
+    /// Counts from 1.
+    pub line: usize,
+    /// Counts from 1, in characters.
+    pub column: usize,
+}
+
 /// How far an agent may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -86,10 +112,12 @@ pub struct Agent {
     limits: Limits,
     mcp: Vec<McpServer>,
     routes: BTreeMap<Stage, String>,
+    places: Vec<Place>,
     fallbacks: Fallbacks,
     pub(crate) slots: BTreeMap<String, Slot>,
     tools: Vec<Tool>,
     pub(crate) intents: Vec<Intent>,
+    pub(crate) nodes: Vec<Node>,
     pub(crate) knowledge: Vec<Section>,
     retrieval: Option<Retrieval>,
     pronunciations: BTreeMap<String, String>,
@@ -188,7 +216,7 @@ impl Agent {
         &self.identity.name
     }
 
-    /// Its version, for the call's record.
+    /// Its version, for the call's record: as declared, else a hash of all that it was read from.
     pub fn version(&self) -> &str {
         &self.identity.version
     }
@@ -211,6 +239,11 @@ impl Agent {
     /// What it says first, in a call with these variables.
     pub fn greeting(&self, variables: &Variables) -> String {
         self.identity.greeting.with(variables)
+    }
+
+    /// What it says first to a caller who was cut off and calls back, where that is something of its own.
+    pub fn welcome_back(&self, variables: &Variables) -> Option<String> {
+        self.identity.welcome_back.as_ref().map(|text| text.with(variables))
     }
 
     /// Its variables, as they are before anybody sets them.
@@ -254,6 +287,17 @@ impl Agent {
     /// The tool of that name.
     pub fn tool(&self, name: &str) -> Option<&Tool> {
         self.tools.iter().find(|tool| tool.spec.name == name)
+    }
+
+    /// What its file names and others have.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The agents that its tools hand a call over to.
+    pub fn handed_to(&self) -> impl Iterator<Item = &str> {
+        let agents = self.places.iter().filter(|place| place.what == Elsewhere::Agent);
+        agents.map(|place| place.name.as_str())
     }
 
     /// Who it is and what it knows, for [`crate::Context::new`].

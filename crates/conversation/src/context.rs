@@ -3,8 +3,10 @@
 
 use crate::{
     agent::Agent,
+    checkpoint::Checkpoint,
     grammar::day_name,
     knowledge::{LookedUp, Passage},
+    graph::Position,
     request::{LlmRequest, Message, ToolCall},
     turn::TurnId,
     variables::Variables,
@@ -34,6 +36,8 @@ pub struct HeardSentence {
 pub struct Context {
     system: String,
     variables: Variables,
+    /// Where the conversation stands, for the model.
+    guidance: Option<String>,
     entries: Vec<Entry>,
     /// Turns left out because the conversation became too long.
     dropped: usize,
@@ -81,6 +85,7 @@ impl Context {
         Self {
             system: system.into(),
             variables: Variables::default(),
+            guidance: None,
             entries: Vec::new(),
             dropped: 0,
             overdue: Vec::new(),
@@ -92,6 +97,78 @@ impl Context {
     pub fn with_variables(mut self, variables: Variables) -> Self {
         self.variables = variables;
         self
+    }
+
+    /// The same, after a conversation that was cut off. What is known by now stays; the rest is as it was.
+    pub fn after(mut self, kept: &Checkpoint) -> Self {
+        for (name, value) in kept.variables.iter() {
+            if self.variables.get(name).is_none() {
+                self.variables.set(name, value);
+            }
+        }
+        self.system.push_str(
+            "\n\nThe caller was cut off and has called again. Above stands what was said before; go on from there.",
+        );
+        for (n, message) in kept.messages.iter().enumerate() {
+            match message {
+                Message::User { text } => self.entries.push(Entry::User(text.clone())),
+                Message::Assistant { text, tool_calls, interrupted } => {
+                    let sentence = Sentence { index: 0, text: text.clone(), heard: Some(1.0) };
+                    let calls = tool_calls.iter().map(|call| (call.clone(), Some(PENDING.to_owned())));
+                    let step = Step { sentences: vec![sentence], calls: calls.collect() };
+                    // A number that no turn of this call will have.
+                    let turn = TurnId(u32::MAX - u32::try_from(n).unwrap_or(u32::MAX / 2));
+                    self.entries.push(Entry::Reply(Reply {
+                        turn,
+                        steps: vec![step],
+                        reported: true,
+                        interrupted: *interrupted,
+                    }));
+                }
+                Message::Tool { call_id, result, .. } => self.answered(call_id, result),
+            }
+        }
+        self.bound();
+        self
+    }
+
+    /// The result of a call of the conversation before.
+    fn answered(&mut self, call_id: &str, text: &str) {
+        let Some(Entry::Reply(reply)) = self.entries.last_mut() else { return };
+        let calls = reply.steps.iter_mut().flat_map(|step| &mut step.calls);
+        for (_, result) in calls.filter(|(call, _)| call.id == call_id) {
+            *result = Some(text.to_owned());
+        }
+    }
+
+    /// What is worth keeping of it, should the caller be cut off now.
+    pub fn checkpoint(&self, agent: &Agent, position: Option<Position>) -> Option<Checkpoint> {
+        let node = position.map(|position| position.name(agent));
+        let private = agent.slots.values().filter(|slot| slot.private).map(|slot| slot.name.as_str());
+        let variables = self.variables.without(&private.collect::<Vec<_>>());
+        Checkpoint::of(agent.name(), node, &variables, self.messages())
+    }
+
+    /// What is known of the call besides its words.
+    pub const fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// The same, to be changed.
+    pub const fn variables_mut(&mut self) -> &mut Variables {
+        &mut self.variables
+    }
+
+    /// Another agent goes on with the same conversation.
+    pub fn take_over(&mut self, system: impl Into<String>, variables: Variables) {
+        self.system = system.into();
+        self.variables = variables;
+        self.guidance = None;
+    }
+
+    /// What the model is told about where the conversation stands, from now on.
+    pub fn guide(&mut self, guidance: Option<String>) {
+        self.guidance = guidance;
     }
 
     /// The caller said this.
@@ -216,6 +293,9 @@ impl Context {
     pub fn request(&self, agent: &Agent, today: Date) -> LlmRequest {
         let weekday = day_name(today);
         let mut system = format!("{}\n\nToday is {weekday}, {today}.", self.system);
+        if let Some(guidance) = &self.guidance {
+            system.push_str(&format!("\n\n# Where this call stands\n{guidance}"));
+        }
         if self.dropped > 0 {
             system.push_str(&format!(
                 "\n\nThe beginning of this call is left out ({} messages).",

@@ -313,6 +313,17 @@ impl Floor {
         self.holder
     }
 
+    /// What may take the floor from the agent now.
+    pub const fn interruptible(&self) -> Interruptible {
+        self.interruptible
+    }
+
+    /// Another agent goes on: its language, and the sentences that are known to be whole.
+    pub fn speak_as(&mut self, language: &str, phrases: Arc<Phrases>) {
+        language.clone_into(&mut self.config.language);
+        self.config.phrases = Some(phrases);
+    }
+
     /// What the caller is expected to say next. Holds until the caller has said something.
     pub fn expect(&mut self, expectation: Expectation) {
         self.expectation = expectation;

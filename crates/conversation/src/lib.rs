@@ -3,6 +3,7 @@
 
 mod agent;
 mod backchannel;
+mod checkpoint;
 mod chunker;
 mod completeness;
 mod context;
@@ -11,6 +12,7 @@ mod floor;
 mod flow;
 mod grammar;
 mod knowledge;
+mod graph;
 mod loops;
 mod request;
 mod spoken;
@@ -18,10 +20,11 @@ mod turn;
 mod variables;
 
 pub use agent::{
-    Agent, AgentError, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Menu, MenuOption,
-    Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
+    Agent, AgentError, Elsewhere, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Menu,
+    MenuOption, Place, Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
 };
 pub use backchannel::{SideSound, Sound};
+pub use checkpoint::Checkpoint;
 pub use chunker::SentenceChunker;
 pub use completeness::{SmallWords, SoFar, TurnClassifier};
 pub use context::{Context, HeardSentence};
@@ -29,6 +32,7 @@ pub use endpointing::{EndOfTurnReason, Phrases};
 pub use floor::{AgentVoice, BargeInConfig, Decision, Floor, FloorConfig, Holder, Interruptible};
 pub use flow::{FlowReply, flow_reply};
 pub use knowledge::{LookedUp, Passage, Retrieval, fit, question, telling_words};
+pub use graph::{GO_TO, Position, Step};
 pub use loops::{Loop, LoopWatch};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
 pub use spoken::{Language, Spoken, SpokenForm};

@@ -14,7 +14,7 @@ use call::{
     cdr::{Arrival, Cause, Cdr},
     port_slots::PortSlots,
 };
-use conversation::{Agent, TurnId};
+use conversation::{Agent, Checkpoint, TurnId, Variables};
 use media::{RtpPacket, SampleRate, tone::Chance};
 use sip::{CodecSpec, Command, DialogKey, Endpoint, EndpointConfig, Flow, LocalMedia, Transport};
 use std::{
@@ -99,7 +99,8 @@ struct Told {
     spoken: Vec<(TurnId, String)>,
     heard: Vec<Heard>,
     requests: Vec<conversation::LlmRequest>,
-    ran: Vec<conversation::ToolCall>,
+    ran: Vec<(conversation::ToolCall, Variables)>,
+    kept: Vec<Option<Checkpoint>>,
     cdr: Option<Cdr>,
     cdrs: u32,
     over: bool,
@@ -501,10 +502,12 @@ impl World {
                 line.told.orders.push((turn, Order::Speak));
                 later
             }
-            Output::RunTool { turn, call } => {
-                line.told.ran.push(call.clone());
+            Output::RunTool { turn, call, variables } => {
+                line.told.ran.push((call.clone(), variables));
                 line.providers.run(now, turn, &call)
             }
+            Output::HandOver { .. } => return,
+            Output::Checkpoint(kept) => return line.told.kept.push(kept.map(|kept| *kept)),
             Output::Event(event) => return self.note(number, event),
             Output::Sip(output) => return self.signal(number, output),
             Output::FinishSpeech { turn } => return line.told.orders.push((turn, Order::Finish)),
@@ -552,6 +555,7 @@ impl World {
         let command = match output {
             SipOutput::Ring => respond(180, None, None),
             SipOutput::Answer { sdp } => respond(200, None, Some(sdp)),
+            SipOutput::Headers(headers) => Command::AddToBye { dialog, headers },
             SipOutput::Reject { status, reason } => respond(status, Some(reason), None),
             SipOutput::Refer { refer_to, headers } => {
                 Command::Refer { dialog, refer_to, referred_by: None, headers }
@@ -599,12 +603,22 @@ impl World {
 
     /// How often a tool was run in the first call.
     pub fn ran(&self, name: &str) -> usize {
-        self.lines[0].told.ran.iter().filter(|ran| ran.name == name).count()
+        self.lines[0].told.ran.iter().filter(|(ran, _)| ran.name == name).count()
     }
 
     /// The tools that were run in the first call, with their arguments as they got them.
-    pub fn tool_calls(&self) -> &[conversation::ToolCall] {
-        &self.lines[0].told.ran
+    pub fn tool_calls(&self) -> impl Iterator<Item = &conversation::ToolCall> {
+        self.lines[0].told.ran.iter().map(|(call, _)| call)
+    }
+
+    /// What was kept of the first call, in order; nothing: it was forgotten.
+    pub fn kept(&self) -> &[Option<Checkpoint>] {
+        &self.lines[0].told.kept
+    }
+
+    /// What was known of the first call when a tool was run for the first time.
+    pub fn known_to(&self, name: &str) -> Option<&Variables> {
+        self.lines[0].told.ran.iter().find(|(ran, _)| ran.name == name).map(|(_, known)| known)
     }
 
     /// Whom the first caller's side was asked to call instead.

@@ -106,6 +106,8 @@ pub(crate) struct Dialog {
     pub(crate) outgoing: Option<Outgoing>,
     /// BYE is wanted, but our 2xx must be acknowledged first (section 15).
     pub(crate) bye_wanted: Option<Option<String>>,
+    /// The user's header fields for our BYE.
+    pub(crate) bye_headers: Vec<(String, String)>,
     /// Answers challenges to our requests. Never of an incoming call: its peer is not the one the credentials are for.
     pub(crate) auth: Option<AuthSession>,
     /// A re-INVITE that met a 491 and is sent again later (section 14.1).
@@ -164,6 +166,7 @@ impl Dialog {
             unacked: None,
             outgoing: None,
             bye_wanted: None,
+            bye_headers: Vec::new(),
             retry: None,
             auth: None,
             retries: 0,

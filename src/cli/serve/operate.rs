@@ -4,6 +4,7 @@
 use crate::{
     http::{CallControl, Health, HealthReport, Slots, Status as HttpStatus},
     server::{Drained, Server, Status},
+    services::TrunkCalls,
     telemetry::{
         alerts::{AlertRules, Webhook},
         metrics::{Metrics, Way},
@@ -40,8 +41,8 @@ impl Operations {
         Self { server: Arc::downgrade(server), status: server.status(), metrics, started: Instant::now() }
     }
 
-    pub(super) fn health(&self) -> Arc<dyn Health> {
-        Arc::new(ServerHealth { status: self.status.clone(), started: self.started })
+    pub(super) fn health(&self, calls: Arc<TrunkCalls>) -> Arc<dyn Health> {
+        Arc::new(ServerHealth { status: self.status.clone(), started: self.started, calls })
     }
 
     pub(super) fn control(&self) -> Arc<dyn CallControl> {
@@ -73,12 +74,19 @@ impl Operations {
 struct ServerHealth {
     status: watch::Receiver<Status>,
     started: Instant,
+    calls: Arc<TrunkCalls>,
 }
 
 impl Health for ServerHealth {
     fn health(&self) -> HealthReport {
         let status = self.status.borrow();
-        let reasons = reasons(&status);
+        let mut reasons = reasons(&status);
+        if self.calls.is_stale() {
+            reasons.push(
+                "agents or config have changed and are wrong: calls go on with the last good ones; the log says why"
+                    .to_owned(),
+            );
+        }
         HealthReport {
             status: match (status.draining, reasons.is_empty()) {
                 (true, _) => HttpStatus::Draining,

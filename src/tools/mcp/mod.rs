@@ -136,6 +136,7 @@ impl Mcp {
             kind: ToolKind::Mcp { server: self.server.name.clone(), tool: name.to_owned() },
             timeout: self.server.timeout,
             class: if reads { ToolClass::Read } else { ToolClass::Write },
+            interruptible: None,
         })
     }
 

@@ -2,11 +2,13 @@
 //! Knows the file's keys. What the rest of the crate needs comes out as [`Agent`].
 
 use super::{
-    Action, Agent, AgentError, Intent, Limits, Section, Slot, SlotKind, Stage, Task, Tool, ToolKind,
+    Action, Agent, AgentError, Elsewhere, Intent, Limits, Place, Section, Slot, SlotKind, Stage, Task, Tool,
+    ToolKind,
     error::did_you_mean,
     examples,
     menu::{RawMenu, menu},
     prepared::fallbacks,
+    raw_node::{Named, RawNode},
     raw_tool::{RawMcp, RawTool},
 };
 use crate::{
@@ -50,6 +52,8 @@ struct Raw {
     #[serde(default)]
     intent: Vec<RawIntent>,
     #[serde(default)]
+    node: Vec<RawNode>,
+    #[serde(default)]
     knowledge: Vec<RawKnowledge>,
     #[serde(default)]
     retrieval: RawRetrieval,
@@ -63,13 +67,14 @@ struct Raw {
 #[serde(deny_unknown_fields)]
 struct RawIdentity {
     name: Spanned<String>,
-    #[serde(default = "first_version")]
-    version: String,
+    version: Option<String>,
     #[serde(default = "english")]
     language: String,
-    #[serde(default = "default_name")]
-    voice: String,
+    #[serde(default)]
+    voice: Option<Spanned<String>>,
     greeting: Spanned<String>,
+    /// Said instead to a caller who was cut off and calls back.
+    welcome_back: Option<Spanned<String>>,
     /// What may take the floor from the agent: `never`, `dtmf`, `speech` or `any`.
     #[serde(default)]
     interruptible: Interruptible,
@@ -88,6 +93,7 @@ pub(crate) struct Identity {
     pub(crate) language: String,
     pub(crate) voice: String,
     pub(crate) greeting: Template,
+    pub(crate) welcome_back: Option<Template>,
     pub(crate) persona: Template,
     pub(crate) interruptible: Interruptible,
     pub(crate) greeting_interruptible: Interruptible,
@@ -103,9 +109,9 @@ struct RawLimits {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRoutes {
-    stt: Option<String>,
-    llm: Option<String>,
-    tts: Option<String>,
+    stt: Option<Spanned<String>>,
+    llm: Option<Spanned<String>>,
+    tts: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -225,16 +231,19 @@ fn yes() -> bool {
     true
 }
 
-fn first_version() -> String {
-    "1".to_owned()
+/// What tells this text from any other (FNV-1a): the version of a file that declares none. Two words' worth of hash is
+/// enough to tell apart what one operator writes.
+fn fingerprint(text: &str, files: &BTreeMap<String, String>) -> String {
+    let parts =
+        std::iter::once(text).chain(files.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]));
+    let bytes = parts.flat_map(|part| part.bytes().chain([0]));
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    format!("{hash:016x}")
 }
 
 fn english() -> String {
     "en-US".to_owned()
-}
-
-fn default_name() -> String {
-    "default".to_owned()
 }
 
 /// Reads and checks a file.
@@ -252,6 +261,8 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     let variables = check.variables(&raw.variables, &slots)?;
     let names: Vec<&str> = variables.iter().map(|(name, _)| name).chain(GIVEN_VARIABLES).collect();
     check.filled_in(&raw.agent.greeting, &names)?;
+    let welcome_back = raw.agent.welcome_back.as_ref();
+    let welcome_back = welcome_back.map(|text| check.filled_in(text, &names)).transpose()?;
     if let Some(persona) = &raw.agent.persona {
         check.filled_in(persona, &names)?;
     }
@@ -279,17 +290,31 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         .iter()
         .map(|intent| check.intent(intent, &slots, &tools, &informed))
         .collect::<Result<Vec<_>, _>>()?;
+    let named = Named {
+        slots: &slots,
+        tools: &tools,
+        intents: &intents,
+        variables: &names,
+        more_tools: !mcp.is_empty(),
+    };
+    let nodes = check.nodes(&raw.node, &named)?;
     let phrases = Arc::new(Phrases::new(examples(&intents, &slots).iter().map(Vec::as_slice)));
     let matcher = Matcher::new(&intents);
     let language = raw.agent.language;
     let routes = [(Stage::Stt, raw.routes.stt), (Stage::Llm, raw.routes.llm), (Stage::Tts, raw.routes.tts)];
+    let routes = || routes.iter().filter_map(|(stage, route)| Some((*stage, route.as_ref()?)));
+    let named = routes().map(|(stage, at)| (Elsewhere::Route(stage), at));
+    let named = named.chain(raw.agent.voice.iter().map(|at| (Elsewhere::Voice, at)));
+    let named = named.chain(raw.tool.iter().flat_map(RawTool::handed_to).map(|at| (Elsewhere::Agent, at)));
+    let places = named.map(|(what, at)| check.place(what, at)).collect();
     Ok(Agent {
         identity: Identity {
             name: raw.agent.name.into_inner(),
-            version: raw.agent.version,
+            version: raw.agent.version.unwrap_or_else(|| fingerprint(text, files)),
             language: language.clone(),
-            voice: raw.agent.voice,
+            voice: raw.agent.voice.as_ref().map_or("default", |voice| voice.get_ref()).to_owned(),
             greeting: Template::new(raw.agent.greeting.get_ref()),
+            welcome_back,
             interruptible: raw.agent.interruptible,
             greeting_interruptible: raw.agent.greeting_interruptible.unwrap_or(raw.agent.interruptible),
             persona: Template::new(raw.agent.persona.as_ref().map_or("", |persona| persona.get_ref())),
@@ -297,12 +322,14 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         variables,
         limits,
         mcp,
-        routes: routes.into_iter().filter_map(|(stage, route)| Some((stage, route?))).collect(),
+        routes: routes().map(|(stage, route)| (stage, route.get_ref().clone())).collect(),
+        places,
         fallbacks: fallbacks(raw.fallbacks, &language),
         menu: raw.menu.map(|raw| menu(raw, &tool_names, &check)).transpose()?,
         slots,
         tools,
         intents,
+        nodes,
         knowledge,
         retrieval,
         spoken: raw.speech.spoken(&language),
@@ -323,6 +350,12 @@ impl Check<'_> {
         AgentError::at(self.text, at.span().start, message, help)
     }
 
+    /// Where a file names what only the config knows.
+    fn place(&self, what: Elsewhere, name: &Spanned<String>) -> Place {
+        let AgentError { line, column, .. } = self.error(name, String::new(), "");
+        Place { what, name: name.get_ref().clone(), line, column }
+    }
+
     pub(super) fn filled(&self, what: &str, value: &Spanned<String>) -> Result<(), AgentError> {
         if value.get_ref().trim().is_empty() {
             return Err(self.error(value, format!("`{what}` is empty"), "write some text"));
@@ -331,7 +364,7 @@ impl Check<'_> {
     }
 
     /// Names are there, and once only.
-    fn names<'n>(
+    pub(super) fn names<'n>(
         &self,
         what: &str,
         names: impl Iterator<Item = &'n Spanned<String>>,

@@ -6,6 +6,7 @@ use super::{
     ToolKind, Transfer, error::did_you_mean, raw::Check,
 };
 use crate::{
+    floor::Interruptible,
     request::ToolSpec,
     variables::{Template, is_name},
 };
@@ -38,12 +39,14 @@ pub(super) struct RawTool {
     returns: Option<Spanned<RawReturns>>,
     class: Option<Spanned<RawClass>>,
     timeout_ms: Option<Spanned<u64>>,
+    interruptible: Option<Interruptible>,
     parameters: Option<Spanned<toml::Table>>,
     method: Option<Spanned<RawMethod>>,
     url: Option<Spanned<String>>,
     headers: Option<Spanned<BTreeMap<String, Spanned<String>>>>,
     retries: Option<Spanned<u32>>,
     max_bytes: Option<Spanned<usize>>,
+    agents: Option<Spanned<Vec<Spanned<String>>>>,
     destinations: Option<Spanned<BTreeMap<String, Spanned<String>>>>,
     secret: Option<Spanned<String>>,
 }
@@ -56,8 +59,10 @@ enum RawToolKind {
     Note,
     Http,
     Transfer,
+    HandOver,
     Wait,
     CollectDtmf,
+    SendDtmf,
     RecordNote,
 }
 
@@ -106,6 +111,13 @@ impl RawMcp {
     }
 }
 
+impl RawTool {
+    /// The agents that it hands over to.
+    pub(super) fn handed_to(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.agents.iter().flat_map(|agents| agents.get_ref())
+    }
+}
+
 impl Check<'_> {
     /// `variables` are the names that texts may hold.
     pub(super) fn tool(
@@ -130,8 +142,10 @@ impl Check<'_> {
             RawToolKind::Http => ToolKind::Http(Box::new(self.http(raw, &parameters, variables)?)),
             RawToolKind::EndCall => ToolKind::EndCall,
             RawToolKind::Transfer => ToolKind::Transfer(self.transfer(raw, variables)?),
+            RawToolKind::HandOver => ToolKind::HandOver { agents: self.agents(raw)? },
             RawToolKind::Wait => ToolKind::Wait,
             RawToolKind::CollectDtmf => ToolKind::CollectDigits { secret: self.secret(raw)? },
+            RawToolKind::SendDtmf => ToolKind::SendDigits,
             RawToolKind::RecordNote => ToolKind::RecordNote,
         };
         let parameters = built_in_parameters(&kind).unwrap_or(parameters);
@@ -152,7 +166,7 @@ impl Check<'_> {
         let timeout = self.timeout(raw.timeout_ms.as_ref())?;
         let spec =
             ToolSpec { name: self.tool_name(&raw.name)?, description: raw.description.clone(), parameters };
-        Ok(Tool { spec, kind, timeout, class })
+        Ok(Tool { spec, kind, timeout, class, interruptible: raw.interruptible })
     }
 
     /// Models take names of letters, digits, `_` and `-`, up to 64 of them.
@@ -180,7 +194,7 @@ impl Check<'_> {
 
     /// Keys that mean nothing for a tool of this kind are a mistake somewhere.
     fn own_keys(&self, raw: &RawTool) -> Result<(), AgentError> {
-        use RawToolKind::{CollectDtmf, EndCall, Http, Note, Sqlite, Transfer};
+        use RawToolKind::{CollectDtmf, EndCall, HandOver, Http, Note, Sqlite, Transfer};
         let at = |key: Option<std::ops::Range<usize>>| key;
         let keys: [OwnKey<'_>; 10] = [
             ("sql", at(raw.sql.as_ref().map(Spanned::span)), &[Sqlite, Note]),
@@ -191,6 +205,7 @@ impl Check<'_> {
             ("url", at(raw.url.as_ref().map(Spanned::span)), &[Http]),
             ("headers", at(raw.headers.as_ref().map(Spanned::span)), &[Http, Transfer]),
             ("retries", at(raw.retries.as_ref().map(Spanned::span)), &[Http]),
+            ("agents", at(raw.agents.as_ref().map(Spanned::span)), &[HandOver]),
             ("destinations", at(raw.destinations.as_ref().map(Spanned::span)), &[Transfer]),
             ("secret", at(raw.secret.as_ref().map(Spanned::span)), &[CollectDtmf]),
         ];
@@ -362,6 +377,19 @@ impl Check<'_> {
         Ok(Transfer { destinations, headers })
     }
 
+    /// Whether there are such agents is for the config to say.
+    fn agents(&self, raw: &RawTool) -> Result<Vec<String>, AgentError> {
+        let agents = raw.agents.as_ref().map(|agents| agents.get_ref().as_slice()).unwrap_or_default();
+        for agent in agents {
+            self.filled("agents", agent)?;
+        }
+        if agents.is_empty() {
+            let message = "this tool hands over to nobody".to_owned();
+            return Err(self.error(&raw.name, message, "add agents = [\"billing.toml\"]"));
+        }
+        Ok(agents.iter().map(|agent| agent.get_ref().clone()).collect())
+    }
+
     fn timeout(&self, raw: Option<&Spanned<u64>>) -> Result<Option<Duration>, AgentError> {
         let written = raw.map(|_| self.within(raw, 50..=120_000, 0)).transpose()?;
         Ok(written.map(Duration::from_millis))
@@ -425,8 +453,10 @@ impl RawToolKind {
             Self::Note => "note",
             Self::Http => "http",
             Self::Transfer => "transfer",
+            Self::HandOver => "hand_over",
             Self::Wait => "wait",
             Self::CollectDtmf => "collect_dtmf",
+            Self::SendDtmf => "send_dtmf",
             Self::RecordNote => "record_note",
         }
     }
@@ -443,8 +473,10 @@ fn class_of(kind: &ToolKind) -> ToolClass {
         | ToolKind::Http(_)
         | ToolKind::Mcp { .. }
         | ToolKind::EndCall
+        | ToolKind::HandOver { .. }
         | ToolKind::Wait
         | ToolKind::CollectDigits { .. }
+        | ToolKind::SendDigits
         | ToolKind::RecordNote => ToolClass::Write,
     }
 }
@@ -456,6 +488,10 @@ fn built_in_parameters(kind: &ToolKind) -> Option<Value> {
             let names: Vec<&String> = transfer.destinations.keys().collect();
             (json!({ "destination": { "type": "string", "enum": names } }), json!(["destination"]))
         }
+        ToolKind::HandOver { agents } => {
+            let summary = json!({ "type": "string", "maxLength": 1000, "description": "what the other agent has to know" });
+            (json!({ "agent": { "type": "string", "enum": agents }, "summary": summary }), json!(["agent"]))
+        }
         ToolKind::Wait => {
             let seconds = json!({ "type": "integer", "minimum": 1, "maximum": 120, "description": "how long to stay silent" });
             (json!({ "seconds": seconds }), json!(["seconds"]))
@@ -463,6 +499,11 @@ fn built_in_parameters(kind: &ToolKind) -> Option<Value> {
         ToolKind::CollectDigits { .. } => {
             let count = json!({ "type": "integer", "minimum": 1, "maximum": 32, "description": "how many keys; absent: as many as come before # or a pause" });
             (json!({ "count": count }), json!([]))
+        }
+        ToolKind::SendDigits => {
+            let about = "keys to press: 0 to 9, *, #, A to D; a comma waits half a second";
+            let keys = json!({ "type": "string", "pattern": "^[0-9*#A-Da-d,]{1,64}$", "description": about });
+            (json!({ "keys": keys }), json!(["keys"]))
         }
         ToolKind::RecordNote => (json!({ "text": { "type": "string", "maxLength": 500 } }), json!(["text"])),
         ToolKind::Sqlite { .. }

@@ -1,7 +1,7 @@
 //! What an agent can do: its tools, and the servers that bring more of them.
 //! Knows what was declared. How a statement, a request or a transfer is carried out is not known here.
 
-use crate::{request::ToolSpec, variables::Template};
+use crate::{floor::Interruptible, request::ToolSpec, variables::Template};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Something that the agent can do.
@@ -15,6 +15,8 @@ pub struct Tool {
     pub timeout: Option<Duration>,
     /// Whether it changes anything.
     pub class: ToolClass,
+    /// What may cut in on what is said from its call to the end of the turn; the agent's rule where absent.
+    pub interruptible: Option<Interruptible>,
 }
 
 /// How a tool is carried out. Statements use named parameters: the tool's arguments, and besides them `:call_id`,
@@ -47,6 +49,11 @@ pub enum ToolKind {
     EndCall,
     /// Pass the caller on to one of these, after the current sentence.
     Transfer(Transfer),
+    /// Let another agent go on with the call, after the current sentence.
+    HandOver {
+        /// The agents to choose from, by the file that the config names them by.
+        agents: Vec<String>,
+    },
     /// Stay silent while the caller is busy with something else.
     Wait,
     /// Let the caller key in digits, and take them as the caller's next words.
@@ -55,6 +62,8 @@ pub enum ToolKind {
         /// get them where their arguments say `{name}`.
         secret: Option<String>,
     },
+    /// Press keys for the other side, once the sentence before has been heard.
+    SendDigits,
     /// Write a line into the call's record.
     RecordNote,
 }

@@ -340,6 +340,13 @@ pub enum Command {
         /// Value of the Reason header (RFC 3326).
         reason: Option<String>,
     },
+    /// Header fields that go with the dialog's BYE, should we send it.
+    AddToBye {
+        /// Which dialog.
+        dialog: DialogKey,
+        /// The fields.
+        headers: Vec<(String, String)>,
+    },
     /// Sends a new offer in a confirmed dialog.
     Reinvite {
         /// Which dialog.
@@ -724,6 +731,7 @@ impl fmt::Debug for Command {
             Self::Request(request) => request.fmt(f),
             Self::Cancel { dialog } => write!(f, "Cancel({})", dialog.0),
             Self::Bye { dialog, .. } => write!(f, "Bye({})", dialog.0),
+            Self::AddToBye { dialog, .. } => write!(f, "AddToBye({})", dialog.0),
             Self::Reinvite { dialog, .. } => write!(f, "Reinvite({})", dialog.0),
             Self::Info { dialog, .. } => write!(f, "Info({})", dialog.0),
             Self::Update { dialog, .. } => write!(f, "Update({})", dialog.0),

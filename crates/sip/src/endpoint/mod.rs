@@ -172,6 +172,11 @@ impl Endpoint {
             Command::Request(request) => self.request(step, request),
             Command::Cancel { dialog } => self.cancel(step, dialog),
             Command::Bye { dialog, reason } => self.hang_up(step, dialog, reason),
+            Command::AddToBye { dialog, headers } => {
+                if let Some(dialog) = self.store.dialogs.get_mut(&dialog) {
+                    dialog.bye_headers = headers;
+                }
+            }
             Command::Reinvite { dialog, sdp } => self.reinvite(step, dialog, sdp),
             Command::Info { dialog, content_type, body } => self.info(step, dialog, &content_type, &body),
             Command::Update { dialog, sdp } => self.update(step, dialog, sdp),

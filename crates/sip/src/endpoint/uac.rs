@@ -238,10 +238,12 @@ impl Endpoint {
         dialog.retry = None;
         dialog.session = None;
         let extra = reason.map(|reason| ("Reason", reason));
+        let headers = std::mem::take(&mut dialog.bye_headers);
         self.send_in_dialog(step, key, ("BYE", Purpose::Bye), |writer| {
             if let Some((name, value)) = &extra {
                 writer.header(name, value);
             }
+            write_extra_headers(writer, &headers);
             (None, Vec::new())
         });
         self.store.wake_dialog(key);

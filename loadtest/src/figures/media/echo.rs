@@ -6,7 +6,7 @@ use call::{
     cdr::{Arrival, Cdr},
     port_slots::PortSlot,
 };
-use conversation::{LlmRequest, ToolCall, TurnId};
+use conversation::{LlmRequest, ToolCall, TurnId, Variables};
 use media::{Codec, FRAME, JitterConfig, Receiver, ReceiverConfig, SampleRate, Sender, SenderConfig};
 use sip::DialogKey;
 use std::{
@@ -111,7 +111,7 @@ impl Models for Nobody {
 }
 
 impl Tools for Nobody {
-    fn run(&self, _: &CallInfo, _: TurnId, _: ToolCall, _: Events) {}
+    fn run(&self, _: &CallInfo, _: TurnId, _: ToolCall, _: Variables, _: Events) {}
 }
 
 impl TraceSink for Nobody {
@@ -155,6 +155,8 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                 tools: Arc::new(Nobody),
                 documents: None,
             },
+            team: Default::default(),
+            keeper: None,
             trace: Arc::new(Nobody),
             counters: Arc::default(),
             knocker: thread.knocker(dialog),
