@@ -1,7 +1,5 @@
 //! Conversations that follow a graph, in whole simulated calls: by rules alone, and with a model between them.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a path looks at a few of many events")]
-
 #[allow(dead_code, reason = "each test file uses its part")]
 #[path = "simulation/golden.rs"]
 mod golden;
