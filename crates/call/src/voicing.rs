@@ -96,10 +96,10 @@ mod tests {
     fn while_its_answers_are_late_the_one_here_decides() {
         let here = heard(Voicing::new(false), |_| true);
         assert_eq!(heard(Voicing::new(true), |_| false), here);
-        // They stop in the middle of speech: it is speech still, and its end is noticed as soon.
+        // They stop in the middle of speech: it is speech still, and its end is noticed 100 ms later at most.
         let cut = heard(Voicing::new(true), |number| number < 100);
         let end = |heard: &[bool]| heard.iter().rposition(|speech| *speech).expect("speech");
-        assert!(end(&cut).abs_diff(end(&here)) <= 2, "{} and {}", end(&cut), end(&here));
-        assert!(cut[101..140].iter().filter(|speech| **speech).count() > 30);
+        assert!(end(&cut).abs_diff(end(&here)) <= 5, "{} and {}", end(&cut), end(&here));
+        assert!(cut[101..140].iter().filter(|speech| **speech).count() > 20);
     }
 }

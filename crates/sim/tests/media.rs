@@ -106,21 +106,15 @@ fn rising(words: &str) -> Recording {
 }
 
 #[test]
-fn a_phone_that_packs_as_it_likes_is_heard_whole_in_order_and_understood() {
-    for seed in 0..48_u64 {
-        let lengths = [10, 20, 30, 60];
-        let codec = [CodecSpec::PCMU, CodecSpec::PCMA][seed as usize / 4 % 2];
-        let mut scenario = with(&[codec]);
-        scenario.packets = Packets {
-            length: ms(lengths[seed as usize % 4]),
-            pauses: seed / 8 % 2 == 1,
-            begins_anew: (seed / 16 % 2 == 1).then(|| ms(20_100 + seed * 7)),
-        };
+fn a_phone_that_packs_otherwise_over_a_line_that_reorders_is_heard_whole_in_order_and_understood() {
+    for seed in 0..3_u64 {
+        let mut scenario = with(&[CodecSpec::PCMU]);
+        scenario.packets = Packets { length: ms(10 + seed * 10), ..Packets::default() };
         scenario.link = Link {
             latency: ms(20),
-            jitter: ms(seed % 3 * 4),
-            reordered_percent: seed % 5,
-            duplicate_percent: seed % 4,
+            jitter: ms(seed * 4),
+            reordered_percent: seed,
+            duplicate_percent: seed,
             ..Link::default()
         };
         const QUESTIONS: [&str; 3] = ["when are you open", "where are you", "is there a menu for children"];
