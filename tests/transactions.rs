@@ -295,7 +295,8 @@ fn secret_keys_are_read_by_the_tool_that_needs_them_and_by_nobody_else() {
     scenario.caller.splice(1..1, presses);
     let world = run(scenario);
     tells(&world, &["expects Digits", "turn 2 ended: \"* * * *\"", "tool book", "That was wrong."]);
-    assert_eq!(world.tool_calls()[0].arguments, "{\"pin\":\"4829\",\"seats\":2}");
+    let called = world.tool_calls().next().expect("a tool was run");
+    assert_eq!(called.arguments, "{\"pin\":\"4829\",\"seats\":2}");
 
     let asked: Vec<String> = world
         .requests()

@@ -425,7 +425,8 @@ impl AgentServices {
 
     /// Whom it works with in one call.
     fn providers(&self, context: ToolContext) -> Providers {
-        Providers { tools: self.tools_of(context), ..self.calls.providers.clone() }
+        let documents = self.knowledge.as_deref().map(Knowledge::for_call);
+        Providers { tools: self.tools_of(context), documents, ..self.calls.providers.clone() }
     }
 
     pub(super) async fn prepare(

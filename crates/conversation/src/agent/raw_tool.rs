@@ -196,7 +196,7 @@ impl Check<'_> {
     fn own_keys(&self, raw: &RawTool) -> Result<(), AgentError> {
         use RawToolKind::{CollectDtmf, EndCall, HandOver, Http, Note, Sqlite, Transfer};
         let at = |key: Option<std::ops::Range<usize>>| key;
-        let keys: [OwnKey<'_>; 10] = [
+        let keys: [OwnKey<'_>; 11] = [
             ("sql", at(raw.sql.as_ref().map(Spanned::span)), &[Sqlite, Note]),
             ("args", at(raw.args.first().map(Spanned::span)), &[Sqlite, Note, Http, EndCall]),
             ("returns", at(raw.returns.as_ref().map(Spanned::span)), &[Sqlite]),
