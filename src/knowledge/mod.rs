@@ -192,7 +192,7 @@ fn run(searches: &Receiver<Search>) {
         if events.is_gone() {
             continue;
         }
-        let found = index.search(&words, None, most);
+        let found = index.search(&words, most);
         let result: Result<Vec<Passage>, String> =
             found.map_err(|error| format!("the documents cannot be searched: {error}"));
         // An inbox without room is a call in trouble: it goes on without passages.
