@@ -4,6 +4,7 @@
 mod admission;
 mod agent_calls;
 mod chance;
+mod lease;
 mod link;
 mod machine;
 mod refusal_log;
@@ -11,6 +12,7 @@ mod trunk_loads;
 
 pub use admission::{ArrivalTrunk, BuiltCall, CallBuilder, CallStart, NewCall, RecordSink, Refusal};
 pub use agent_calls::{AgentCalls, SrtpPolicy};
+pub use lease::{NoLease, PortLease};
 pub use link::{OutgoingEvents, SipLink};
 pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
 
@@ -161,6 +163,8 @@ pub struct Status {
     pub lost_commands: u64,
     /// How the pools stand.
     pub pools: Arc<Vec<PoolFigures>>,
+    /// What the stages can do at once, and how much of it is in use.
+    pub permits: Arc<Vec<Permit>>,
     /// Slots that had to be taken back because their calls were gone.
     pub leaked: u64,
     /// The calls of each trunk that has had any.
@@ -188,6 +192,7 @@ pub struct Server {
     status: watch::Receiver<Status>,
     counters: Arc<ActorCounters>,
     outgoing: Mutex<Option<OutgoingEvents>>,
+    records: Arc<dyn RecordSink>,
 }
 
 impl Server {
@@ -207,6 +212,7 @@ impl Server {
         let (publish, status) = watch::channel(Status { cap: config.slots(), ..Status::default() });
         let transport = config.transport.clone();
         let (outgoing, outgoing_events) = link::outgoing();
+        let records = Arc::clone(&services.records);
         let admission = Admission::new(
             config,
             (services, outgoing),
@@ -217,7 +223,7 @@ impl Server {
         );
         let task = sip_transport::run(sockets, endpoint, admission, transport, (sip.clone(), requests));
         let outgoing = Mutex::new(Some(outgoing_events));
-        Ok(Self { sip, task, threads, status, counters, outgoing })
+        Ok(Self { sip, task, threads, status, counters, outgoing, records })
     }
 
     /// Where it listens.
@@ -230,9 +236,9 @@ impl Server {
         self.status.clone()
     }
 
-    /// A way to the endpoint, for who places calls and registers.
+    /// A way to the endpoint and to its ports, for who places calls and registers.
     pub fn sip_link(&self) -> SipLink {
-        SipLink::new(self.sip.clone())
+        SipLink::new(self.sip.clone(), Arc::clone(&self.records))
     }
 
     /// What becomes of the calls and requests that we begin. There is one reader: whoever asks first.
