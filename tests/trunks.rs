@@ -347,7 +347,7 @@ async fn each_call_of_ours_holds_exactly_one_port_and_gives_it_back() {
     let live = Live::start("");
     let trunk = |name: &str, port: u16| {
         format!(
-            "[[trunk]]\nname = \"{name}\"\n[trunk.signalling]\nfirst_response_ms = 60000\n\
+            "[[trunk]]\nname = \"{name}\"\n[trunk.signalling]\nfirst_response_ms = 30000\n\
              outbound = [\"sip:127.0.0.1:{port};transport=udp\"]\n[trunk.timers]\noptions_ping_seconds = 0\n"
         )
     };
