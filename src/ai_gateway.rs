@@ -1,11 +1,14 @@
 //! Carries out what the AI gateway decides: asks targets, holds back, passes on, cancels.
 //! Decides nothing itself: whom to ask, and for how long, is `ai_gateway::Attempt`'s business.
 
-use crate::providers::{CallInfo, Events, LLM_EVENTS, LanguageModel, ProviderEvent, Request};
+use crate::{
+    providers::{CallInfo, Events, LLM_EVENTS, LanguageModel, ProviderEvent, Request},
+    telemetry::Metrics,
+};
 use ::ai_gateway::{Attempt, AttemptId, Failure, FailureClass, Input, Output, Route, TargetEvent, TargetId};
 use call::LlmEvent;
 use conversation::{LlmRequest, TurnId};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, sync::mpsc, time::Instant};
 
 /// The routes, and the models behind their targets.
@@ -13,6 +16,7 @@ pub struct AiGateway {
     routes: BTreeMap<String, Route>,
     targets: BTreeMap<String, Arc<dyn LanguageModel>>,
     runtime: Handle,
+    metrics: Option<Metrics>,
 }
 
 /// A route names a target that does not exist.
@@ -43,7 +47,13 @@ impl AiGateway {
                 return Err(UnknownTarget { route: route.name.clone(), target: target.to_string() });
             }
         }
-        Ok(Self { routes, targets, runtime: Handle::current() })
+        Ok(Self { routes, targets, runtime: Handle::current(), metrics: None })
+    }
+
+    /// Counts what becomes of requests.
+    #[must_use]
+    pub fn counted_by(self, metrics: Metrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Whether agents may name this route.
@@ -84,8 +94,11 @@ impl AiGateway {
             turn,
             request,
             events,
+            route: route.name.clone(),
             current: None,
             trouble: None,
+            heard: None,
+            metrics: self.metrics.clone(),
         };
         Request::new(self.runtime.spawn(runner.run(route)))
     }
@@ -98,9 +111,20 @@ struct Runner {
     turn: TurnId,
     request: LlmRequest,
     events: Events,
+    route: String,
     current: Option<Try>,
-    /// Which target failed last, and why.
-    trouble: Option<String>,
+    /// What the last target failed with.
+    trouble: Option<Trouble>,
+    /// When the first word of the current target came.
+    heard: Option<Instant>,
+    metrics: Option<Metrics>,
+}
+
+/// Why somebody else is asked.
+struct Trouble {
+    target: TargetId,
+    class: FailureClass,
+    reason: String,
 }
 
 /// The target that is being asked.
@@ -112,6 +136,21 @@ struct Try {
     /// Events that came before anything speakable; `None` once they are passed on as they come.
     held: Option<Vec<LlmEvent>>,
     opening: Opening,
+    asked: Instant,
+    role: &'static str,
+    outcome: &'static str,
+    /// From asking to something speakable.
+    spoke_after: Option<Duration>,
+    metrics: Option<Metrics>,
+}
+
+impl Drop for Try {
+    /// Whoever was asked is counted once, whether it won, failed, or nobody waited for it any more.
+    fn drop(&mut self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.gateway_attempt(&self.target.0, self.role, self.outcome, self.spoke_after);
+        }
+    }
 }
 
 /// The call has ended or the reply is over: there is nothing left to do.
@@ -126,11 +165,14 @@ impl Runner {
             let input = match self.next_event(until).await {
                 Some((id, event)) => {
                     let reported = target_event(&event, self.current.as_mut().map(|t| &mut t.opening));
-                    self.note_trouble(match &reported {
-                        TargetEvent::Failed(failure) => Some(failure.to_string()),
-                        TargetEvent::Done => Some("an empty reply".to_owned()),
-                        TargetEvent::Speakable | TargetEvent::Progress => None,
-                    });
+                    match &reported {
+                        TargetEvent::Failed(failure) => self.note_trouble(failure.class, failure.to_string()),
+                        TargetEvent::Done => {
+                            self.note_trouble(FailureClass::Internal, "an empty reply".to_owned());
+                        }
+                        TargetEvent::Speakable => _ = self.heard.get_or_insert_with(Instant::now),
+                        TargetEvent::Progress => {}
+                    }
                     if self.pass_on(event).await.is_err() {
                         return;
                     }
@@ -141,7 +183,7 @@ impl Runner {
                     Input::TargetEvent { attempt: id, event: reported }
                 }
                 None => {
-                    self.note_trouble(Some("nothing to say in time".to_owned()));
+                    self.note_trouble(FailureClass::Timeout, "nothing to say in time".to_owned());
                     Input::Timeout
                 }
             };
@@ -150,10 +192,12 @@ impl Runner {
     }
 
     /// Keeps what went wrong with the current target until it is known who is asked instead.
-    fn note_trouble(&mut self, reason: Option<String>) {
-        if let (Some(reason), Some(current)) = (reason, &self.current) {
-            self.trouble = Some(format!("{}: {reason}", current.target));
+    fn note_trouble(&mut self, class: FailureClass, reason: String) {
+        let Some(current) = &mut self.current else { return };
+        if current.held.is_some() {
+            current.outcome = "failed";
         }
+        self.trouble = Some(Trouble { target: current.target.clone(), class, reason });
     }
 
     /// What the current target says next; `None` when `until` comes first. A target's word counts before the clock,
@@ -197,19 +241,39 @@ impl Runner {
                     let request = model.ask(&self.call, self.request.clone(), sink);
                     let held = Some(Vec::new());
                     let opening = Opening::default();
-                    if let Some(trouble) = self.trouble.take() {
-                        let reason = format!("{trouble}; {target} is asked");
+                    if let Some(Trouble { target: from, class, reason }) = self.trouble.take() {
+                        if let Some(metrics) = &self.metrics {
+                            metrics.gateway_fallback(&self.route, (&from.0, &target.0), class.name());
+                        }
+                        let reason = format!("{from}: {reason}; {target} is asked");
                         let failed = ProviderEvent::Failed { stage: "llm", reason };
                         self.events.send(failed).await.map_err(|_| Over)?;
                     }
-                    let asked = target.clone();
-                    self.current =
-                        Some(Try { attempt, target: asked, replies, _request: request, held, opening });
+                    self.heard = None;
+                    self.current = Some(Try {
+                        attempt,
+                        target: target.clone(),
+                        replies,
+                        _request: request,
+                        held,
+                        opening,
+                        asked: Instant::now(),
+                        role: role.name(),
+                        outcome: "cancelled",
+                        spoke_after: None,
+                        metrics: self.metrics.clone(),
+                    });
                     self.tell(LlmEvent::Attempt { target: target.0, role: role.name() }).await?;
                 }
                 Output::Cancel { .. } => self.current = None,
                 Output::Forward { .. } => {
-                    let held = self.current.as_mut().and_then(|current| current.held.take());
+                    let held = self.current.as_mut().and_then(|current| {
+                        (current.outcome, current.spoke_after) = ("won", Some(current.asked.elapsed()));
+                        current.held.take()
+                    });
+                    if let (Some(metrics), Some(heard)) = (&self.metrics, self.heard) {
+                        metrics.gateway_overhead(heard.elapsed());
+                    }
                     for event in held.into_iter().flatten() {
                         self.tell(event).await?;
                     }
@@ -283,7 +347,6 @@ mod tests {
     use crate::providers::LlmSink;
     use conversation::ToolCall;
     use media::SampleRate;
-    use std::time::Duration;
 
     /// Milliseconds to wait, and what to say then.
     type Script = Vec<(u64, fn() -> LlmEvent)>;

@@ -380,6 +380,21 @@ fn known_keys(section: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn one_budget_of_the_turn_is_read_by_conversation_and_gateway() {
+    let read = |text: &str| {
+        let config = load(text).expect("valid");
+        let route = config.routes.llm["default"].first_speakable_timeout;
+        [config.call.patience.filler, route].map(|time| time.as_millis())
+    };
+    assert_eq!(read(""), [1_200, 2_500]);
+    assert_eq!(read("[budgets_ms]\ntotal = 800\n"), [800, 1_600]);
+    assert_eq!(read("[budgets_ms]\ntotal = 0\n"), [1_200, 2_500], "no budget is no reason to hurry");
+    let written = "[budgets_ms]\ntotal = 800\n[conversation]\nfiller_after_ms = 900\n\
+                   [timeouts_ms]\nllm_first_token = 2000\n";
+    assert_eq!(read(written), [900, 2_000]);
+}
+
+#[test]
 fn the_template_holds_every_key_there_is() {
     let template: toml::Table = uncommented().parse().expect("the template is TOML");
     let sections: BTreeSet<String> = template.keys().cloned().collect();
@@ -398,6 +413,7 @@ fn the_template_holds_every_key_there_is() {
         "http",
         "media",
         "store",
+        "recording",
         "conversation",
         "timeouts_ms",
         "budgets_ms",
@@ -411,6 +427,7 @@ fn the_template_holds_every_key_there_is() {
         assert_eq!(inner(&[section]), known_keys(&format!("[{section}]")), "[{section}]");
     }
     assert_eq!(inner(&["sip", "tls"]), known_keys("[sip.tls]"));
+    assert_eq!(inner(&["alerts", "mail"]), known_keys("[alerts.mail]"));
     assert_eq!(inner(&["server", "external"]), known_keys("[[server.external]]"));
     assert_eq!(inner(&["pool"]), known_keys("[[pool]]"));
     assert_eq!(inner(&["trunk"]), known_keys("[[trunk]]"));

@@ -120,6 +120,46 @@ fn records_outlive_a_database_that_is_down_or_hangs_and_arrive_once() {
 }
 
 #[test]
+fn a_server_that_wants_tls_is_asked_with_it_and_one_that_nobody_vouches_for_is_not_asked_at_all() {
+    let Some(mut server) = PostgresServer::start("tls") else { return };
+    let directory = Directory::new();
+    let store = Store::open(config(&directory, &server.url()), Metrics::default()).expect("it answers");
+    store.end_call(ended(CALL));
+    store.flush();
+    drop(store);
+    server.stop();
+    let authority = server.demand_tls();
+    server.run();
+    // It takes nobody else any more.
+    assert!(matches!(
+        Store::open(config(&directory, &server.url()), Metrics::default())
+            .and_then(|store| store.reader()?.call("last")),
+        Err(StoreError::Unreachable { .. })
+    ));
+    let file = directory.path().join("tls.toml");
+    let text = "[server]\ndata_dir = \".\"\n[store]\ndatabase = \"env:TANDEM_TEST_DATABASE\"\n";
+    std::fs::write(&file, text).expect("a file");
+    let export = |trusted: Option<&std::path::Path>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tandem"));
+        command.args(["export", "--format", "json", "--since", "2000-01-01", "--config"]).arg(&file);
+        command.env("TANDEM_TEST_DATABASE", server.tls_url());
+        match trusted {
+            Some(authority) => command.env("SSL_CERT_FILE", authority),
+            None => command.env_remove("SSL_CERT_FILE"),
+        };
+        command.output().expect("it starts")
+    };
+    let exported = export(Some(&authority));
+    let rows = String::from_utf8_lossy(&exported.stdout).into_owned();
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    assert!(rows.contains(&CALL.to_string()) && rows.lines().count() == 1, "{rows}");
+    let refused = export(None);
+    assert!(!refused.status.success() && refused.stdout.is_empty());
+    let reason = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(reason.contains("ertificate") || reason.contains("TLS"), "{reason}");
+}
+
+#[test]
 fn a_database_of_a_newer_tandem_is_left_alone() {
     let Some(server) = PostgresServer::start("newer") else { return };
     server.psql(

@@ -220,7 +220,7 @@ fn call_records_outlive_a_database_that_is_full() {
     let store = Store::open(limited, metrics.clone()).expect("the directory is fine");
     let long = "x".repeat(10_000);
     for n in 0..200 {
-        let event = Event::Heard { text: long.clone(), is_final: false };
+        let event = Event::Heard { text: long.clone(), is_final: false, confidence: None };
         store.event(CALL, n + 1, Stamped { at_us: n, event });
     }
     store.flush();

@@ -5,6 +5,7 @@ mod live;
 
 use call::{
     CallId, Stamped,
+    admission::PoolConfig,
     cdr::{Cause, Cdr},
 };
 use live::{Folder, LISTEN, Live, RawPhone, eventually, run, tandem};
@@ -13,7 +14,7 @@ use serde_json::Value;
 use std::{
     collections::BTreeSet,
     net::UdpSocket,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use tandem::{
@@ -299,6 +300,19 @@ fn told_to_stop_running_calls_go_on_to_their_own_end() {
 /// A server that takes no calls and keeps nothing.
 struct Nobody;
 
+/// Keeps the records of ended calls.
+#[derive(Default)]
+struct Ended(Mutex<Vec<Cdr>>);
+
+impl RecordSink for Ended {
+    fn begin(&self, _: &Cdr, start: CallStart) {
+        (start.recorded)();
+    }
+    fn end(&self, cdr: &Cdr) {
+        self.0.lock().expect("nobody panicked").push(cdr.clone());
+    }
+}
+
 impl CallBuilder for Nobody {
     fn build(&self, _: Instant, _: NewCall<'_>) -> Result<BuiltCall, Refusal> {
         Err(Refusal { status: 480, cause: Cause::NoTrunk })
@@ -317,11 +331,87 @@ impl TraceSink for Nobody {
 }
 
 fn outgoing_server() -> Server {
+    pooled_server(Vec::new(), Arc::new(Nobody))
+}
+
+fn pooled_server(pools: Vec<PoolConfig>, records: Arc<dyn RecordSink>) -> Server {
     let nobody = Arc::new(Nobody);
-    let services = Services { calls: nobody.clone(), records: nobody.clone(), trace: nobody };
+    let services = Services { calls: nobody.clone(), records, trace: nobody };
     let address = "127.0.0.1:0".parse().expect("an address");
-    let config = ServerConfig { sip: vec![(sip::Transport::Udp, address)], ..ServerConfig::default() };
+    let config = ServerConfig { sip: vec![(sip::Transport::Udp, address)], pools, ..ServerConfig::default() };
     Server::start(config, services).expect("loopback")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_of_ours_holds_exactly_one_port_and_gives_it_back() {
+    let live = Live::start("");
+    let trunk = |name: &str, port: u16| {
+        format!(
+            "[[trunk]]\nname = \"{name}\"\n[trunk.signalling]\nfirst_response_ms = 30000\n\
+             outbound = [\"sip:127.0.0.1:{port};transport=udp\"]\n[trunk.timers]\noptions_ping_seconds = 0\n"
+        )
+    };
+    let text = [
+        trunk("full", refuser(Some(503))),
+        trunk("good", live.sip.port()),
+        trunk("silent", refuser(None)),
+        "[trunk_groups]\nall = [\"full\", \"good\"]\n".to_owned(),
+    ]
+    .concat();
+    let file = live.folder.write("ports.toml", &text);
+    let config = Arc::new(Config::load(Some(&file), &Overrides::default()).expect("valid"));
+    let records = Arc::new(Ended::default());
+    let pool = PoolConfig { outbound_max: Some(1), ..PoolConfig::new("main", 10) };
+    let server = pooled_server(vec![pool], records.clone());
+    let events = server.outgoing_events().expect("nobody else has asked");
+    let trunks = Trunks::start(Arc::clone(&config), server.sip_link(), events, TrunkStates::new(&config));
+    let dialer = trunks.dialer();
+    let offer = |flow: &sip::Flow| OFFER.replace("127.0.0.1", &flow.local.ip().to_string());
+    let call = |to: &str| CallRequest { to: to.to_owned(), number: "100".to_owned(), caller: None };
+    let mut status = server.status();
+
+    // Two trunks are tried for one call: one port.
+    let leg = dialer.call(&call("all"), &offer, &|_, _, _| {}).await.expect("the second takes it");
+    assert_eq!(status.wait_for(|status| status.calls > 0).await.expect("it runs").calls, 1);
+    let second = dialer.call(&call("good"), &offer, &|_, _, _| {}).await;
+    let Err(DialError::NoPort(reason)) = second else { panic!("only one of ours at a time") };
+    assert!(reason.contains("outbound_max"), "{reason}");
+    server.sip_link().command(sip::Command::Bye { dialog: leg.dialog, reason: None });
+    drop(leg);
+    status.wait_for(|status| status.calls == 0).await.expect("it runs");
+
+    // Whoever stops waiting for the answer gives the port back as well.
+    let silent = call("silent");
+    let given_up = dialer.call(&silent, &offer, &|_, _, _| {});
+    let given_up = tokio::time::timeout(Duration::from_millis(300), given_up);
+    assert!(given_up.await.is_err(), "nobody answers there");
+    status.wait_for(|status| status.calls == 0).await.expect("it runs");
+    let leg = dialer.call(&call("good"), &offer, &|_, _, _| {}).await.expect("there is room again");
+    drop(leg);
+    status.wait_for(|status| status.calls == 0).await.expect("it runs");
+    assert_eq!((status.borrow().busiest, status.borrow().leaked), (1, 0));
+
+    let ended = std::mem::take(&mut *records.0.lock().expect("nobody panicked"));
+    let told: Vec<_> = ended
+        .iter()
+        .map(|cdr| {
+            (cdr.cause.as_deref().unwrap_or(""), cdr.sip_status, cdr.other_legs.len(), cdr.is_outbound)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("ports_full", None, 0, true),
+            ("agent_ended", Some(200), 1, true),
+            ("caller_cancelled", None, 0, true),
+            ("agent_ended", Some(200), 0, true),
+        ]
+    );
+    let first = &ended[1];
+    assert_eq!((first.arrival.trunk.as_str(), first.pool.as_deref()), ("good", Some("main")));
+    assert_eq!((first.other_legs[0].trunk.as_deref(), first.other_legs[0].status), (Some("full"), Some(503)));
+    drop(trunks);
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,7 +98,11 @@ fn serve(stream: TcpStream, answer: &AtomicU16, arrived: &Arrived) {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
             let sound = verify(&Secret::new("a secret"), &signature, &body, now.as_secs() as i64, 300);
             let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
-            arrived.push((header("tandem-event-id:"), body, sound));
+            let event = header("tandem-event-id:");
+            // The call's id is the first half of the trace's, or the second: whoever asks for one gets the other.
+            let call = event.split('.').next().unwrap_or_default().trim().to_owned();
+            assert!(header("traceparent:").contains(&call), "{head}");
+            arrived.push((event, body, sound));
         }
         if write!(out, "HTTP/1.1 {status} Any\r\nContent-Length: 0\r\n\r\n").is_err() {
             return;

@@ -127,7 +127,11 @@ impl Server {
         let agent = folder.join("agent.toml");
         write(&agent, AGENT).map_err(|error| failed(&error))?;
         let config = folder.join("tandem.toml");
-        let text = config_text(addresses, engines, &data, &agent) + further;
+        let mut text = config_text(addresses, engines, &data, &agent) + further;
+        // Where there are pools, the ports are their sum.
+        if further.contains("[[pool]]") {
+            text = text.replace("ports = 1100\n", "");
+        }
         write(&config, &text).map_err(|error| failed(&error))?;
         let log = File::create(folder.join("log")).map_err(|error| failed(&error))?;
         let mut command = Command::new(program);

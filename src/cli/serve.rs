@@ -12,7 +12,7 @@ use crate::{
     sip_transport::Tls,
     store::{CRASHED, Checkpoints, Reader, Store, StoreConfig, StoreError},
     telemetry::{
-        alerts::Webhook,
+        alerts::Alerts,
         live::LiveEvents,
         logs,
         metrics::{Metrics, MetricsConfig},
@@ -190,15 +190,13 @@ impl Running {
             tokens: config.http.tokens.clone().into(),
             trunks: Some(trunks.clone()),
         };
-        let webhook = config.alerts.clone().map(|alerts| Webhook::start(alerts, state.metrics.clone()));
-        let webhook = webhook.and_then(|webhook| {
-            webhook.map_err(|reason| tracing::error!(reason, "alerts cannot be sent")).ok()
-        });
+        let alerts = Alerts::start(&config.alerts, &state.metrics);
         let (stop_http, stopped) = oneshot::channel::<()>();
         let http = tokio::spawn(http::serve(self.listener, state, async {
             let _dropped_means_stop_too = stopped.await;
         }));
-        let publishing = operations.publish(trunks.clone(), webhook);
+        let publishing =
+            operations.publish(trunks.clone(), (alerts, config.prices.clone()), self.store.clone());
         let mut runtime = self
             .server
             .outgoing_events()

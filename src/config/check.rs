@@ -84,7 +84,12 @@ impl Checker<'_> {
         let llm = self.llm_targets(&raw.llm);
         let tts = self.tts_targets(&raw.tts, call.patience.speech);
         let patience = &raw.timeouts_ms.llm_first_token;
-        let patience = self.milliseconds(patience, ai_gateway::Route::FIRST_SPEAKABLE_TIMEOUT, 100..=60_000);
+        let default = match call.budgets.total {
+            // Twice the budget of the whole is as good as lost: the next target is asked.
+            total if raw.budgets_ms.total.is_some() && !total.is_zero() => total * 2,
+            _ => ai_gateway::Route::FIRST_SPEAKABLE_TIMEOUT,
+        };
+        let patience = self.milliseconds(patience, default, 100..=60_000);
         let routes = self.routes(&raw.routes, &target::Names::of(&stt, &llm, &tts), patience);
         self.unused("stt", &raw.stt, |name| routes.stt.values().any(|route| route.targets.contains(name)));
         self.unused("llm", &raw.llm, |name| {
@@ -257,13 +262,18 @@ impl Checker<'_> {
     fn call(&mut self, raw: &RawConfig) -> CallConfig {
         let floor = self.floor(&raw.conversation);
         let default = CallConfig::default();
+        let budgets = self.budgets(&raw.budgets_ms, &floor);
+        let patience = self.patience(&raw.timeouts_ms, &raw.conversation);
+        // A turn that is late is the moment to make a sound, unless the file says another one.
+        let late = budgets.total.clamp(Duration::from_millis(300), Duration::from_secs(10));
+        let filler = match raw.conversation.filler_after_ms {
+            None if !budgets.total.is_zero() => late,
+            None | Some(_) => patience.filler,
+        };
         CallConfig {
             jitter: self.jitter(&raw.media),
-            budgets: self.budgets(&raw.budgets_ms, &floor),
-            patience: Patience {
-                record: self.answer_wait(&raw.store.answer_wait_ms),
-                ..self.patience(&raw.timeouts_ms, &raw.conversation)
-            },
+            budgets,
+            patience: Patience { record: self.answer_wait(&raw.store.answer_wait_ms), filler, ..patience },
             speculation: self.speculation(&raw.conversation),
             ring_for: self.milliseconds(&raw.sip.ring_ms, default.ring_for, 0..=60_000),
             record: default.record,

@@ -2,6 +2,7 @@
 //! Knows every key and its default; opens no socket and calls no provider.
 
 mod agent;
+mod alerts;
 mod call_context;
 mod check;
 mod checker;
@@ -124,8 +125,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// When a free slot is of no use.
     pub admission: AdmissionLimits,
-    /// Where alerts go besides the log; none: nowhere.
-    pub alerts: Option<AlertsConfig>,
+    /// Where alerts go besides the log.
+    pub alerts: AlertsConfig,
     /// Where traces go besides the store; none: nowhere.
     pub otlp: Option<OtlpConfig>,
     /// What is written to standard error.

@@ -1,14 +1,13 @@
-//! `[otlp]`, `[alerts]` and the tokens of `[http]`: what leaves and who may ask; where traces go besides the store, and the names that stand behind its targets.
+//! `[otlp]` and the tokens of `[http]`: what leaves and who may ask; where traces go besides the store, and the names that stand behind its targets.
 //! Knows keys and which provider a target means. Sends nothing.
 
 use super::{
     Config,
     checker::Checker,
-    raw::{RawAlerts, RawHttp, RawOtlp},
+    raw::{RawHttp, RawOtlp},
     target::{LlmTarget, SttTarget, TtsTarget},
 };
 use crate::http::{Role, Token};
-use crate::telemetry::alerts::AlertsConfig;
 use crate::telemetry::otlp::{AgentLabels, Labels, OtlpConfig, Profile, TargetLabels};
 use conversation::{Agent, Stage};
 use std::time::Duration;
@@ -46,7 +45,7 @@ impl Checker<'_> {
 }
 
 /// An address that something can be posted to.
-fn address(text: &str) -> Result<String, String> {
+pub(super) fn address(text: &str) -> Result<String, String> {
     let is_http = text.starts_with("http://") || text.starts_with("https://");
     let url = text.parse::<reqwest::Url>().ok().filter(|url| is_http && url.has_host());
     url.map(|_| text.to_owned())
@@ -54,12 +53,6 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 impl Checker<'_> {
-    pub(super) fn alerts(&mut self, raw: &RawAlerts) -> Option<AlertsConfig> {
-        let webhook = self.parsed_or_none(&raw.webhook, address);
-        let token = raw.token.as_ref().and_then(|key| self.secret(key));
-        webhook.map(|webhook| AlertsConfig { webhook, token })
-    }
-
     pub(super) fn tokens(&mut self, raw: &RawHttp) -> Vec<Token> {
         let mut tokens = Vec::new();
         for written in raw.tokens.iter().flat_map(|tokens| tokens.get_ref()) {

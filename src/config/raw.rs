@@ -380,6 +380,19 @@ pub(super) struct RawAdmission {
 pub(super) struct RawAlerts {
     pub(super) webhook: Key<String>,
     pub(super) token: Key<String>,
+    pub(super) mail: RawAlertMail,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [alerts.mail] on a line of its own")]
+pub(super) struct RawAlertMail {
+    pub(super) server: Key<String>,
+    pub(super) port: Key<i64>,
+    pub(super) security: Key<String>,
+    pub(super) username: Key<String>,
+    pub(super) password: Key<String>,
+    pub(super) from: Key<String>,
+    pub(super) to: Key<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

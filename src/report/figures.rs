@@ -2,7 +2,7 @@
 //! Knows what each figure means (each says it); shows nothing.
 
 use super::concurrency::{Concurrency, concurrency};
-use crate::store::{CRASHED, CallRecord, Direction};
+use crate::store::{CRASHED, CallRecord};
 use call::{cdr::Cause, port_slots::LoadBand};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -266,7 +266,7 @@ fn money(material: &Material<'_>, figures: &Figures) -> Vec<Money> {
 
 /// When each call held a port.
 fn ports(material: &Material<'_>) -> Vec<(i64, i64)> {
-    let held = |call: &&CallRecord| call.port_slot.is_some() && call.direction == Direction::Inbound;
+    let held = |call: &&CallRecord| call.port_slot.is_some();
     material
         .holding
         .iter()

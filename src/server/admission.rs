@@ -4,6 +4,7 @@
 use super::{
     ServerConfig, Services, Status,
     chance::Chance,
+    lease::{Granted, Holder, NoLease},
     link::OutgoingSink,
     machine::Processors,
     refusal_log::RefusalLog,
@@ -44,6 +45,8 @@ const UNDELIVERED: usize = 4_096;
 pub trait RecordSink: Send + Sync {
     /// A call has its slot and begins.
     fn begin(&self, cdr: &Cdr, start: CallStart);
+    /// A call that we place has its slot and is about to be tried.
+    fn begin_outgoing(&self, _cdr: &Cdr) {}
     /// A call is over, or was refused: then this is the first that is heard of it.
     fn end(&self, cdr: &Cdr);
 }
@@ -218,6 +221,10 @@ pub(super) enum Message {
     BreakOff(Cause),
     /// An operator ends a call.
     HangUp { call: CallId, reply: oneshot::Sender<bool> },
+    /// A slot of that pool for a call that we place.
+    Lease { pool: usize, reply: oneshot::Sender<Result<Granted, NoLease>> },
+    /// Somebody has let go of a slot.
+    LeaseEnded,
 }
 
 /// A call that waits for what somebody else says about it. It holds its slot, and no ports: it may never need any.
@@ -265,6 +272,8 @@ pub(super) struct Admission {
     waiting: HashMap<DialogKey, Waiting>,
     /// For answers to come back to this task.
     sip: SipHandle<Message>,
+    /// Slots of calls that we place, with who holds them.
+    leased: HashMap<PortSlot, Holder>,
     undelivered: VecDeque<(usize, Command)>,
     status: Status,
     publish: watch::Sender<Status>,
@@ -343,6 +352,9 @@ impl Handler for Admission {
                 }
                 let _ = reply.send(found.is_some()); // Who asked may have gone.
             }
+            // Who asked may have gone: then the slot is back with the next look.
+            Message::Lease { pool, reply } => drop(reply.send(self.lease(now, pool))),
+            Message::LeaseEnded => self.end_leases(now),
         }
         self.publish();
     }
@@ -351,6 +363,7 @@ impl Handler for Admission {
         self.ports.cool(now);
         self.deliver();
         self.measure();
+        self.end_leases(now);
         self.reclaim(now);
         self.pools.second();
         self.count_pools(now);
@@ -382,6 +395,7 @@ impl Admission {
             dialogs: HashMap::new(),
             waiting: HashMap::new(),
             sip,
+            leased: HashMap::new(),
             undelivered: VecDeque::new(),
             config,
             services,
@@ -585,6 +599,36 @@ impl Admission {
         Ok((Admitted { grant, pool: trunk.pool, overflowed_from: None }, Place::Overflow))
     }
 
+    /// A slot for a call of ours, as far as the reservations leave one.
+    fn lease(&mut self, now: Instant, pool: usize) -> Result<Granted, NoLease> {
+        if self.status.draining {
+            return Err(NoLease::Draining);
+        }
+        let ask = Ask { pool, kind: Kind::Outbound, priority: false, needs: &[] };
+        let admitted = self.pools.ask(now, ask).map_err(NoLease::Denied)?;
+        self.tell_levels();
+        self.count_pools(now);
+        let held = Arc::new(());
+        self.leased.insert(admitted.grant.slot, Holder::of(&held));
+        Ok(Granted {
+            call: CallId(self.chance.name()),
+            grant: admitted.grant,
+            pool: self.pools.name(admitted.pool).to_owned(),
+            load: self.pools.load(admitted.pool),
+            level: self.pools.level(admitted.pool),
+            held,
+        })
+    }
+
+    /// Takes back what nobody holds any more.
+    fn end_leases(&mut self, now: Instant) {
+        let gone = self.leased.iter().filter(|(_, holder)| holder.is_gone()).map(|(slot, _)| *slot);
+        for slot in gone.collect::<Vec<_>>() {
+            self.leased.remove(&slot);
+            self.release(now, slot);
+        }
+    }
+
     /// A slot is free and of no use: the next machine may do better, so it is 503.
     fn short(&self, why: NoSlot) -> Denied {
         let cause = match why {
@@ -631,6 +675,7 @@ impl Admission {
 
     fn count_pools(&mut self, now: Instant) {
         self.status.pools = Arc::new(self.pools.figures(now));
+        self.status.permits = Arc::new(self.pools.permits().to_vec());
     }
 
     /// Slots whose calls are gone come back, and are an error of ours.
@@ -638,6 +683,8 @@ impl Admission {
         let live = self.dialogs.values().filter(|dialog| dialog.live).map(|dialog| dialog.slot);
         let alive: HashSet<PortSlot> =
             live.chain(self.waiting.values().map(|waiting| waiting.held.0.grant.slot)).collect();
+        // Of a lease its holder is the life.
+        let alive: HashSet<PortSlot> = alive.into_iter().chain(self.leased.keys().copied()).collect();
         for slot in self.pools.reclaim(now, |slot| alive.contains(&slot)) {
             self.status.leaked += 1;
             tracing::error!(

@@ -1,7 +1,10 @@
 //! What others may do with the endpoint of a running server: send it commands and hear of what they began.
 //! Knows queues. What a call or a registration needs is decided by who holds it.
 
-use super::admission::Message;
+use super::{
+    admission::{Message, RecordSink},
+    lease::{NoLease, PortLease},
+};
 use crate::sip_transport::{Request, SipHandle};
 use sip::{Command, Event, Flow, Transport};
 use std::{
@@ -12,19 +15,35 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Events of calls and requests that we began, which wait to be read. More than a second's worth: whoever is this far
 /// behind has stopped.
 const EVENTS: usize = 1_024;
 
-/// A way to the endpoint.
+/// A way to the endpoint, to port slots and to the records of calls.
 #[derive(Clone)]
-pub struct SipLink(SipHandle<Message>);
+pub struct SipLink(SipHandle<Message>, Arc<dyn RecordSink>);
 
 impl SipLink {
-    pub(super) fn new(handle: SipHandle<Message>) -> Self {
-        Self(handle)
+    pub(super) fn new(handle: SipHandle<Message>, records: Arc<dyn RecordSink>) -> Self {
+        Self(handle, records)
+    }
+
+    /// A slot of the pool, by its place, for a call that is about to be placed.
+    ///
+    /// # Errors
+    /// [`NoLease`] says why there is none.
+    pub async fn lease(&self, pool: usize) -> Result<PortLease, NoLease> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Request::Message(Message::Lease { pool, reply })).await;
+        let granted = answer.await.unwrap_or(Err(NoLease::Draining))?;
+        Ok(PortLease::new(granted, self.0.clone()))
+    }
+
+    /// Where the records of calls go that we place.
+    pub fn records(&self) -> Arc<dyn RecordSink> {
+        Arc::clone(&self.1)
     }
 
     /// Passes a command on; false when the queue is full or the server has ended.

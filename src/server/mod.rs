@@ -4,6 +4,7 @@
 mod admission;
 mod agent_calls;
 mod chance;
+mod lease;
 mod link;
 mod machine;
 mod refusal_log;
@@ -14,6 +15,7 @@ pub use admission::{
     RecordSink, Refusal,
 };
 pub use agent_calls::{AgentCalls, SrtpPolicy};
+pub use lease::{NoLease, PortLease};
 pub use link::{OutgoingEvents, SipLink};
 pub use trunk_loads::{AtCap, Limit, TrunkCalls, TrunkLimits};
 
@@ -168,6 +170,8 @@ pub struct Status {
     pub lost_commands: u64,
     /// How the pools stand.
     pub pools: Arc<Vec<PoolFigures>>,
+    /// What the stages can do at once, and how much of it is in use.
+    pub permits: Arc<Vec<Permit>>,
     /// Slots that had to be taken back because their calls were gone.
     pub leaked: u64,
     /// The calls of each trunk that has had any.
@@ -196,6 +200,7 @@ pub struct Server {
     counters: Arc<ActorCounters>,
     outgoing: Mutex<Option<OutgoingEvents>>,
     vad: Option<Arc<VadPool>>,
+    records: Arc<dyn RecordSink>,
 }
 
 impl Server {
@@ -216,6 +221,7 @@ impl Server {
         let transport = config.transport.clone();
         let (outgoing, outgoing_events) = link::outgoing();
         let vad = config.vad.clone();
+        let records = Arc::clone(&services.records);
         let admission = Admission::new(
             config,
             (services, outgoing, sip.clone()),
@@ -226,7 +232,7 @@ impl Server {
         );
         let task = sip_transport::run(sockets, endpoint, admission, transport, (sip.clone(), requests));
         let outgoing = Mutex::new(Some(outgoing_events));
-        Ok(Self { sip, task, threads, status, counters, outgoing, vad })
+        Ok(Self { sip, task, threads, status, counters, outgoing, vad, records })
     }
 
     /// Where it listens.
@@ -239,9 +245,9 @@ impl Server {
         self.status.clone()
     }
 
-    /// A way to the endpoint, for who places calls and registers.
+    /// A way to the endpoint and to its ports, for who places calls and registers.
     pub fn sip_link(&self) -> SipLink {
-        SipLink::new(self.sip.clone())
+        SipLink::new(self.sip.clone(), Arc::clone(&self.records))
     }
 
     /// What becomes of the calls and requests that we begin. There is one reader: whoever asks first.

@@ -440,7 +440,7 @@ impl AgentServices {
         let vocabulary = words.map(|words| Vocabulary { agent: agent.name().to_owned(), words });
         let tts = stages::text_to_speech(config, &agent)?;
         let route = agent.route(Stage::Llm).to_owned();
-        let gateway = Arc::new(stages::gateway(config, &agent)?);
+        let gateway = Arc::new(stages::gateway(config, &agent)?.counted_by(metrics.clone()));
         let gateway = Arc::new(AgentModels { gateway, route });
         let clips = Arc::new(clips::render(&agent, &tts, config.has_wide_band()).await?);
         let tools = tool_runner(config, key, &agent, metrics)?;

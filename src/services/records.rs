@@ -21,7 +21,7 @@ pub struct Records {
     store: Store,
     metrics: Metrics,
     traces: TraceSink,
-    /// Held by the SIP task alone; the lock only satisfies the trait.
+    /// Held for a moment, by the SIP task and by who places calls.
     active: Mutex<HashMap<CallId, ActiveCall>>,
 }
 
@@ -40,6 +40,15 @@ impl RecordSink for Records {
             active.insert(cdr.arrival.call, self.metrics.call_active());
         }
         self.store.begin_durably(CallRecord::from(cdr), start.dialog, start.recorded);
+    }
+
+    fn begin_outgoing(&self, cdr: &Cdr) {
+        tracing::info!(call = %cdr.arrival.call, trunk = cdr.arrival.trunk, "a call is placed");
+        self.metrics.port_acquired("granted");
+        if let Ok(mut active) = self.active.lock() {
+            active.insert(cdr.arrival.call, self.metrics.call_active());
+        }
+        self.store.begin_call(CallRecord::from(cdr));
     }
 
     fn end(&self, cdr: &Cdr) {

@@ -374,13 +374,14 @@ impl CallRecord {
 }
 
 impl From<&Cdr> for CallRecord {
-    /// What a call says of itself at its end, as it is kept. A call of ours outward is marked by whoever dialled.
+    /// What a call says of itself at its end, as it is kept.
     fn from(cdr: &Cdr) -> Self {
         let arrival = &cdr.arrival;
         let invite_us = i64::try_from(arrival.invited_at_us).unwrap_or(i64::MAX);
         let after = |us: u64| invite_us.saturating_add_unsigned(us);
         let cause = cdr.cause.as_deref().and_then(Cause::named);
         let cost = cdr.cost();
+        let direction = if cdr.is_outbound { Direction::Outbound } else { Direction::Inbound };
         let transfer = cdr.other_legs.iter().rfind(|leg| leg.purpose == Purpose::Transfer);
         let agent = cdr.agent.as_deref().and_then(|agent| agent.rsplit_once(' '));
         let recorded = cdr.recorded.as_ref();
@@ -434,7 +435,7 @@ impl From<&Cdr> for CallRecord {
             cost_tts: cost.and_then(|(_, parts)| parts.tts),
             cost_telephony: cost.and_then(|(_, parts)| parts.telephony),
             cost_total: cost.and_then(|(_, parts)| parts.total()),
-            ..Self::new(arrival.call, Direction::Inbound, arrival.sip_call_id.clone(), invite_us)
+            ..Self::new(arrival.call, direction, arrival.sip_call_id.clone(), invite_us)
         }
     }
 }

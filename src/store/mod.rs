@@ -239,6 +239,11 @@ impl Store {
         Feed::new(name.to_owned(), Tail::new(&config.directory, position), Arc::clone(progress))
     }
 
+    /// For how long the database has not taken everything that the journal holds; a moment is usual.
+    pub fn database_behind(&self) -> Duration {
+        self.0.progress.behind()
+    }
+
     /// Waits until everything handed over so far has been written or given up. Not for the call's path.
     pub fn flush(&self) {
         self.0.flush_journal();

@@ -53,6 +53,8 @@ pub(super) struct Progress {
     end: Mutex<Position>,
     /// How far each reader has come. What all of them have read is deleted.
     applied: Mutex<BTreeMap<String, Position>>,
+    /// Since when the database has not been where the journal ends.
+    behind_since: Mutex<Option<Instant>>,
     /// Since when it has been writing, in milliseconds after `begun` plus one; 0: it is not.
     writing_since: AtomicU64,
 }
@@ -64,6 +66,7 @@ impl Progress {
             end: Mutex::new(end),
             // The database is a reader from the start, also one that has never answered yet.
             applied: Mutex::new(BTreeMap::from([(super::writer::READER.to_owned(), Position::default())])),
+            behind_since: Mutex::default(),
             writing_since: AtomicU64::new(0),
         }
     }
@@ -75,7 +78,25 @@ impl Progress {
 
     /// A reader has dealt with everything before `position`, for good.
     pub(super) fn applied(&self, reader: &str, position: Position) {
+        if reader == super::writer::READER && position >= self.end() {
+            *self.behind_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         self.applied.lock().unwrap_or_else(PoisonError::into_inner).insert(reader.to_owned(), position);
+    }
+
+    /// The journal ends here by now.
+    fn ends(&self, end: Position) {
+        let before = std::mem::replace(&mut *self.end.lock().unwrap_or_else(PoisonError::into_inner), end);
+        if end > before {
+            let mut since = self.behind_since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// For how long the database has not taken everything that is in the journal.
+    pub(super) fn behind(&self) -> Duration {
+        let since = *self.behind_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Whether the disk has been busy with one write for so long that it is better not waited for.
@@ -202,7 +223,7 @@ impl Recorder {
         let appended = self.journal.append(entries);
         self.progress.writing_since.store(0, Ordering::Relaxed);
         self.metrics.journal_synced(begun.elapsed());
-        *self.progress.end.lock().unwrap_or_else(PoisonError::into_inner) = self.journal.end();
+        self.progress.ends(self.journal.end());
         (self.wake)();
         self.metrics.cdr_lost(appended.lost);
         if !appended.durable {
@@ -221,7 +242,7 @@ impl Recorder {
         if self.progress.begun.elapsed() > GRACE {
             self.journal.forget(self.progress.all_applied());
         }
-        *self.progress.end.lock().unwrap_or_else(PoisonError::into_inner) = self.journal.end();
+        self.progress.ends(self.journal.end());
     }
 
     fn complain(&mut self, lost: u64) {

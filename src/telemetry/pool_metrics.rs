@@ -3,6 +3,7 @@
 
 use call::{
     admission::{Level, PoolFigures},
+    forecast::HORIZON_SECONDS,
     port_slots::LoadBand,
 };
 use prometheus_client::{
@@ -74,6 +75,15 @@ impl Collector for PoolFamilies {
         for pool in &all.now {
             let seconds = ConstCounter::new(pool.busy_for.as_secs_f64());
             seconds.encode(family.encode_family(&[("pool", &*pool.name)])?)?;
+        }
+        let help = "Probability, 0 to 1, that every port of a pool is in use so many seconds from now";
+        let name = "tandem_ports_saturation_probability";
+        let mut family = encoder.encode_descriptor(name, help, None, gauge())?;
+        let horizon = HORIZON_SECONDS.to_string();
+        for pool in &all.now {
+            let labels = [("pool", &*pool.name), ("horizon", &*horizon)];
+            let gauge = ConstGauge::new(f64::from(pool.saturation_permille) / 1_000.0);
+            gauge.encode(family.encode_family(&labels)?)?;
         }
         let help = "Time spent in each load band";
         let mut family = encoder.encode_descriptor("tandem_pool_band", help, unit, counter())?;

@@ -3,10 +3,12 @@
 
 use super::{
     outgoing::Placement,
+    placed::Placed,
     runtime::{Shared, address},
     states::AttemptResult,
 };
 use crate::config::{Config, trunk::Trunk};
+use call::cdr::Cause;
 use sip::{
     Command, DialogKey, Event, Flow,
     failover::{Advice, Hunt, Outcome},
@@ -44,6 +46,8 @@ pub struct Leg {
     pub trunk: String,
     /// What happens to it from now on.
     pub events: mpsc::Receiver<Event>,
+    /// Its port slot and its record: dropping the leg gives back the one and ends the other.
+    pub(super) _placed: Placed,
 }
 
 /// One attempt that failed.
@@ -78,6 +82,8 @@ impl fmt::Display for AttemptFailure {
 pub enum DialError {
     /// There is no such trunk or group, or it has no outbound address.
     NoTrunk(String),
+    /// There is no port for it now, and why.
+    NoPort(String),
     /// The server stops.
     Draining,
     /// Nobody took it. The last attempt decided.
@@ -88,6 +94,7 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoTrunk(reason) => f.write_str(reason),
+            Self::NoPort(reason) => write!(f, "there is no port for this call: {reason}"),
             Self::Draining => f.write_str("the server is stopping: no new calls"),
             Self::Failed(attempts) => {
                 for (number, attempt) in attempts.iter().enumerate() {
@@ -131,9 +138,18 @@ pub struct Dialer {
     shared: Arc<Shared>,
 }
 
+/// A dialog that was answered: its name, the answer to our offer, and what happens to it.
+type Answer = (DialogKey, Option<String>, mpsc::Receiver<Event>);
+
+/// A call on its way.
+struct Calling {
+    placed: Placed,
+    failures: Vec<AttemptFailure>,
+}
+
 /// What one attempt came to.
 enum Attempt {
-    Answered(Leg),
+    Answered(DialogKey, Option<String>, mpsc::Receiver<Event>),
     /// The status and its reason.
     Refused(u16, String),
     /// It rang until our patience ended: the target works, and another one would ring the same telephone.
@@ -147,7 +163,7 @@ impl Dialer {
         Self { shared }
     }
 
-    /// Places a call and waits until it is answered or nobody is left to ask. `offer` makes the SDP for a flow;
+    /// Takes one port slot, places a call and waits until it is answered or nobody is left to ask. `offer` makes the SDP for a flow;
     /// `early` hears of every provisional response: its status and its SDP. Dropping the future gives the call up.
     ///
     /// # Errors
@@ -161,7 +177,12 @@ impl Dialer {
         let mut trunks = trunks_of(&self.shared.config, &request.to)?;
         // What is known to be down comes last, in its order.
         trunks.sort_by_key(|trunk| self.shared.states.is_down(&trunk.name));
-        let mut failures = Vec::new();
+        let Some(first) = trunks.first() else { return Err(DialError::Failed(Vec::new())) };
+        let shown = request.caller.as_deref();
+        let mut call = Calling {
+            placed: Placed::begin(&self.shared, first, &request.number, shown).await?,
+            failures: Vec::new(),
+        };
         for trunk in trunks {
             for outbound in &trunk.profile.signalling.outbound {
                 let placement = Placement::new(trunk, outbound, &request.number, request.caller.as_deref());
@@ -173,18 +194,24 @@ impl Dialer {
                 };
                 match found {
                     Ok(way) => {
-                        if let Some(leg) = self.hunt(trunk, way, (offer, early), &mut failures).await? {
-                            return Ok(leg);
+                        if let Some((dialog, sdp, events)) =
+                            self.hunt(trunk, way, (offer, early), &mut call).await?
+                        {
+                            call.placed.answered(&trunk.name);
+                            let (trunk, _placed) = (trunk.name.clone(), call.placed);
+                            return Ok(Leg { dialog, sdp, trunk, events, _placed });
                         }
                     }
                     Err(reason) => {
+                        call.placed.attempt();
                         let failure = (String::new(), None, reason);
-                        self.note(trunk, &mut failures, failure, AttemptResult::NoAnswer);
+                        self.note(trunk, &mut call, failure, AttemptResult::NoAnswer);
                     }
                 }
             }
         }
-        Err(DialError::Failed(failures))
+        call.placed.failed(Cause::NotReached);
+        Err(DialError::Failed(call.failures))
     }
 
     /// Every target of one address of a trunk. `None`: another one may have more luck.
@@ -193,26 +220,28 @@ impl Dialer {
         trunk: &Trunk,
         (placement, mut hunt): (Placement, Hunt),
         media: (Offer<'_>, Early<'_>),
-        failures: &mut Vec<AttemptFailure>,
-    ) -> Result<Option<Leg>, DialError> {
+        call: &mut Calling,
+    ) -> Result<Option<Answer>, DialError> {
         while let Some((target, choice)) =
             self.shared.failover(trunk, |failover| failover.next(Instant::now(), &mut hunt))
         {
             if self.shared.is_stopping() {
+                call.placed.failed(Cause::Draining);
                 return Err(DialError::Draining);
             }
+            call.placed.attempt();
             tracing::debug!(trunk = trunk.name, target = address(&target), why = choice.reason(), "dialling");
             let at = address(&target);
             let (outcome, rang, (status, reason)) = match self
-                .attempt(trunk, &placement, &target, media)
+                .attempt((trunk, &placement, &target), media, &mut call.placed)
                 .await
             {
-                Attempt::Answered(leg) => {
+                Attempt::Answered(dialog, sdp, events) => {
                     self.shared.failover(trunk, |failover| {
                         failover.report(Instant::now(), &target, Outcome::Answered)
                     });
                     self.count(trunk, AttemptResult::Answered);
-                    return Ok(Some(leg));
+                    return Ok(Some((dialog, sdp, events)));
                 }
                 Attempt::Refused(status, reason) => {
                     (Outcome::Status(status, None), false, (Some(status), reason))
@@ -229,9 +258,10 @@ impl Dialer {
                 (false, Some(_)) => AttemptResult::FailedOver,
                 (false, None) => AttemptResult::NoAnswer,
             };
-            self.note(trunk, failures, (at, status, reason), result);
+            self.note(trunk, call, (at, status, reason), result);
             if is_final {
-                return Err(DialError::Failed(std::mem::take(failures)));
+                call.placed.failed(Cause::NotReached);
+                return Err(DialError::Failed(std::mem::take(&mut call.failures)));
             }
         }
         Ok(None)
@@ -239,16 +269,15 @@ impl Dialer {
 
     async fn attempt(
         &self,
-        trunk: &Trunk,
-        placement: &Placement,
-        target: &Target,
+        (trunk, placement, target): (&Trunk, &Placement, &Target),
         (offer, early): (Offer<'_>, Early<'_>),
+        placed: &mut Placed,
     ) -> Attempt {
         let flow = match self.shared.flow(target) {
             Ok(flow) => flow,
             Err(reason) => return Attempt::Unsent(reason),
         };
-        let (dialog, mut events) = self.shared.new_call();
+        let (dialog, mut events) = self.shared.new_call(placed.hung_up());
         // Given up on every way out of here but the answered one, also when nobody waits for us any more.
         let mut guard = GiveUp { shared: &self.shared, dialog, armed: true };
         if !self.shared.command(placement.invite(trunk, dialog, flow, offer(&flow))) {
@@ -270,11 +299,12 @@ impl Dialer {
                 Heard::Trying => patience = longest(started, timers),
                 Heard::Progress(status, sdp) => {
                     (rings, patience) = (true, longest(started, timers));
+                    placed.rings();
                     early(dialog, status, sdp.as_deref());
                 }
                 Heard::Answered(sdp) => {
                     guard.armed = false;
-                    return Attempt::Answered(Leg { dialog, sdp, trunk: trunk.name.clone(), events });
+                    return Attempt::Answered(dialog, sdp, events);
                 }
                 Heard::Failed(status, reason) => {
                     guard.armed = false;
@@ -289,7 +319,7 @@ impl Dialer {
     fn note(
         &self,
         trunk: &Trunk,
-        failures: &mut Vec<AttemptFailure>,
+        call: &mut Calling,
         (target, status, reason): (String, Option<u16>, String),
         result: AttemptResult,
     ) {
@@ -299,7 +329,8 @@ impl Dialer {
             self.shared.states.failed(&trunk.name, &format!("INVITE: {failure}"));
         }
         self.count(trunk, result);
-        failures.push(failure);
+        call.placed.attempt_failed(&failure);
+        call.failures.push(failure);
     }
 
     fn count(&self, trunk: &Trunk, result: AttemptResult) {

@@ -6,6 +6,7 @@ mod dns;
 mod metrics;
 mod outgoing;
 mod pinging;
+mod placed;
 mod registering;
 pub mod rules;
 mod runtime;

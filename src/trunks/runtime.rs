@@ -15,7 +15,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -58,7 +58,14 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Waiting {
     requests: HashMap<RequestKey, oneshot::Sender<Answer>>,
-    calls: HashMap<DialogKey, mpsc::Sender<Event>>,
+    calls: HashMap<DialogKey, Caller>,
+}
+
+/// Who hears of a call that we placed.
+struct Caller {
+    events: mpsc::Sender<Event>,
+    /// Is set when the far end says goodbye.
+    hung_up: Arc<AtomicBool>,
 }
 
 /// The response to a request of ours.
@@ -141,12 +148,23 @@ impl Shared {
         answer
     }
 
-    /// A name for a call of ours, and what happens to it.
-    pub(super) fn new_call(&self) -> (DialogKey, mpsc::Receiver<Event>) {
+    /// A name for a call of ours, and what happens to it; `hung_up` is set when the far end says goodbye.
+    pub(super) fn new_call(&self, hung_up: Arc<AtomicBool>) -> (DialogKey, mpsc::Receiver<Event>) {
         let dialog = DialogKey::outgoing(self.number());
         let (sender, events) = mpsc::channel(CALL_EVENTS);
-        self.waiting().calls.insert(dialog, sender);
+        self.waiting().calls.insert(dialog, Caller { events: sender, hung_up });
         (dialog, events)
+    }
+
+    /// The way to the endpoint, the ports and the records.
+    pub(super) const fn link(&self) -> &SipLink {
+        &self.link
+    }
+
+    /// A name for a call that never got one.
+    pub(super) fn number_by_chance(&self) -> u64 {
+        let seed = self.seed();
+        seed.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     /// Nobody wants to hear of that call any more. If it is answered after all, it is ended.
@@ -253,10 +271,14 @@ fn dispatch_call(shared: &Shared, event: Event) {
     let Some(dialog) = event.dialog() else { return };
     let ended = matches!(event, Event::Ended { .. });
     let answered = matches!(event, Event::Answered { .. });
-    let sender = shared.waiting().calls.get(&dialog).cloned();
-    match sender {
+    let caller = shared.waiting().calls.get(&dialog).map(|caller| {
+        let said_goodbye = matches!(event, Event::Bye { .. });
+        caller.hung_up.fetch_or(said_goodbye, Ordering::Relaxed);
+        caller.events.clone()
+    });
+    match caller {
         // A reader this far behind has stopped; its call ends with the dialog.
-        Some(sender) => drop(sender.try_send(event)),
+        Some(events) => drop(events.try_send(event)),
         // Given up, and answered all the same: whoever picked up must not listen to silence.
         None if answered => drop(shared.command(Command::Bye { dialog, reason: None })),
         None => {}

@@ -2,7 +2,7 @@
 //! Knows HTTP. When to try again is the outbox's business.
 
 use super::{Delivery, SIGNATURE_HEADER, Webhook, other, sign};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, otlp::traceparent};
 use futures_util::future::join_all;
 use std::{
     io,
@@ -58,9 +58,18 @@ impl Deliverer {
             .header("Content-Type", "application/json")
             .header("Tandem-Event-Id", &delivery.event)
             .header("Tandem-Attempt", (delivery.attempts + 1).to_string())
-            .header(SIGNATURE_HEADER, signature)
-            .body(delivery.body.clone());
-        let answer = request.send().await.map_err(|error| short(&error.without_url().to_string()))?;
+            .header(SIGNATURE_HEADER, signature);
+        // What the endpoint does belongs to the call's trace.
+        let call = delivery.event.split('.').next().and_then(|call| call.parse().ok());
+        let request = match call {
+            Some(call) => request.header("traceparent", traceparent(call, None)),
+            None => request,
+        };
+        let answer = request
+            .body(delivery.body.clone())
+            .send()
+            .await
+            .map_err(|error| short(&error.without_url().to_string()))?;
         if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
     }
 }

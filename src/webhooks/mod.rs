@@ -184,7 +184,8 @@ fn event_of(hook: &Webhook, event: &CallEvent) -> Option<NewDelivery> {
     };
     let mut told = CallRecord::clone(record);
     if !hook.numbers {
-        (told.caller, told.called) = (Pii::default(), Pii::default());
+        (told.caller, told.called, told.notes) = (Pii::default(), Pii::default(), None);
+        told.other_legs.iter_mut().for_each(|leg| leg.peer = Pii::default());
     }
     let event = format!("{}.{kind}", record.call);
     let body = json!({ "id": event, "event": kind, "call": told }).to_string();

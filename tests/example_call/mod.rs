@@ -146,7 +146,10 @@ pub fn events() -> Vec<Stamped> {
         (4_100_000, Event::AgentDone { turn: greeting }),
         (5_000_000, Event::Speech { active: true }),
         (6_900_000, Event::Speech { active: false }),
-        (7_100_000, Event::Heard { text: "what time do you open".into(), is_final: true }),
+        (
+            7_100_000,
+            Event::Heard { text: "what time do you open".into(), is_final: true, confidence: Some(0.5) },
+        ),
         (7_140_000, ended(one, "what time do you open", 240)),
         (7_141_000, Event::Asked { turn: one }),
         (7_141_000, attempt(one, "fast-model", "primary")),

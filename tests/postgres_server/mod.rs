@@ -5,7 +5,10 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -20,6 +23,7 @@ pub(crate) struct PostgresServer {
     folder: PathBuf,
     port: u16,
     child: Option<Child>,
+    has_tls: bool,
 }
 
 impl PostgresServer {
@@ -35,7 +39,7 @@ impl PostgresServer {
         if rustix::process::geteuid().is_root() {
             chown(&folder, Some(NOBODY), Some(NOBODY)).expect("root may");
         }
-        let mut server = Self { programs, folder, port: free_port(), child: None };
+        let mut server = Self { programs, folder, port: free_port(), child: None, has_tls: false };
         let data = server.folder.join("data");
         let made = server
             .command("initdb")
@@ -59,6 +63,7 @@ impl PostgresServer {
             .command("postgres")
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=40", "-c"])
             .arg(format!("unix_socket_directories={}", self.folder.display()))
+            .args(["-c", if self.has_tls { "ssl=on" } else { "ssl=off" }])
             .args(["-p", &self.port.to_string(), "-D"])
             .arg(self.folder.join("data"))
             .spawn()
@@ -69,6 +74,35 @@ impl PostgresServer {
             assert!(begun.elapsed() < Duration::from_secs(60), "PostgreSQL does not answer");
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// From its next start on it takes no connection without TLS. The certificate is for 127.0.0.1 and its own authority:
+    /// the answer is its file.
+    pub(crate) fn demand_tls(&mut self) -> PathBuf {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let parameters = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+        let certificate = parameters.self_signed(&key).expect("signed");
+        let data = self.folder.join("data");
+        let authority = data.join("server.crt");
+        for (name, text) in [
+            ("server.crt", certificate.pem()),
+            ("server.key", key.serialize_pem()),
+            ("pg_hba.conf", "hostssl all all 127.0.0.1/32 trust\n".to_owned()),
+        ] {
+            let file = data.join(name);
+            fs::write(&file, text).expect("a file");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+            if rustix::process::geteuid().is_root() {
+                chown(&file, Some(NOBODY), Some(NOBODY)).expect("root may");
+            }
+        }
+        self.has_tls = true;
+        authority
+    }
+
+    /// The same server asked with TLS or not at all.
+    pub(crate) fn tls_url(&self) -> String {
+        self.url().replace("sslmode=disable", "sslmode=require")
     }
 
     /// Ends it at once, as a crash would.

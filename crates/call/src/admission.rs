@@ -1,6 +1,7 @@
 //! Who gets a port slot: pools with exact caps, reservations, levels with hysteresis, overflow, and what else may be short.
 //! Knows numbers and time. It has one owner, so nothing here is shared; what a refused caller hears is the trunk's policy.
 
+use crate::forecast::Forecast;
 use crate::port_slots::{Full, Grant, LoadBand, PortSlot, PortSlots};
 use std::{
     collections::BTreeMap,
@@ -219,6 +220,8 @@ pub struct PoolFigures {
     pub in_band: [Duration; 5],
     /// Calls that it took for fuller pools.
     pub taken_over: u64,
+    /// How likely it is to be full in [`crate::forecast::HORIZON_SECONDS`], of 1,000.
+    pub saturation_permille: u32,
 }
 
 /// What a stage can do at once, over all pools: streams of a provider, for example.
@@ -255,6 +258,7 @@ struct Pool {
     in_band: [Duration; 5],
     taken_over: u64,
     peaks: [u32; 2],
+    forecast: Forecast,
 }
 
 #[derive(Debug)]
@@ -319,6 +323,7 @@ impl Pools {
         let grant = pool.slots.acquire(now).map_err(|_: Full| Denied::Full)?;
         pool.peaks[1] = pool.peaks[1].max(grant.concurrency);
         pool.outbound += u32::from(ask.kind == Kind::Outbound);
+        pool.forecast.came();
         let slot = PortSlot(pool.base + grant.slot.0);
         for need in ask.needs {
             if let Some(permit) = self.permits.get_mut(*need) {
@@ -343,6 +348,7 @@ impl Pools {
         let Some(pool) = self.pools.get_mut(held.pool) else { return false };
         pool.count(now);
         pool.outbound -= u32::from(held.kind == Kind::Outbound);
+        pool.forecast.went();
         let released = pool.slots.release(now, PortSlot(slot.0 - pool.base));
         self.note_level(held.pool);
         released
@@ -406,6 +412,7 @@ impl Pools {
     pub fn second(&mut self) {
         for pool in &mut self.pools {
             pool.peaks = [pool.peaks[1], pool.slots.busy()];
+            pool.forecast.second(pool.slots.busy());
         }
     }
 
@@ -436,6 +443,7 @@ impl Pool {
             in_band: [Duration::ZERO; 5],
             taken_over: 0,
             peaks: [0; 2],
+            forecast: Forecast::default(),
             config,
         }
     }
@@ -482,6 +490,8 @@ impl Pool {
             busy_for: self.busy_for,
             in_band: self.in_band,
             taken_over: self.taken_over,
+            saturation_permille: (self.forecast.saturation(self.slots.busy(), self.config.cap) * 1_000.0)
+                as u32,
         }
     }
 }

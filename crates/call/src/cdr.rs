@@ -17,9 +17,9 @@ const MOST_NOTES: usize = 20;
 /// Why a call ended. Every call ends for exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// The caller hung up.
+    /// The caller hung up; of a call of ours, whoever was called.
     CallerHungUp,
-    /// The caller gave up before the answer.
+    /// Who placed the call gave up before the answer.
     CallerCancelled,
     /// The agent said goodbye.
     AgentEnded,
@@ -55,6 +55,8 @@ pub enum Cause {
     TtsFailed,
     /// A fault of ours.
     InternalError,
+    /// A call of ours that nobody took.
+    NotReached,
     /// Refused: every port slot was in use.
     PortsFull,
     /// Refused: the server was stopping.
@@ -71,7 +73,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics that must exist at zero.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::CallerHungUp,
         Self::CallerCancelled,
         Self::AgentEnded,
@@ -91,6 +93,7 @@ impl Cause {
         Self::SttFailed,
         Self::TtsFailed,
         Self::InternalError,
+        Self::NotReached,
         Self::PortsFull,
         Self::Draining,
         Self::NoTrunk,
@@ -121,6 +124,7 @@ impl Cause {
             Self::SttFailed => "stt_failed",
             Self::TtsFailed => "tts_failed",
             Self::InternalError => "internal_error",
+            Self::NotReached => "not_reached",
             Self::PortsFull => "ports_full",
             Self::Draining => "draining",
             Self::NoTrunk => "no_trunk",
@@ -144,7 +148,11 @@ impl Cause {
             Self::AgentEnded | Self::Transferred | Self::NoInput | Self::RepeatLoop | Self::BotLoop => {
                 "agent"
             }
-            Self::MediaTimeout | Self::AckTimeout | Self::SessionExpired | Self::MaxSilence => "network",
+            Self::MediaTimeout
+            | Self::AckTimeout
+            | Self::SessionExpired
+            | Self::MaxSilence
+            | Self::NotReached => "network",
             Self::MaxDuration
             | Self::LlmFailed
             | Self::ServerStopping
@@ -179,7 +187,7 @@ impl Cause {
             (_, Some(488)) => 65,
             (_, Some(502)) => 38,
             (_, Some(300..)) => 41,
-            (Self::MediaTimeout | Self::AckTimeout | Self::SessionExpired, _) => 102,
+            (Self::MediaTimeout | Self::AckTimeout | Self::SessionExpired | Self::NotReached, _) => 102,
             (Self::NoCommonCodec, _) => 65,
             (
                 Self::SttFailed
@@ -234,6 +242,8 @@ pub struct Recorded {
 pub struct Cdr {
     /// What was known at the INVITE.
     pub arrival: Arrival,
+    /// We placed it.
+    pub is_outbound: bool,
     /// The agent that answered, with its version.
     pub agent: Option<String>,
     /// The pool of that slot.
@@ -295,6 +305,7 @@ impl Cdr {
     pub fn new(arrival: Arrival) -> Self {
         Self {
             arrival,
+            is_outbound: false,
             agent: None,
             pool: None,
             load: None,

@@ -74,6 +74,9 @@ pub enum Event {
         text: String,
         /// Whether they are settled.
         is_final: bool,
+        /// How sure speech-to-text is of them, 0 to 1, where it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confidence: Option<f32>,
     },
     /// What speech-to-text thinks of the caller's turn.
     ProviderTurn {

@@ -6,6 +6,7 @@ pub mod cdr;
 mod codec;
 mod config;
 pub mod event;
+pub mod forecast;
 mod hand_over;
 mod id;
 mod io;

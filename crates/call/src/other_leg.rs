@@ -52,6 +52,7 @@ impl std::fmt::Debug for OtherLeg {
 }
 
 /// Takes from an event of the call, at so many microseconds, what it says of its other legs.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a few of many events are about other legs")]
 pub(crate) fn observe(legs: &mut Vec<OtherLeg>, at_us: u64, event: &Event) {
     let open = |legs: &mut Vec<OtherLeg>, answered: bool, status: Option<u16>| {
         let Some(leg) = legs.iter_mut().rfind(|leg| leg.ended_after_us.is_none()) else { return };

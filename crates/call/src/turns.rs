@@ -277,7 +277,7 @@ impl Call {
         }
         let transcript = Transcript { text, is_final, confidence };
         let decision = self.floor.handle_transcript(now, &transcript);
-        out.push(Output::Event(Event::Heard { text: transcript.text, is_final }));
+        out.push(Output::Event(Event::Heard { text: transcript.text, is_final, confidence }));
         self.decide(now, decision, out);
         if self.floor.holder() == Holder::Caller {
             let so_far = self.floor.heard_so_far();

@@ -4,6 +4,7 @@
 mod barge_in;
 mod load;
 pub(crate) mod media;
+mod ports;
 mod ready;
 mod turns;
 
@@ -20,7 +21,7 @@ use std::{
     process::Command,
 };
 
-/// Measures a server on this machine: start, greeting, turns, barge-in, load, media. Takes some twenty minutes.
+/// Measures a server on this machine: start, greeting, turns, barge-in, ports, load, media. Takes some twenty minutes.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// Write the figures as JSON too.
@@ -74,6 +75,8 @@ enum Part {
     Recorded,
     /// Calls that are set up and hung up.
     SetUp,
+    /// More calls than there are ports: overflow, refusals, caps.
+    Ports,
 }
 
 /// Everything that callers say.
@@ -119,6 +122,9 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     }
     if wants(Part::SetUp) {
         load::measure_set_up(&bench, &mut report)?;
+    }
+    if wants(Part::Ports) {
+        ports::measure(&bench, &mut report)?;
     }
     let seconds = args.seconds.unwrap_or(if args.quick { 5 } else { 30 });
     let calls = |usual: &[usize], quick: &[usize]| match (args.calls.is_empty(), args.quick) {

@@ -2,7 +2,7 @@
 //! Knows two servers: the whole agent, and the SIP stack alone behind a user that answers at once.
 
 pub(crate) mod answerer;
-mod setups;
+pub(crate) mod setups;
 
 use crate::{
     bench::Bench,

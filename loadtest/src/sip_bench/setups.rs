@@ -25,28 +25,30 @@ const DISCARD: u16 = 9;
 const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// What to do.
-pub(super) struct Load {
-    pub(super) server: SocketAddr,
+pub(crate) struct Load {
+    pub(crate) server: SocketAddr,
     /// Calls a second.
-    pub(super) rate: u32,
-    pub(super) time: Duration,
+    pub(crate) rate: u32,
+    pub(crate) time: Duration,
     /// Whether calls end as soon as they are up.
-    pub(super) hang_up: bool,
+    pub(crate) hang_up: bool,
 }
 
 /// How it went.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// Calls begun.
-    pub(super) offered: usize,
+    pub(crate) offered: usize,
     /// Calls that came to their end, or are up where none ends.
-    pub(super) set_up: usize,
+    pub(crate) set_up: usize,
     /// Calls that were refused, by status.
-    pub(super) refused: BTreeMap<u16, usize>,
+    pub(crate) refused: BTreeMap<u16, usize>,
+    /// From INVITE to the refusal.
+    pub(crate) refused_after: Vec<Duration>,
     /// From INVITE to 100.
-    pub(super) trying: Vec<Duration>,
+    pub(crate) trying: Vec<Duration>,
     /// From INVITE to 200.
-    pub(super) answered: Vec<Duration>,
+    pub(crate) answered: Vec<Duration>,
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +68,7 @@ struct Callers<'a> {
 }
 
 /// Places the calls and waits for their ends.
-pub(super) fn run(load: &Load) -> io::Result<Outcome> {
+pub(crate) fn run(load: &Load) -> io::Result<Outcome> {
     let socket = UdpSocket::bind((load.server.ip(), 0))?;
     nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBuf, &RECEIVE_BUFFER)?;
     socket.connect(load.server)?;
@@ -90,7 +92,7 @@ impl Callers<'_> {
             }
             self.receive()?;
             let now = Instant::now();
-            let done = self.outcome.set_up == total;
+            let done = self.outcome.set_up + self.outcome.refused_after.len() == total;
             if done || now >= over {
                 self.outcome.offered = total;
                 return Ok(());
@@ -151,7 +153,12 @@ impl Callers<'_> {
                 call.over = true;
                 self.outcome.set_up += 1;
             }
-            (false, 300..) => *self.outcome.refused.entry(status).or_default() += 1,
+            // A refusal that nobody acknowledges comes again: it is one all the same.
+            (false, 300..) if !call.over => {
+                call.over = true;
+                self.outcome.refused_after.push(after);
+                *self.outcome.refused.entry(status).or_default() += 1;
+            }
             _ => {}
         }
         Ok(())

@@ -124,7 +124,7 @@ impl Screen {
         for NumberedEvent { stamped, .. } in self.words.try_iter() {
             let at = Duration::from_micros(stamped.at_us);
             match &stamped.event {
-                Event::Heard { text, is_final: true } if !text.is_empty() => {
+                Event::Heard { text, is_final: true, .. } if !text.is_empty() => {
                     self.line(at, &format!("heard    {text}"))
                 }
                 Event::Sentence { text, .. } => self.line(at, &format!("agent    {text}")),

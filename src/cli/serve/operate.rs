@@ -2,21 +2,27 @@
 //! Knows how to ask the server. Decides nothing.
 
 use crate::{
+    config::Prices,
     http::{CallControl, Health, HealthReport, Slots, Status as HttpStatus},
     server::{Drained, Server, Status},
     services::TrunkCalls,
+    store::Store,
     telemetry::{
-        alerts::{AlertRules, Webhook},
+        alerts::{AlertRules, Alerts, Signs},
         metrics::{Metrics, Way},
     },
     trunks::TrunkStates,
 };
-use call::{CallId, admission::Level};
+use call::{
+    CallId,
+    admission::{Level, PoolFigures},
+};
 use sip::EndpointStatistics;
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, Weak, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -24,6 +30,9 @@ use tokio::{
     task::JoinHandle,
     time,
 };
+
+/// What a port's price is for.
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// How long goodbyes may take once calls have had their time: longer than most sentences.
 const GOODBYE: Duration = Duration::from_secs(30);
@@ -49,8 +58,13 @@ impl Operations {
         Arc::new(Control { server: self.server.clone(), runtime: tokio::runtime::Handle::current() })
     }
 
-    /// Puts what the server counts into the metrics, once a second.
-    pub(super) fn publish(&self, trunks: TrunkStates, webhook: Option<Webhook>) -> JoinHandle<()> {
+    /// Puts what the server counts into the metrics, once a second, and tells what is wrong with it.
+    pub(super) fn publish(
+        &self,
+        trunks: TrunkStates,
+        (alerts, prices): (Alerts, Prices),
+        store: Store,
+    ) -> JoinHandle<()> {
         let (server, status, metrics) = (self.server.clone(), self.status.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let mut seen = Seen::default();
@@ -60,12 +74,20 @@ impl Operations {
                 second.tick().await;
                 let Some(server) = server.upgrade() else { return };
                 let status = status.borrow().clone();
-                for alert in rules.look(Instant::now(), &status.pools) {
-                    tracing::warn!(state = alert.state, pool = alert.pool, "{}", alert.text);
-                    webhook.iter().for_each(|webhook| webhook.send(alert.clone()));
-                }
                 trunks.count(&status.trunks, &status.sip.gate);
-                seen.publish(&server, &status, &metrics);
+                let media_lag = seen.publish(&server, &status, &metrics);
+                seen.publish_costs(&status.pools, &prices, &metrics);
+                let signs = Signs {
+                    pools: &status.pools,
+                    permits: &status.permits,
+                    troubles: &metrics.troubles(),
+                    media_lag,
+                    database_behind: store.database_behind(),
+                };
+                for alert in rules.look(Instant::now(), signs) {
+                    tracing::warn!(state = alert.state, about = alert.about, "{}", alert.text);
+                    alerts.send(&alert);
+                }
             }
         })
     }
@@ -134,6 +156,8 @@ struct Seen {
     sip: EndpointStatistics,
     transport: [u64; TRANSPORT_REASONS.len()],
     queues: [u64; QUEUES.len()],
+    /// How long the ports of each pool had been busy, and when that was.
+    busy_for: BTreeMap<String, (Instant, Duration)>,
 }
 
 /// Why SIP messages are lost before the endpoint sees them or after it has written them.
@@ -152,16 +176,35 @@ const QUEUES: [&str; 8] = [
 ];
 
 impl Seen {
-    fn publish(&mut self, server: &Server, status: &Status, metrics: &Metrics) {
+    /// Says how late a media thread has been since the last time, at worst.
+    fn publish(&mut self, server: &Server, status: &Status, metrics: &Metrics) -> Duration {
         metrics.ports(status.cap as usize, status.calls as usize);
         metrics.pools(&status.pools);
         metrics.ports_leaked(status.leaked);
-        for thread in server.media_threads() {
-            metrics.media_lag(thread.counters().lateness.take_worst());
-        }
+        metrics.ports_cooling(status.ports.cooling);
+        let lags = server.media_threads().iter().map(|thread| thread.counters().lateness.take_worst());
+        let lags: Vec<Duration> = lags.collect();
+        lags.iter().for_each(|lag| metrics.media_lag(*lag));
         self.publish_sip(&status.sip, metrics);
         self.publish_transport(server, metrics);
         self.publish_queues(server, status, metrics);
+        lags.into_iter().max().unwrap_or_default()
+    }
+
+    /// What the ports have cost since the last time, where they have a price: used ones and idle ones.
+    fn publish_costs(&mut self, pools: &[PoolFigures], prices: &Prices, metrics: &Metrics) {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now_us = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
+        let Some((month, currency)) = prices.port_month(now_us) else { return };
+        let second = month / MONTH.as_secs_f64();
+        let now = Instant::now();
+        for pool in pools {
+            let before = self.busy_for.insert(pool.name.clone(), (now, pool.busy_for));
+            let Some((at, busy_for)) = before else { continue };
+            let reserved = now.saturating_duration_since(at).as_secs_f64() * f64::from(pool.cap);
+            let busy = pool.busy_for.saturating_sub(busy_for).as_secs_f64();
+            metrics.ports_cost(&pool.name, &currency, reserved * second, (reserved - busy).max(0.0) * second);
+        }
     }
 
     fn publish_sip(&mut self, now: &EndpointStatistics, metrics: &Metrics) {

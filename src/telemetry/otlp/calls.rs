@@ -180,6 +180,7 @@ impl Call {
                 self.started = Some((*port_slot, *concurrency, codec.clone()));
             }
             Event::Answered => self.root = Some(self.root_span(id, at, labels)),
+            Event::Heard { is_final: true, confidence, .. } => self.confidence = *confidence,
             Event::Speech { active: true } => self.speech_from = self.speech_from.or(Some(at)),
             Event::TurnEnded { turn, text, reason, waited_ms } => {
                 let from = self.speech_from.take().unwrap_or(at);
