@@ -94,7 +94,7 @@ fn a_caller_who_speaks_into_the_greeting_is_heard() {
         0.330 caller says "when are you open" (1200 ms)
         0.440 agent speaks more quietly
         0.580 turn 0 falls silent after 180 ms
-        0.940 turn 0 barge-in (greeting): heard "Hello, how", unsaid "can I help?"
+        0.940 turn 0 barge-in (greeting): heard "Hello,", unsaid "how can I help?"
         1.880 understood "when are you open"
         1.880 turn 1 ended: "when are you open" (sentence, waited 320 ms)
         1.880 turn 1 asked

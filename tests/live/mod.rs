@@ -55,6 +55,10 @@ impl Folder {
         self.write("agent.toml", &demo);
         self.write("agent.sql", include_str!("../../agents/demo.sql"));
         self.write("demo-hours.md", HOURS);
+        std::fs::create_dir_all(self.0.join("demo-docs")).expect("a folder for the test");
+        for (name, text) in DOCUMENTS {
+            self.write(name, text);
+        }
     }
 
     /// A config that listens where the system wants, followed by what the test is about.
@@ -371,6 +375,12 @@ pub(crate) const GREETING: &str = "Hello.";
 pub(crate) const TROUBLE: &str = "One moment please.";
 
 /// What it knows.
+/// The documents of the demo agent, by where they stand beside it.
+const DOCUMENTS: [(&str, &str); 2] = [
+    ("demo-docs/services.md", include_str!("../../agents/demo-docs/services.md")),
+    ("demo-docs/visits.md", include_str!("../../agents/demo-docs/visits.md")),
+];
+
 const HOURS: &str = "# Opening hours\n\nWe are open from nine to five.\n\n# Address and parking\n\nWe are near the station.\n";
 
 /// A step of a script: waits until the agent has spoken.

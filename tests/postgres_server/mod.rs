@@ -129,6 +129,7 @@ impl PostgresServer {
             .command("psql")
             .args(["-X", "-A", "-t", "-h", "127.0.0.1", "-p", &self.port.to_string()])
             .args(["-U", "tandem", "-d", "postgres", "-c", sql])
+            .env("PGSSLMODE", if self.has_tls { "require" } else { "disable" })
             .output()
             .ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

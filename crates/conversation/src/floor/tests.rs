@@ -417,7 +417,7 @@ fn speech_silences_the_agent_and_then_takes_the_floor() {
 #[test]
 fn a_barge_in_bears_small_gaps() {
     let play = Play::agent_speaks(Interruptible::Speech).strip("20.5x2.3x2.2x");
-    assert_eq!(play.log(), [(440, "duck"), (660, "pause from 400")]);
+    assert_eq!(play.log(), [(440, "duck"), (580, "pause from 400")]);
 }
 
 #[test]
