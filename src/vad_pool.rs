@@ -6,7 +6,7 @@ use media::{
     vad::{VadModel, VadStream, judge},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     io,
     sync::{
         Arc, Weak,
@@ -164,10 +164,9 @@ fn work<M: VadModel>(mut model: M, jobs: &Receiver<Job>, counters: &VadCounters)
             // A stream is never in a batch twice: its second frame is for the next.
             let mut batch: HashMap<u64, Job> = HashMap::with_capacity(waiting.len());
             for job in std::mem::take(&mut waiting) {
-                if batch.contains_key(&job.stream) {
-                    waiting.push(job);
-                } else {
-                    batch.insert(job.stream, job);
+                match batch.entry(job.stream) {
+                    Entry::Occupied(_) => waiting.push(job),
+                    Entry::Vacant(place) => drop(place.insert(job)),
                 }
             }
             counters.frames.fetch_add(batch.len() as u64, Relaxed);

@@ -1,12 +1,16 @@
 //! Dashboards and alert rules name figures that exist, and Prometheus' own tool accepts what we hand it.
 //! Knows files and names; what a figure means is told by its help text.
 
+use call::CallId;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
-use tandem::telemetry::Metrics;
+use tandem::{
+    store::{CallRecord, Direction},
+    telemetry::Metrics,
+};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -22,6 +26,8 @@ fn known() -> BTreeSet<String> {
     // Labels that only a config or a call can name: nothing stands there before.
     metrics.gateway_fallback("route", ("one", "other"), "timeout");
     metrics.ports_cost("pool", "EUR", 0.0, 0.0);
+    let paid = CallRecord::new(CallId(1), Direction::Inbound, "paid", 0);
+    metrics.call_ended(&CallRecord { cost_currency: Some("EUR".to_owned()), cost_llm: Some(0.1), ..paid });
     let text = metrics.encode().expect("a string takes it");
     let mut known = BTreeSet::from(["up".to_owned()]);
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
@@ -116,6 +122,8 @@ fn prometheus_reads_what_we_show() {
     // Labels that only a config or a call can name: nothing stands there before.
     metrics.gateway_fallback("route", ("one", "other"), "timeout");
     metrics.ports_cost("pool", "EUR", 0.0, 0.0);
+    let paid = CallRecord::new(CallId(1), Direction::Inbound, "paid", 0);
+    metrics.call_ended(&CallRecord { cost_currency: Some("EUR".to_owned()), cost_llm: Some(0.1), ..paid });
     let text = metrics.encode().expect("a string takes it");
     let mut tool = Command::new("promtool")
         .args(["check", "metrics"])

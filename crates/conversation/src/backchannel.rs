@@ -101,11 +101,11 @@ impl Backchannels {
 
     /// Whether these words may yet become such words: "I" is on its way to "I see".
     pub(crate) fn may_cover(self, heard: &[String]) -> bool {
-        let begins = |phrase: &&str| {
+        let begins = |phrase: &str| {
             let mut phrase = phrase.split(' ');
             heard.iter().all(|word| phrase.next() == Some(word)) && phrase.next().is_some()
         };
-        !heard.is_empty() && HUMS.iter().chain(self.0).any(|phrase| begins(&phrase))
+        !heard.is_empty() && HUMS.iter().chain(self.0).any(|phrase| begins(phrase))
     }
 
     /// What the sound was, as far as can be told by now. `longest` is how long a backchannel may be; with `must` the

@@ -592,6 +592,7 @@ fn what_came_in_mu_law_can_go_on_as_the_very_code_words_it_came_in() {
     for (seed, blocks) in (0..40).map(|seed| (seed, [1, 2, 3, 6][seed as usize % 4])) {
         let mut chance = Chance::new(seed);
         let words: Vec<u8> = (0..100 * BLOCK * 6).map(|_| chance.bits() as u8).collect();
+        #[allow(clippy::disallowed_methods)]
         let start = Instant::now();
         let mut receiver = Receiver::new(config());
         let mut again = Vec::new();
