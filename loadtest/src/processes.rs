@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(10);
 /// Where the key that the simulators ask for is found: any key will do.
 const KEY: &str = "TANDEM_LOADTEST_KEY";
+/// Where in its folder a server's log is kept.
+pub(crate) const LOG: &str = "log";
 
 /// What the processes listen on.
 #[derive(Clone, Debug)]
@@ -133,10 +135,10 @@ impl Server {
             text = text.replace("ports = 1100\n", "");
         }
         write(&config, &text).map_err(|error| failed(&error))?;
-        let log = File::create(folder.join("log")).map_err(|error| failed(&error))?;
+        let log = File::create(folder.join(LOG)).map_err(|error| failed(&error))?;
         let mut command = Command::new(program);
-        command.arg("serve").arg("--config").arg(&config).env(KEY, "any").stdout(log);
-        let (process, ready_after) = start(&mut command, Output::Error, "is ready", FAREWELL)
+        command.arg("serve").arg("--config").arg(&config).env(KEY, "any").stdout(Stdio::null());
+        let (process, ready_after) = start(&mut command, Output::Error(Some(log)), "is ready", FAREWELL)
             .map_err(|error| format!("the server: {error}"))?;
         Ok(Self { process, ready_after, data })
     }
@@ -151,10 +153,10 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// Where a process says that it is ready.
-#[derive(Clone, Copy)]
 enum Output {
     Standard,
-    Error,
+    /// What it says afterwards is kept in the file.
+    Error(Option<File>),
 }
 
 /// Starts a process and waits until a line of its output holds `ready`.
@@ -164,15 +166,15 @@ fn start(
     ready: &'static str,
     farewell: Duration,
 ) -> Result<(Process, Duration), String> {
-    match output {
+    match &output {
         Output::Standard => command.stdout(Stdio::piped()),
-        Output::Error => command.stderr(Stdio::piped()),
+        Output::Error(_) => command.stderr(Stdio::piped()),
     };
     let started = Instant::now();
     let mut child = command.stdin(Stdio::null()).spawn().map_err(|error| error.to_string())?;
-    let stream: Option<Box<dyn Read + Send>> = match output {
-        Output::Standard => child.stdout.take().map(|stream| Box::new(stream) as _),
-        Output::Error => child.stderr.take().map(|stream| Box::new(stream) as _),
+    let (stream, mut log): (Option<Box<dyn Read + Send>>, _) = match output {
+        Output::Standard => (child.stdout.take().map(|stream| Box::new(stream) as _), None),
+        Output::Error(log) => (child.stderr.take().map(|stream| Box::new(stream) as _), log),
     };
     let process = Process { child, farewell };
     let stream = stream.ok_or("it has no output")?;
@@ -180,6 +182,9 @@ fn start(
     // Reads on after that, so that the process never waits for us.
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if let Some(log) = &mut log {
+                let _a_full_disk_is_no_reason_to_stop_reading = writeln!(log, "{line}");
+            }
             let _nobody_may_listen_any_more = sender.send((Instant::now(), line));
         }
     });

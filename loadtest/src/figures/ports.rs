@@ -4,7 +4,7 @@
 
 use crate::{
     bench::{Bench, World},
-    processes::Engines,
+    processes::{Engines, LOG},
     report::Report,
     sip_bench::setups::{self, Load, Outcome},
     spread::Spread,
@@ -97,8 +97,7 @@ fn aim(step: u32) -> &'static str {
 
 /// How often each threshold of the first pool was told in the log, upwards: once each, whatever came after.
 fn add_thresholds(world: &World, report: &mut Report) -> Result<(), String> {
-    let log =
-        world.server.data.parent().map(|folder| folder.join("log")).ok_or("the server has no folder")?;
+    let log = world.server.data.parent().map(|folder| folder.join(LOG)).ok_or("the server has no folder")?;
     let log = std::fs::read_to_string(&log).map_err(|error| format!("{}: {error}", log.display()))?;
     let told = |level: &str| {
         let of_main = log.lines().filter(|line| line.contains("a pool fills up") && line.contains("main"));
