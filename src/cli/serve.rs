@@ -126,7 +126,7 @@ impl Running {
         let webhooks = Webhooks::start(&config.webhooks, &config.server.data_dir, &store, metrics)
             .map_err(|error| fail(Exit::DataDir, &error.to_string()))?;
         // Started even if nothing is kept yet: the config that is read again may say so.
-        let checkpoints = Checkpoints::start(&store_config(config))
+        let checkpoints = Checkpoints::start(&store_config(config), metrics.clone())
             .map_err(|error| fail(Exit::Failed, &error.to_string()))?;
         let calls = services::prepare(Arc::clone(config), metrics, Some(&checkpoints))
             .await

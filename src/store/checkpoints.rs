@@ -6,7 +6,7 @@ use super::{
     database::{self, Database, Statement},
     unix_us,
 };
-use crate::secret::Secret;
+use crate::{secret::Secret, telemetry::Metrics};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::{
@@ -51,6 +51,7 @@ impl CallerKey {
 pub struct Checkpoints {
     queue: SyncSender<Job>,
     lost: Arc<AtomicU64>,
+    metrics: Metrics,
 }
 
 enum Job {
@@ -64,7 +65,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(config: &StoreConfig) -> std::io::Result<Self> {
+    pub fn start(config: &StoreConfig, metrics: Metrics) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel(CHECKPOINT_QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let mut keeper = Keeper {
@@ -75,22 +76,27 @@ impl Checkpoints {
             lost: Arc::clone(&lost),
         };
         std::thread::Builder::new().name("tandem-checkpoints".to_owned()).spawn(move || keeper.run(&jobs))?;
-        Ok(Self { queue, lost })
+        Ok(Self { queue, lost, metrics })
     }
 
     /// Puts a conversation away, in the place of the caller's last one. Never waits.
     pub fn keep(&self, caller: &CallerKey, good_for: Duration, state: String) {
         let until_us = unix_us() + i64::try_from(good_for.as_micros()).unwrap_or(i64::MAX / 2);
         if state.len() > LONGEST || !self.put(Job::Keep { caller: caller.clone(), until_us, state }) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lose();
         }
     }
 
     /// The conversation came to its end. Never waits.
     pub fn forget(&self, caller: &CallerKey) {
         if !self.put(Job::Forget { caller: caller.clone() }) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lose();
         }
+    }
+
+    fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.metrics.queue_dropped("checkpoints", 1);
     }
 
     /// The caller's last conversation, if it is good still.
@@ -219,14 +225,14 @@ mod tests {
         let config = config("found");
         let secret = Secret::new("key");
         let (ann, bob) = (CallerKey::new(&secret, "+491", "+492"), CallerKey::new(&secret, "+491", "+493"));
-        let keeper = Checkpoints::start(&config).expect("a thread");
+        let keeper = Checkpoints::start(&config, Metrics::default()).expect("a thread");
         assert_eq!(keeper.find(ann.clone()).await, None);
         keeper.keep(&ann, Duration::from_secs(60), "first".into());
         keeper.keep(&ann, Duration::from_secs(60), "second".into());
         keeper.keep(&bob, Duration::ZERO, "too old".into());
         // Another process finds the same.
         drop(keeper.find(ann.clone()).await);
-        let other = Checkpoints::start(&config).expect("a thread");
+        let other = Checkpoints::start(&config, Metrics::default()).expect("a thread");
         assert_eq!(other.find(ann.clone()).await.as_deref(), Some("second"));
         assert_eq!(other.find(bob).await, None);
         other.forget(&ann);
@@ -239,7 +245,7 @@ mod tests {
     async fn the_database_never_holds_a_number() {
         let config = config("hash");
         let caller = CallerKey::new(&Secret::new("key"), "+4917012345678", "+4930555");
-        let keeper = Checkpoints::start(&config).expect("a thread");
+        let keeper = Checkpoints::start(&config, Metrics::default()).expect("a thread");
         keeper.keep(&caller, Duration::from_secs(60), "{}".into());
         keeper.find(caller.clone()).await;
         let files = std::fs::read_dir(&config.directory).expect("the folder").flatten();
@@ -255,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn a_folder_that_is_gone_costs_a_conversation_and_no_more() {
         let config = StoreConfig::new("/nonexistent/tandem");
-        let keeper = Checkpoints::start(&config).expect("a thread");
+        let keeper = Checkpoints::start(&config, Metrics::default()).expect("a thread");
         let caller = CallerKey::new(&Secret::new("key"), "a", "b");
         keeper.keep(&caller, Duration::from_secs(60), "{}".into());
         assert_eq!(keeper.find(caller).await, None);

@@ -42,7 +42,7 @@ pub(super) const OTHER: &str = "other";
 
 const STAGES: [&str; 6] = ["stt", "llm", "tts", "tool", "knowledge", OTHER];
 
-const QUEUES: [&str; 14] = [
+const QUEUES: [&str; 19] = [
     "alerts",
     "mail",
     "store",
@@ -53,6 +53,11 @@ const QUEUES: [&str; 14] = [
     "stt_audio",
     "sentences",
     "searches",
+    "tools",
+    "checkpoints",
+    "recording",
+    "vad_audio",
+    "vad_answers",
     "rtp_send",
     "rtp_receive",
     "commands",

@@ -256,8 +256,8 @@ impl AlertRules {
                 over: unpriced == 0,
                 figure: format!("{unpriced} calls"),
                 firing: format!(
-                    "{unpriced} calls have a part whose price is not known. Add it to [prices]; `tandem check` says \
-                     which targets and trunks have none."
+                    "{unpriced} calls have a part whose price is not known: its cost is empty in their records. \
+                     Add it to [prices]."
                 ),
                 resolved: "Every call of the last 15 minutes has its price.".to_owned(),
             },
