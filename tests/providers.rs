@@ -111,7 +111,8 @@ impl Stt {
                 SttEvent::Ready
                 | SttEvent::Interim { .. }
                 | SttEvent::EagerEnd { .. }
-                | SttEvent::Resumed => {}
+                | SttEvent::Resumed
+                | SttEvent::Language { .. } => {}
                 SttEvent::Failed { reason } => panic!("{reason}"),
             }
         }

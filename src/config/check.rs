@@ -108,6 +108,7 @@ impl Checker<'_> {
         self.believed_headers(&raw.call_context, &trunks);
         self.handed_to(&mut agents);
         self.agent_routes(&agents, &routes, &tts);
+        self.agent_languages(&agents, &routes, (&stt, &tts));
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
         let libraries = self.libraries(&agents);
