@@ -143,6 +143,7 @@ impl Checker<'_> {
             agents,
             schemas,
             libraries,
+            embeddings: self.embeddings(&raw.embeddings),
             tools,
             call_context: self.call_context(&raw.call_context),
             resume: self.resume(&raw.resume),

@@ -13,7 +13,7 @@ use crate::{
     },
     context_webhook::ContextClient,
     knowledge::{Knowledge, Searcher},
-    providers::{CallInfo, Events, Request, SpeechToText, TextToSpeech},
+    providers::{CallInfo, Events, Request, SpeechToText, TextToSpeech, embeddings::Embeddings},
     resume::Resume,
     server::{
         AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, CallFacts, ContextAnswer, ContextQuestion,
@@ -558,9 +558,11 @@ async fn documents(
     searcher: &Searcher,
 ) -> Result<Option<Arc<Knowledge>>, StartError> {
     let Some(library) = config.libraries.get(key).cloned() else { return Ok(None) };
-    let (agent, searcher, runtime) = (key.to_owned(), searcher.clone(), Handle::current());
-    let start = tokio::task::spawn_blocking(move || Knowledge::start(&agent, library, searcher, &runtime));
     let wrong = |error: String| StartError::Engine(format!("the documents of the agent `{key}`: {error}"));
+    let embeddings = config.embeddings.clone().map(Embeddings::new).transpose().map_err(wrong)?.map(Arc::new);
+    let (agent, searcher, runtime) = (key.to_owned(), searcher.clone(), Handle::current());
+    let start = move || Knowledge::start(&agent, library, searcher, embeddings, runtime);
+    let start = tokio::task::spawn_blocking(start);
     let knowledge = start.await.map_err(|error| wrong(error.to_string()))?;
     knowledge.map(Some).map_err(|error| wrong(error.to_string()))
 }
