@@ -224,7 +224,7 @@ fn prompt_tools_and_words_change_with_the_voice() {
     assert_eq!(world.cdr_of(0).0.and_then(|cdr| cdr.language.as_deref()), Some("de-DE"));
 }
 
-/// The voice that each sentence is spoken in: that of the language the call has when text-to-speech is given it.
+/// The language that a call has at a time, in microseconds since the INVITE.
 fn languages_of(world: &World) -> impl Fn(u128) -> String + '_ {
     |at: u128| {
         let last = world.languages().iter().rfind(|(since, _)| since.as_micros() <= at);
@@ -370,13 +370,14 @@ fn ears_that_do_not_open_leave_all_as_it_was() {
         4.460 turn 1 asked
         4.540 stt failed: simulated
         4.540 speaks en-US (stt_failed)
-        4.760 turn 1 first token
-        4.811 turn 1 text complete
-        4.811 turn 1 sentence 0: "Um neun."
-        4.961 turn 1 first audio
-        4.980 turn 1 is heard
-        4.980 gap 1240 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 51 + tts_first_audio 150 + pacing 19
-        5.440 turn 1 done
+        4.540 turn 2 asked
+        4.840 turn 2 first token
+        4.892 turn 2 text complete
+        4.892 turn 2 sentence 0: "Um neun."
+        5.042 turn 2 first audio
+        5.060 turn 2 is heard
+        5.060 gap 1320 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 18 + other 80
+        5.520 turn 2 done
         12.030 caller hangs up
         12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
         12.060 ended: caller_hung_up
