@@ -24,6 +24,7 @@ impl Call {
         self.phase = Phase::Talking;
         self.offer_languages();
         if let Some(cause) = self.farewell.take() {
+        self.open_room();
             return self.say_goodbye(now, cause, out);
         }
         if let Some(kept) = &self.setup.context.resumed {

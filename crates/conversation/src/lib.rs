@@ -21,8 +21,8 @@ mod turn;
 mod variables;
 
 pub use agent::{
-    Agent, AgentError, Elsewhere, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Menu,
-    MenuOption, Place, Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
+    Agent, AgentError, Ambience, Elsewhere, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport,
+    Menu, MenuOption, Place, Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
 };
 pub use backchannel::{SideSound, Sound};
 pub use checkpoint::Checkpoint;
