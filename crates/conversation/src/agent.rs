@@ -373,6 +373,11 @@ impl Agent {
         self.menu.as_ref()
     }
 
+    /// Whether a caller says digits to it that only their last two are ever spoken of.
+    pub fn has_private_digits(&self) -> bool {
+        self.slots.values().any(|slot| slot.private && matches!(slot.kind, SlotKind::Digits { .. }))
+    }
+
     /// Words and names worth telling any recogniser.
     pub fn hints(&self) -> &[String] {
         &self.hints
