@@ -67,7 +67,7 @@ pub trait Tools: Send + Sync {
 /// Keeps where one call's conversation stands, for a caller who is cut off. Called on media threads: it must not wait.
 pub trait Keeper: Send + Sync {
     /// In the place of what was kept last; nothing: it has come to its end.
-    fn keep(&self, checkpoint: Option<&Checkpoint>);
+    fn keep(&self, checkpoint: Option<Box<Checkpoint>>);
 }
 
 /// Keeps what calls tell. Called on media threads: it must neither wait nor lock.
@@ -423,7 +423,9 @@ impl CallActor {
             }
             Output::HandOver { agent, language } => self.hand_over(now, &agent, language),
             Output::Checkpoint(kept) => {
-                self.parts.keeper.iter().for_each(|keeper| keeper.keep(kept.as_deref()));
+                if let Some(keeper) = &self.parts.keeper {
+                    keeper.keep(kept);
+                }
             }
             Output::SetLanguage { language } => self.set_language(now, language),
             Output::Event(event) => self.record(now, event),

@@ -1,6 +1,6 @@
 //! The server: everything that waits. What it decides with is in `crates/`.
 //!
-//! `ai_gateway` runs the routes' decisions; `call_actor` carries out what a call decides; `caller` is the built-in SIP
+//! `ai_gateway` runs the routes' decisions; `ambience` reads the sound of a room; `call_actor` carries out what a call decides; `caller` is the built-in SIP
 //! caller; `cli` the commands; `config` the file as written and as checked; `context_webhook` who is asked before a call
 //! is answered; `http` the API; `knowledge` the documents that agents look up; `media_threads` where calls live;
 //! `providers` the three traits and one file per vendor; `rtp_socket` a leg's sockets; `secret` what must never be
@@ -10,6 +10,7 @@
 //! `vad_pool` judges the frames of many calls at a time; `webhooks` tells other systems of calls.
 
 pub mod ai_gateway;
+pub mod ambience;
 pub mod call_actor;
 pub mod caller;
 pub mod cli;

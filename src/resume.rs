@@ -62,10 +62,14 @@ struct OneCaller {
 }
 
 impl Keeper for OneCaller {
-    fn keep(&self, checkpoint: Option<&Checkpoint>) {
-        match checkpoint.map(serde_json::to_string) {
-            Some(Ok(state)) => self.resume.checkpoints.keep(&self.caller, self.resume.config.good_for, state),
-            Some(Err(_)) => {}
+    fn keep(&self, checkpoint: Option<Box<Checkpoint>>) {
+        match checkpoint {
+            // Written down on the database's thread: a long conversation would take this one half a frame.
+            Some(kept) => self.resume.checkpoints.keep(
+                &self.caller,
+                self.resume.config.good_for,
+                Box::new(move || serde_json::to_string(&kept).ok()),
+            ),
             None => self.resume.checkpoints.forget(&self.caller),
         }
     }

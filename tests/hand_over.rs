@@ -2,8 +2,15 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a hand-over looks at a few of many events")]
 
-use call::{Clip, Clips, Event, Member};
+#[path = "simulation/golden.rs"]
+#[allow(dead_code, reason = "the agents of these calls are others")]
+mod golden;
+#[allow(dead_code, reason = "the agents of these calls are others")]
+mod simulation;
+
+use call::{Ambience, Clip, Clips, Event, Member};
 use conversation::{Agent, Message};
+use golden::check;
 use sim::{Act, Fault, Planned, Said, Scenario, ToolStep, World, say};
 use std::{
     collections::BTreeMap,
@@ -18,6 +25,9 @@ fn hanging_up(at: u64) -> Scenario {
     scenario.length = Duration::from_millis(at + 40_000);
     scenario
 }
+
+/// How loud the room of the agent for invoices is.
+const ROOM_DBFS: f32 = -45.0;
 
 const FRONT: &str = r#"
 [agent]
@@ -61,13 +71,21 @@ fn run(replies: Vec<Said>, arguments: &'static str, caller: Vec<Planned>) -> Wor
     run_in(scenario, arguments, 1)
 }
 
-fn run_in(mut scenario: Scenario, arguments: &'static str, seed: u64) -> World {
+fn run_in(scenario: Scenario, arguments: &'static str, seed: u64) -> World {
+    world(scenario, arguments, seed).run()
+}
+
+fn world(mut scenario: Scenario, arguments: &'static str, seed: u64) -> World {
     scenario.arguments = vec![("pass", arguments)];
     let clips = Clips {
         greeting: Clip {
             text: "Hello there, billing here.".into(),
             samples: vec![600; 16_000],
             wide: Vec::new(),
+        },
+        ambience: Ambience {
+            samples: media::tone::noise(1, ROOM_DBFS, 16_000).into(),
+            ..Ambience::default()
         },
         ..Clips::default()
     };
@@ -79,7 +97,7 @@ fn run_in(mut scenario: Scenario, arguments: &'static str, seed: u64) -> World {
     };
     scenario.context.team = Arc::new(BTreeMap::from([("billing.toml".to_owned(), member)]));
     scenario.context.variables.set("first_name", "Ann");
-    World::new(Instant::now(), seed, agent(FRONT), scenario).run()
+    World::new(Instant::now(), seed, agent(FRONT), scenario)
 }
 
 fn pass(text: &'static str) -> Said {
@@ -130,6 +148,44 @@ fn the_other_agent_knows_what_was_said_and_speaks_after_the_first_has_finished()
             |message| matches!(message, Message::Tool { result, .. } if result.contains("handed_over_to"))
         )
     );
+}
+
+#[test]
+fn the_first_agent_finishes_and_the_second_greets() {
+    let mut scenario = Scenario {
+        replies: vec![pass("One second, billing will help."), Said::text("Seven dollars.")],
+        ..hanging_up(16_000)
+    };
+    scenario.caller.insert(1, say(11_000, "what do i owe", 900));
+    let summary = r#"{"agent":"billing.toml","summary":"wants the balance"}"#;
+    check(
+        world(scenario, summary, 1),
+        r#"
+        "#,
+    );
+}
+
+#[test]
+fn the_room_of_an_agent_is_heard_in_its_pauses_as_loud_as_it_is() {
+    let mut scenario =
+        Scenario { replies: vec![pass("One second."), Said::text("Seven.")], ..hanging_up(16_000) };
+    scenario.caller.insert(1, say(11_000, "what do i owe", 900));
+    let world = world(scenario, "{}", 1).run();
+    let handed = world.trace().iter().find(|told| matches!(told.event, Event::HandedOver { .. }));
+    let handed = Duration::from_micros(handed.expect("it is handed over").at_us);
+    // Two seconds before it was and two seconds after the greeting nobody speaks.
+    let mean = |from: Duration| {
+        let pause =
+            world.sent().iter().filter(|sent| sent.at >= from && sent.at < from + Duration::from_secs(1));
+        let power: Vec<f32> = pause.map(|sent| 10.0_f32.powf(sent.dbfs / 10.0)).collect();
+        assert!(power.len() > 45, "a packet every 20 ms");
+        10.0 * (power.iter().sum::<f32>() / power.len() as f32).log10()
+    };
+    let (before, after) = (mean(Duration::from_millis(1_300)), mean(handed + Duration::from_millis(2_800)));
+    assert!(before < -60.0 && (after - ROOM_DBFS).abs() < 1.0, "{before} dBFS, then {after}");
+    // What speech-to-text gets is the caller's side.
+    let heard = world.heard().iter().filter(|heard| heard.at > handed + Duration::from_millis(2_800));
+    assert!(heard.take(50).all(|heard| heard.dbfs < -60.0), "nothing of the room goes to speech-to-text");
 }
 
 #[test]

@@ -47,9 +47,7 @@ fn on_hold_nothing_is_said_heard_or_asked() {
         24.820 turn 2 is heard
         24.820 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 78 + tts_first_audio 150 + pacing 12
         26.780 turn 2 done
-        28.030 caller hangs up
-        28.060 packets: 1399 received, 0 lost, 0 foreign, 662 sent
-        28.060 ended: caller_hung_up
+        [hung up 28.030: 1399 in, 662 out]
         "#,
     );
 }
@@ -63,12 +61,7 @@ fn a_question_just_before_the_hold_is_answered_after_it() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "when are you open" (1200 ms)
         3.830 caller puts us on hold
         3.860 hold begins
@@ -83,9 +76,7 @@ fn a_question_just_before_the_hold_is_answered_after_it() {
         20.060 hold ends
         20.060 turn 1 is heard
         22.020 turn 1 done
-        24.030 caller hangs up
-        24.060 packets: 1199 received, 0 lost, 0 foreign, 392 sent
-        24.060 ended: caller_hung_up
+        [hung up 24.030: 1199 in, 392 out]
         "#,
     );
 }
@@ -138,9 +129,7 @@ fn a_late_offer_is_answered_in_the_ack() {
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 13
         6.580 turn 1 done
-        7.030 caller hangs up
-        7.060 packets: 349 received, 0 lost, 0 foreign, 350 sent
-        7.060 ended: caller_hung_up
+        [hung up 7.030: 349 in, 350 out]
         "#,
     );
 }
@@ -173,9 +162,7 @@ fn a_caller_may_change_the_codec() {
         10.188 turn 2 first audio
         10.200 turn 2 is heard
         10.200 gap 1260 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 78 + tts_first_audio 150 + pacing 12
-        12.030 caller hangs up
-        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
-        12.060 ended: caller_hung_up
+        [hung up 12.030: 599 in, 602 out]
         "#,
     );
 }
@@ -205,9 +192,7 @@ fn a_caller_on_hold_is_not_asked_whether_they_are_there() {
         30.040 turn 2 sentence 0: "Are you still there?"
         30.040 turn 2 is heard
         31.220 turn 2 done
-        35.030 caller hangs up
-        35.060 packets: 1749 received, 0 lost, 0 foreign, 1002 sent
-        35.060 ended: caller_hung_up
+        [hung up 35.030: 1749 in, 1002 out]
         "#,
     );
 }

@@ -32,12 +32,7 @@ fn what_is_found_while_the_caller_speaks_is_there_when_the_question_is() {
     check(
         world(asking(8_000)),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "when are you open" (1200 ms)
         4.080 understood "when are you open"
         4.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
@@ -51,9 +46,7 @@ fn what_is_found_while_the_caller_speaks_is_there_when_the_question_is() {
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
         6.580 turn 1 done
-        8.030 caller hangs up
-        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
-        8.060 ended: caller_hung_up
+        [hung up 8.030: 399 in, 402 out]
         "#,
     );
 }
@@ -65,12 +58,7 @@ fn a_question_waits_for_its_documents_for_80_ms_and_no_longer() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "when are you open" (1200 ms)
         4.080 understood "when are you open"
         4.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
@@ -84,9 +72,7 @@ fn a_question_waits_for_its_documents_for_80_ms_and_no_longer() {
         4.700 turn 1 is heard
         4.700 gap 960 ms = jitter 20 + end_of_turn 250 + stt_final 70 + knowledge 80 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
         6.660 turn 1 done
-        8.030 caller hangs up
-        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
-        8.060 ended: caller_hung_up
+        [hung up 8.030: 399 in, 402 out]
         "#,
     );
 }
@@ -98,12 +84,7 @@ fn a_search_that_takes_a_little_longer_is_waited_for() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "when are you open" (1200 ms)
         4.080 understood "when are you open"
         4.080 turn 1 ended: "when are you open" (sentence, waited 320 ms)
@@ -117,9 +98,7 @@ fn a_search_that_takes_a_little_longer_is_waited_for() {
         4.660 turn 1 is heard
         4.660 gap 920 ms = jitter 20 + end_of_turn 250 + stt_final 70 + knowledge 40 + llm_first_token 300 + first_sentence 80 + tts_first_audio 150 + pacing 10
         6.620 turn 1 done
-        8.030 caller hangs up
-        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
-        8.060 ended: caller_hung_up
+        [hung up 8.030: 399 in, 402 out]
         "#,
     );
 }
@@ -131,12 +110,7 @@ fn a_search_that_fails_costs_a_line_in_the_trace() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "when are you open" (1200 ms)
         3.830 knowledge failed: simulated
         4.080 understood "when are you open"
@@ -151,9 +125,7 @@ fn a_search_that_fails_costs_a_line_in_the_trace() {
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
         6.580 turn 1 done
-        8.030 caller hangs up
-        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
-        8.060 ended: caller_hung_up
+        [hung up 8.030: 399 in, 402 out]
         "#,
     );
 }

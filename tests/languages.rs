@@ -76,12 +76,7 @@ fn who_speaks_german_is_answered_in_german() {
     check(
         world(saying("wann haben Sie geöffnet", 8_000)),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "wann haben Sie geöffnet" (1200 ms)
         4.080 understood "wann haben Sie geöffnet"
         4.460 speaks de-DE (detected)
@@ -94,9 +89,7 @@ fn who_speaks_german_is_answered_in_german() {
         4.980 turn 1 is heard
         4.980 gap 1240 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 51 + tts_first_audio 150 + pacing 19
         5.440 turn 1 done
-        8.030 caller hangs up
-        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
-        8.060 ended: caller_hung_up
+        [hung up 8.030: 399 in, 402 out]
         "#,
     );
 }
@@ -112,12 +105,7 @@ fn a_tool_changes_the_language_once_the_old_voice_has_finished() {
     check(
         world(by_tool("Of course. One moment.", r#"{"language":"de"}"#)),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "can we speak german please" (1200 ms)
         4.080 understood "can we speak german please"
         4.460 turn 1 ended: "can we speak german please" (pause, waited 700 ms)
@@ -136,9 +124,7 @@ fn a_tool_changes_the_language_once_the_old_voice_has_finished() {
         6.531 turn 1 text complete
         6.531 turn 1 sentence 2: "Um neun."
         7.160 turn 1 done
-        11.030 caller hangs up
-        11.060 packets: 549 received, 0 lost, 0 foreign, 552 sent
-        11.060 ended: caller_hung_up
+        [hung up 11.030: 549 in, 552 out]
         "#,
     );
 }
@@ -157,12 +143,7 @@ fn a_key_chooses_a_language_and_asks_no_model() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.030 caller presses 2
         2.060 key
         2.060 speaks de-DE (key)
@@ -171,9 +152,7 @@ fn a_key_chooses_a_language_and_asks_no_model() {
         2.060 turn 1 is heard
         2.060 gap 0 ms =
         3.040 turn 1 done
-        9.030 caller hangs up
-        9.060 packets: 449 received, 0 lost, 0 foreign, 452 sent
-        9.060 ended: caller_hung_up
+        [hung up 9.030: 449 in, 452 out]
         "#,
     );
 }
@@ -186,12 +165,7 @@ fn a_new_voice_that_says_nothing_leaves_all_as_it_was() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "wann haben Sie geöffnet" (1200 ms)
         4.080 understood "wann haben Sie geöffnet"
         4.460 speaks de-DE (detected)
@@ -206,9 +180,7 @@ fn a_new_voice_that_says_nothing_leaves_all_as_it_was() {
         4.980 turn 2 is heard
         4.980 gap 1240 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 51 + tts_first_audio 150 + pacing 19
         8.740 turn 2 done
-        12.030 caller hangs up
-        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
-        12.060 ended: caller_hung_up
+        [hung up 12.030: 599 in, 602 out]
         "#,
     );
 }
@@ -307,12 +279,7 @@ fn a_caller_who_cuts_in_is_not_torn_between_two_ears() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "can we speak german please" (1200 ms)
         4.080 understood "can we speak german please"
         4.460 turn 1 ended: "can we speak german please" (pause, waited 700 ms)
@@ -342,9 +309,7 @@ fn a_caller_who_cuts_in_is_not_torn_between_two_ears() {
         9.080 turn 2 is heard
         9.080 gap 1240 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 18
         9.540 turn 2 done
-        11.030 caller hangs up
-        11.060 packets: 549 received, 0 lost, 0 foreign, 552 sent
-        11.060 ended: caller_hung_up
+        [hung up 11.030: 549 in, 552 out]
         "#,
     );
 }
@@ -357,12 +322,7 @@ fn ears_that_do_not_open_leave_all_as_it_was() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "wann haben Sie geöffnet" (1200 ms)
         4.080 understood "wann haben Sie geöffnet"
         4.460 speaks de-DE (detected)
@@ -378,9 +338,7 @@ fn ears_that_do_not_open_leave_all_as_it_was() {
         5.060 turn 2 is heard
         5.060 gap 1320 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 52 + tts_first_audio 150 + pacing 18 + other 80
         5.520 turn 2 done
-        12.030 caller hangs up
-        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
-        12.060 ended: caller_hung_up
+        [hung up 12.030: 599 in, 602 out]
         "#,
     );
 }

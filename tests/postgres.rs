@@ -5,12 +5,16 @@ mod example_call;
 mod postgres_server;
 
 use call::CallId;
+use conversation::{Checkpoint, Message, Variables};
 use example_call::{Directory, ended, events, figure, keep, passed_on, running};
 use postgres_server::PostgresServer;
 use std::time::{Duration, Instant};
 use tandem::{
+    resume::{Resume, ResumeConfig},
     secret::Secret,
-    store::{CRASHED, CallFilter, DatabaseUrl, PostgresUrl, Reader, Store, StoreConfig, StoreError},
+    store::{
+        CRASHED, CallFilter, Checkpoints, DatabaseUrl, PostgresUrl, Reader, Store, StoreConfig, StoreError,
+    },
     telemetry::Metrics,
 };
 
@@ -31,6 +35,44 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[tokio::test]
+async fn who_was_cut_off_from_one_server_goes_on_at_another() {
+    let Some(server) = PostgresServer::start("cut-off") else { return };
+    let (one, other) = (Directory::new(), Directory::new());
+    let at = |directory: &Directory| {
+        let config = config(directory, &server.url());
+        let checkpoints = Checkpoints::start(&config, Metrics::default()).expect("a thread");
+        let settings = ResumeConfig { good_for: Duration::from_secs(60), secret: Secret::new("key") };
+        Resume::new(settings, checkpoints)
+    };
+    let (one, other) = (at(&one), at(&other));
+    let find = |resume: &Resume, called: &str| {
+        let (resume, called) = (resume.clone(), called.to_owned());
+        async move { resume.find("+491".to_owned(), called).await }
+    };
+    assert_eq!(find(&one, "+492").await, None, "nobody was cut off yet");
+    let said = |text: &str| vec![Message::User { text: text.to_owned() }];
+    let kept = |text: &str| {
+        Checkpoint::of(("desk", "de-DE"), Some("help"), &Variables::default(), said(text), &[]).map(Box::new)
+    };
+    let keeper = one.keeper("+491", "+492").expect("a caller with a number");
+    keeper.keep(kept("first"));
+    keeper.keep(kept("when are you open"));
+    // A call waits for 300 ms only, which a busy machine may need to connect.
+    let begun = Instant::now();
+    let mut found = None;
+    while found != kept("when are you open") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "another server finds {found:?}");
+        found = find(&other, "+492").await.map(Box::new);
+    }
+    assert_eq!(find(&other, "+493").await, None, "another number is another conversation");
+    other.keeper("+491", "+492").expect("a caller with a number").keep(None);
+    let begun = Instant::now();
+    while find(&one, "+492").await.is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it has come to its end everywhere");
     }
 }
 

@@ -57,9 +57,7 @@ fn a_model_that_fails_costs_a_fallback_sentence() {
         16.140 turn 3 sentence 0: "Are you still there?"
         16.140 turn 3 is heard
         17.320 turn 3 done
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
+        [hung up 25.030: 1249 in, 1252 out]
         "#,
     );
 }
@@ -83,9 +81,7 @@ fn a_model_that_stops_is_heard_so_far_and_excused() {
         24.280 no input 1
         24.280 turn 3 sentence 0: "Are you still there?"
         24.280 turn 3 is heard
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
+        [hung up 25.030: 1249 in, 1252 out]
         "#,
     );
 }
@@ -110,9 +106,7 @@ fn a_voice_that_hangs_costs_a_fallback_sentence() {
         17.740 turn 3 sentence 0: "Are you still there?"
         17.740 turn 3 is heard
         18.920 turn 3 done
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
+        [hung up 25.030: 1249 in, 1252 out]
         "#,
     );
 }
@@ -136,9 +130,7 @@ fn a_voice_that_fails_costs_a_fallback_sentence() {
         16.380 turn 3 sentence 0: "Are you still there?"
         16.380 turn 3 is heard
         17.560 turn 3 done
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
+        [hung up 25.030: 1249 in, 1252 out]
         "#,
     );
 }
@@ -163,9 +155,7 @@ fn a_voice_that_breaks_off_is_heard_so_far_and_excused() {
         16.860 turn 3 sentence 0: "Are you still there?"
         16.860 turn 3 is heard
         18.040 turn 3 done
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
+        [hung up 25.030: 1249 in, 1252 out]
         "#,
     );
 }
@@ -189,9 +179,7 @@ fn a_voice_without_a_sound_is_excused() {
         16.540 turn 3 sentence 0: "Are you still there?"
         16.540 turn 3 is heard
         17.720 turn 3 done
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
+        [hung up 25.030: 1249 in, 1252 out]
         "#,
     );
 }
@@ -201,12 +189,7 @@ fn without_a_final_transcript_the_interim_one_counts() {
     check(
         world(with(Fault::SttNoFinal)),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "when are you open" (1200 ms)
         4.460 turn 1 ended: "when are you open" (stable, waited 700 ms)
         4.460 turn 1 asked
@@ -225,9 +208,7 @@ fn without_a_final_transcript_the_interim_one_counts() {
         24.140 no input 2
         24.140 turn 3 sentence 0: "Are you still there?"
         24.140 turn 3 is heard
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
+        [hung up 25.030: 1249 in, 1252 out]
         "#,
     );
 }
@@ -237,12 +218,7 @@ fn without_ears_the_agent_takes_its_leave() {
     check(
         world(with(Fault::SttFails)),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         1.040 stt failed: simulated
         1.040 turn 1 sentence 0: "Thank you for calling. Goodbye."
         1.060 turn 1 is heard
@@ -279,9 +255,7 @@ fn a_model_that_fails_after_a_tool_is_excused() {
         17.040 turn 3 sentence 0: "Are you still there?"
         17.040 turn 3 is heard
         18.220 turn 3 done
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
+        [hung up 25.030: 1249 in, 1252 out]
         "#,
     );
 }
@@ -311,9 +285,7 @@ fn a_tool_that_hangs_is_given_up_and_told_to_the_model() {
         12.916 turn 1 text complete
         12.916 turn 1 sentence 1: "I cannot look that up now."
         14.620 turn 1 done
-        20.030 caller hangs up
-        20.060 packets: 999 received, 0 lost, 0 foreign, 1002 sent
-        20.060 ended: caller_hung_up
+        [hung up 20.030: 999 in, 1002 out]
     "#,
     );
 }
@@ -356,12 +328,7 @@ fn a_caller_who_sends_nothing_any_more_is_let_go() {
     check(
         world(scenario).configure(|call| call.patience.media = ms(5_000)),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "when are you open" (1200 ms)
         3.930 caller sends no more packets
         4.080 understood "when are you open"
@@ -447,9 +414,7 @@ fn of_a_voice_that_was_given_up_nothing_more_is_heard() {
         16.980 turn 3 sentence 0: "Are you still there?"
         16.980 turn 3 is heard
         18.160 turn 3 done
-        25.030 caller hangs up
-        25.060 packets: 1249 received, 0 lost, 0 foreign, 1252 sent
-        25.060 ended: caller_hung_up
+        [hung up 25.030: 1249 in, 1252 out]
         "#,
     );
 }
@@ -533,9 +498,7 @@ fn a_model_that_calls_tools_for_ever_is_stopped() {
         6.680 turn 2 is heard
         6.680 gap 2940 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + tool 2300
         10.440 turn 2 done
-        18.030 caller hangs up
-        18.060 packets: 899 received, 0 lost, 0 foreign, 902 sent
-        18.060 ended: caller_hung_up
+        [hung up 18.030: 899 in, 902 out]
         "#,
     );
 }
@@ -559,9 +522,7 @@ fn a_caller_on_hold_need_not_send_anything() {
         7.030 caller puts us on hold
         7.060 hold begins
         7.130 caller sends no more packets
-        20.030 caller hangs up
-        20.060 packets: 354 received, 0 lost, 0 foreign, 352 sent
-        20.060 ended: caller_hung_up
+        [hung up 20.030: 354 in, 352 out]
         "#,
     );
 }
@@ -588,9 +549,7 @@ fn a_caller_whose_ack_is_lost_is_greeted_all_the_same() {
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 80 + tts_first_audio 150 + pacing 10
         6.580 turn 1 done
-        7.030 caller hangs up
-        7.060 packets: 349 received, 0 lost, 0 foreign, 352 sent
-        7.060 ended: caller_hung_up
+        [hung up 7.030: 349 in, 352 out]
         "#,
     );
 }

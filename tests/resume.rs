@@ -1,7 +1,14 @@
 //! Callers who are cut off and call back, in whole simulated calls: what goes on, and what does not.
 
+#[path = "simulation/golden.rs"]
+#[allow(dead_code, reason = "the agents of these calls are others")]
+mod golden;
+#[allow(dead_code, reason = "the agents of these calls are others")]
+mod simulation;
+
 use call::Event;
 use conversation::{Agent, Checkpoint, Message};
+use golden::check;
 use sim::{Act, Planned, Said, Scenario, ToolStep, World, say};
 use std::{
     collections::BTreeMap,
@@ -47,6 +54,10 @@ fn agent() -> Arc<Agent> {
 
 /// A call that is kept, after another where there was one.
 fn call(seed: u64, resumed: Option<Checkpoint>, replies: Vec<Said>, caller: Vec<Planned>) -> World {
+    calling(seed, resumed, replies, caller).run()
+}
+
+fn calling(seed: u64, resumed: Option<Checkpoint>, replies: Vec<Said>, caller: Vec<Planned>) -> World {
     let mut scenario = Scenario { caller, replies, ..Scenario::one_turn() };
     scenario.length = Duration::from_secs(80);
     scenario.context.keep = true;
@@ -54,7 +65,7 @@ fn call(seed: u64, resumed: Option<Checkpoint>, replies: Vec<Said>, caller: Vec<
     scenario.context.variables = agent().variables().clone();
     scenario.context.variables.set("first_name", "Ann");
     scenario.context.variables.set("caller", "+4930123");
-    World::new(Instant::now(), seed, agent(), scenario).run()
+    World::new(Instant::now(), seed, agent(), scenario)
 }
 
 fn cut_off(seed: u64) -> World {
@@ -109,6 +120,36 @@ fn a_caller_who_was_cut_off_goes_on_where_the_conversation_stood() {
         "and on saturday",
     ];
     assert_eq!(said, wanted);
+}
+
+#[test]
+fn who_calls_back_is_welcomed_and_goes_on() {
+    let kept = cut_off(1).kept().last().cloned().flatten().expect("something is kept");
+    let caller = vec![say(5_000, "and on saturday", 900), Planned::at(12_000, Act::HangUp)];
+    check(
+        calling(2, Some(kept), vec![Said::text("Four dollars then.")], caller),
+        r#"
+        "#,
+    );
+}
+
+/// What a webhook has said before the answer: the first words name the caller, and text-to-speech has to say them.
+#[test]
+fn a_caller_whom_the_webhook_knows_is_greeted_by_name_and_answered_with_what_it_said() {
+    let greeting = AGENT.replace("greeting = \"Hello.\"", "greeting = \"Hello {first_name}.\"");
+    let agent = Arc::new(Agent::parse(&greeting, &BTreeMap::new()).expect("the agent is valid"));
+    let caller = vec![say(5_000, "is it much", 900), Planned::at(10_000, Act::HangUp)];
+    let mut scenario =
+        Scenario { caller, replies: vec![Said::text("Seven dollars.")], ..Scenario::one_turn() };
+    scenario.length = Duration::from_secs(40);
+    scenario.context.variables = agent.variables().clone();
+    scenario.context.variables.set("first_name", "Ann");
+    scenario.context.variables.set("account", "123");
+    check(
+        World::new(Instant::now(), 1, agent, scenario),
+        r#"
+        "#,
+    );
 }
 
 fn words(message: &Message) -> Option<&str> {

@@ -277,8 +277,8 @@ fn keys_that_were_asked_for_are_the_next_words_and_stay_masked() {
     tells(&world, &["expects Digits", "key", "key", "key", "turn 2 ended: \"* * *\"", "Thank you."]);
 }
 
-#[test]
-fn secret_keys_are_read_by_the_tool_that_needs_them_and_by_nobody_else() {
+/// The caller gives a PIN, 4829, in this way; nothing that others may read has any of these.
+fn the_pin_is_the_tools_alone(given: Vec<Planned>, shown: &str, unread: &[&str]) {
     const BLABS: ToolStep =
         ToolStep { name: "book", takes: ms(200), result: Ok("{\"wrong\":\"4829 is no PIN\"}") };
     let mut scenario = replies(
@@ -290,11 +290,9 @@ fn secret_keys_are_read_by_the_tool_that_needs_them_and_by_nobody_else() {
         20_000,
     );
     scenario.arguments = vec![("pin", "{\"count\":4}"), ("book", "{\"pin\":\"{pin}\",\"seats\":2}")];
-    let presses = [(8_000, '4'), (8_300, '8'), (8_600, '2'), (8_900, '9')]
-        .map(|(at, key)| Planned::at(at, Act::Press(key)));
-    scenario.caller.splice(1..1, presses);
+    scenario.caller.splice(1..1, given);
     let world = run(scenario);
-    tells(&world, &["expects Digits", "turn 2 ended: \"* * * *\"", "tool book", "That was wrong."]);
+    tells(&world, &["expects Digits", shown, "tool book", "That was wrong."]);
     let called = world.tool_calls().next().expect("a tool was run");
     assert_eq!(called.arguments, "{\"pin\":\"4829\",\"seats\":2}");
 
@@ -313,12 +311,35 @@ fn secret_keys_are_read_by_the_tool_that_needs_them_and_by_nobody_else() {
     let record = format!("{:?}", world.cdr_of(0).0.expect("a record"));
     let trace: Vec<String> =
         world.trace().iter().map(|stamped| serde_json::to_string(stamped).expect("so is a trace")).collect();
-    for (place, text) in
-        [("the model", asked.join("\n")), ("the record", record), ("the trace", trace.join("\n"))]
-    {
-        for digits in ["4829", "4 8 2 9", "4, 8, 2, 9"] {
+    let kept: Vec<String> =
+        world.kept().iter().map(|kept| format!("{:?}", kept.as_ref().map(|kept| &kept.messages))).collect();
+    for (place, text) in [
+        ("the model", asked.join("\n")),
+        ("the record", record),
+        ("the trace", trace.join("\n")),
+        ("what is kept", kept.join("\n")),
+    ] {
+        for digits in unread {
             assert!(!text.contains(digits), "{digits} is known to {place}: {text}");
         }
+    }
+}
+
+#[test]
+fn secret_keys_are_read_by_the_tool_that_needs_them_and_by_nobody_else() {
+    let presses = [(8_000, '4'), (8_300, '8'), (8_600, '2'), (8_900, '9')]
+        .map(|(at, key)| Planned::at(at, Act::Press(key)));
+    let unread = ["4829", "4 8 2 9", "4, 8, 2, 9"];
+    the_pin_is_the_tools_alone(presses.to_vec(), "turn 2 ended: \"* * * *\"", &unread);
+}
+
+#[test]
+fn a_pin_that_is_said_is_as_secret_as_one_that_is_keyed_in() {
+    let unread = ["4829", "eight", "nine"];
+    for (said, shown) in
+        [("it is four eight two nine", "turn 2 ended: \"* * * * * *\""), ("48 29", "turn 2 ended: \"** **\"")]
+    {
+        the_pin_is_the_tools_alone(vec![say(8_000, said, 1_800)], shown, &unread);
     }
 }
 

@@ -34,9 +34,7 @@ fn one_question_gets_one_answer() {
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
         6.580 turn 1 done
-        8.030 caller hangs up
-        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
-        8.060 ended: caller_hung_up
+        [hung up 8.030: 399 in, 402 out]
         "#,
     );
 }
@@ -70,9 +68,7 @@ fn a_caller_who_speaks_over_the_answer_silences_it() {
         7.800 turn 2 is heard
         7.800 gap 860 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 53 + tts_first_audio 150 + pacing 17
         8.380 turn 2 done
-        10.030 caller hangs up
-        10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
-        10.060 ended: caller_hung_up
+        [hung up 10.030: 499 in, 502 out]
         "#,
     );
 }
@@ -106,9 +102,7 @@ fn a_caller_who_speaks_into_the_greeting_is_heard() {
         2.420 turn 1 is heard
         2.420 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 13
         4.380 turn 1 done
-        7.030 caller hangs up
-        7.060 packets: 349 received, 0 lost, 0 foreign, 352 sent
-        7.060 ended: caller_hung_up
+        [hung up 7.030: 349 in, 352 out]
         "#,
     );
 }
@@ -140,9 +134,7 @@ fn a_caller_may_cut_in_while_the_model_still_writes() {
         8.600 turn 2 is heard
         8.600 gap 1660 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 860 + tts_first_audio 150 + pacing 10
         9.180 turn 2 done
-        10.030 caller hangs up
-        10.060 packets: 499 received, 0 lost, 0 foreign, 502 sent
-        10.060 ended: caller_hung_up
+        [hung up 10.030: 499 in, 502 out]
     "#,
     );
 }
@@ -177,9 +169,7 @@ fn a_caller_may_cut_in_while_the_voice_is_still_to_come() {
         7.940 turn 2 is heard
         7.940 gap 2000 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 54 + tts_first_audio 1300 + pacing 6
         8.520 turn 2 done
-        12.030 caller hangs up
-        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
-        12.060 ended: caller_hung_up
+        [hung up 12.030: 599 in, 602 out]
     "#,
     );
 }
@@ -211,9 +201,7 @@ fn a_caller_may_cut_in_while_a_tool_runs_and_its_result_is_kept() {
         7.100 gap 960 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 153 + tts_first_audio 150 + pacing 17
         7.195 turn 2 text complete
         7.195 turn 2 sentence 1: "We close at five in the afternoon, every day."
-        11.030 caller hangs up
-        11.060 packets: 549 received, 0 lost, 0 foreign, 552 sent
-        11.060 ended: caller_hung_up
+        [hung up 11.030: 549 in, 552 out]
     "#,
     );
 }
@@ -237,9 +225,7 @@ fn a_cough_is_not_a_barge_in() {
         5.340 agent speaks more quietly
         5.580 agent speaks as before
         6.580 turn 1 done
-        9.030 caller hangs up
-        9.060 packets: 449 received, 0 lost, 0 foreign, 452 sent
-        9.060 ended: caller_hung_up
+        [hung up 9.030: 449 in, 452 out]
         "#,
     );
 }
@@ -265,9 +251,7 @@ fn speech_that_nobody_understands_does_not_leave_the_agent_mute() {
         5.800 understood ""
         5.840 turn 1 goes on after 360 ms: backchannel ""
         6.940 turn 1 done
-        12.030 caller hangs up
-        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
-        12.060 ended: caller_hung_up
+        [hung up 12.030: 599 in, 602 out]
         "#,
     );
 }
@@ -279,12 +263,7 @@ fn a_pause_within_an_utterance_is_not_its_end() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "my name is" (800 ms)
         3.680 understood "my name is"
         3.930 caller says "Miller" (600 ms)
@@ -299,9 +278,7 @@ fn a_pause_within_an_utterance_is_not_its_end() {
         5.420 turn 1 is heard
         5.420 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 80 + tts_first_audio 150 + pacing 10
         7.380 turn 1 done
-        12.030 caller hangs up
-        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
-        12.060 ended: caller_hung_up
+        [hung up 12.030: 599 in, 602 out]
         "#,
     );
 }
@@ -341,9 +318,7 @@ fn keys_answer_a_question_and_stay_secret() {
         6.980 turn 2 is heard
         6.980 gap 520 ms = llm_first_token 300 + first_sentence 53 + tts_first_audio 150 + pacing 17
         7.560 turn 2 done
-        12.030 caller hangs up
-        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
-        12.060 ended: caller_hung_up
+        [hung up 12.030: 599 in, 602 out]
         "#,
     );
 }
@@ -353,12 +328,7 @@ fn silence_is_asked_about_twice_and_then_ended() {
     check(
         world(Scenario { caller: Vec::new(), length: ms(90_000), ..Scenario::one_turn() }),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         9.040 no input 1
         9.040 turn 1 sentence 0: "Are you still there?"
         9.040 turn 1 is heard
@@ -454,9 +424,7 @@ fn a_caller_may_take_back_the_goodbye() {
         8.860 turn 2 is heard
         8.860 gap 2620 ms = jitter 20 + end_of_turn 2000 + llm_first_token 300 + first_sentence 133 + tts_first_audio 150 + pacing 17
         10.220 turn 2 done
-        12.030 caller hangs up
-        12.060 packets: 599 received, 0 lost, 0 foreign, 602 sent
-        12.060 ended: caller_hung_up
+        [hung up 12.030: 599 in, 602 out]
         "#,
     );
 }
@@ -500,9 +468,7 @@ fn a_caller_may_hang_up_while_the_agent_speaks() {
         4.609 turn 1 first audio
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
-        5.330 caller hangs up
-        5.360 packets: 264 received, 0 lost, 0 foreign, 267 sent
-        5.360 ended: caller_hung_up
+        [hung up 5.330: 264 in, 267 out]
         "#,
     );
 }
@@ -543,9 +509,7 @@ fn it_rings_as_long_as_configured() {
         5.609 turn 1 first audio
         5.620 turn 1 is heard
         5.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
-        6.830 caller hangs up
-        6.860 packets: 289 received, 0 lost, 0 foreign, 292 sent
-        6.860 ended: caller_hung_up
+        [hung up 6.830: 289 in, 292 out]
         "#,
     );
 }

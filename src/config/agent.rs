@@ -8,7 +8,8 @@ use super::{
     raw::Key,
     target::{Route, Routes, SttTarget, TtsTarget},
 };
-use crate::knowledge::Library;
+use crate::{ambience, knowledge::Library};
+use call::Ambience;
 use conversation::{Agent, Elsewhere, Place, Stage, primary};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -132,6 +133,28 @@ impl Checker<'_> {
         libraries
     }
 
+    /// The rooms that agents seem to sit in: files beside theirs, which must be fit to be heard.
+    pub(super) fn rooms(&mut self, agents: &Agents) -> BTreeMap<String, Ambience> {
+        let mut rooms = BTreeMap::new();
+        for (key, agent) in agents {
+            let Some(wanted) = agent.ambience() else { continue };
+            let agent_file = self.folder.join(key);
+            let path = agent_file.parent().unwrap_or(Path::new("")).join(&wanted.file);
+            self.files.push(path.clone());
+            match ambience::read(&path, wanted.level_dbfs) {
+                Ok(room) => drop(rooms.insert(key.clone(), room)),
+                Err(reason) => {
+                    let place = agent.places().iter().find(|place| place.what == Elsewhere::Ambience);
+                    let place = place.map_or_else(|| key.clone(), |place| self.at(key, place));
+                    let message = format!("`{}` is no ambience: {reason}", path.display());
+                    let help = if path.is_file() { "convert it".to_owned() } else { similar_file(&path) };
+                    self.problems.push(Problem::error(place, message, help));
+                }
+            }
+        }
+        rooms
+    }
+
     /// An agent may name routes, and a voice of its text-to-speech route; they must be there.
     pub(super) fn agent_routes(
         &mut self,
@@ -153,7 +176,7 @@ impl Checker<'_> {
                         self.voice(key, &agent, place, routes, tts);
                         continue;
                     }
-                    Elsewhere::Agent | Elsewhere::Language => continue,
+                    Elsewhere::Agent | Elsewhere::Language | Elsewhere::Ambience => continue,
                 };
                 if !known.contains(&&place.name) {
                     let message = format!("there is no {what}.{}]", place.name);

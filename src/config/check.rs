@@ -112,6 +112,7 @@ impl Checker<'_> {
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
         let libraries = self.libraries(&agents);
+        let rooms = self.rooms(&agents);
         let time_zone = self.time_zone(&raw.agent.time_zone);
         let mut server = self.server(&raw.server);
         if pools.is_empty() {
@@ -143,6 +144,7 @@ impl Checker<'_> {
             agents,
             schemas,
             libraries,
+            rooms,
             embeddings: self.embeddings(&raw.embeddings),
             tools,
             call_context: self.call_context(&raw.call_context),

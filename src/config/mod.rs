@@ -110,6 +110,8 @@ pub struct Config {
     pub schemas: BTreeMap<String, String>,
     /// The documents that an agent looks up, by the same key, if it does.
     pub libraries: BTreeMap<String, Library>,
+    /// The room that an agent seems to sit in, by the same key, if there is one.
+    pub rooms: BTreeMap<String, call::Ambience>,
     /// What turns documents and questions into vectors, if anything does.
     pub embeddings: Option<EmbeddingsConfig>,
     /// What agents' tools are allowed.

@@ -460,7 +460,9 @@ impl AgentServices {
         let route = agent.route(Stage::Llm).to_owned();
         let gateway = Arc::new(stages::gateway(config, &agent)?.counted_by(metrics.clone()));
         let gateway = Arc::new(AgentModels { gateway, route });
-        let clips = Arc::new(clips::render(&agent, &tts, config.has_wide_band()).await?);
+        let mut clips = clips::render(&agent, &tts, config.has_wide_band()).await?;
+        clips.ambience = config.rooms.get(key).cloned().unwrap_or_default();
+        let clips = Arc::new(clips);
         let first = Ready { agent: Arc::clone(&agent), stt, models: Arc::clone(&gateway), tts, clips };
         let languages = languages(config, &first, metrics).await?;
         let Ready { stt, tts, clips, .. } = first;
@@ -545,7 +547,9 @@ async fn languages(config: &Config, first: &Ready, metrics: &Metrics) -> Result<
         let tts = stages::text_to_speech(config, &agent)?;
         let gateway = Arc::new(stages::gateway(config, &agent)?.counted_by(metrics.clone()));
         let models = Arc::new(AgentModels { gateway, route: agent.route(Stage::Llm).to_owned() });
-        let clips = Arc::new(clips::render(&agent, &tts, config.has_wide_band()).await?);
+        let clips = clips::render(&agent, &tts, config.has_wide_band()).await?;
+        // The room stays the same.
+        let clips = Arc::new(Clips { ambience: first.clips.ambience.clone(), ..clips });
         all.add(&Ready { agent, stt, models, tts, clips }, false);
     }
     Ok(all)

@@ -54,8 +54,11 @@ pub struct Checkpoints {
     metrics: Metrics,
 }
 
+/// Writes a conversation down, on the thread that keeps it; nothing, where that cannot be done.
+pub type Written = Box<dyn FnOnce() -> Option<String> + Send>;
+
 enum Job {
-    Keep { caller: CallerKey, until_us: i64, state: String },
+    Keep { caller: CallerKey, until_us: i64, state: Written },
     Forget { caller: CallerKey },
     Find { caller: CallerKey, reply: oneshot::Sender<Option<String>> },
 }
@@ -74,15 +77,16 @@ impl Checkpoints {
             expired: None,
             failed: None,
             lost: Arc::clone(&lost),
+            metrics: metrics.clone(),
         };
         std::thread::Builder::new().name("tandem-checkpoints".to_owned()).spawn(move || keeper.run(&jobs))?;
         Ok(Self { queue, lost, metrics })
     }
 
     /// Puts a conversation away, in the place of the caller's last one. Never waits.
-    pub fn keep(&self, caller: &CallerKey, good_for: Duration, state: String) {
+    pub fn keep(&self, caller: &CallerKey, good_for: Duration, state: Written) {
         let until_us = unix_us() + i64::try_from(good_for.as_micros()).unwrap_or(i64::MAX / 2);
-        if state.len() > LONGEST || !self.put(Job::Keep { caller: caller.clone(), until_us, state }) {
+        if !self.put(Job::Keep { caller: caller.clone(), until_us, state }) {
             self.lose();
         }
     }
@@ -124,6 +128,7 @@ struct Keeper {
     expired: Option<Instant>,
     failed: Option<Instant>,
     lost: Arc<AtomicU64>,
+    metrics: Metrics,
 }
 
 impl Keeper {
@@ -132,17 +137,14 @@ impl Keeper {
         for job in jobs {
             self.expire();
             match job {
-                Job::Keep { caller, until_us, state } => self.write(Statement::new(
-                    "INSERT INTO checkpoints (caller, at_us, until_us, state) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (caller) DO UPDATE SET
-                     at_us = excluded.at_us, until_us = excluded.until_us, state = excluded.state",
-                    vec![
-                        Value::Text(caller.0),
-                        Value::Integer(unix_us()),
-                        Value::Integer(until_us),
-                        Value::Text(state),
-                    ],
-                )),
+                Job::Keep { caller, until_us, state } => match state().filter(|state| state.len() <= LONGEST)
+                {
+                    Some(state) => self.keep(caller, until_us, state),
+                    None => {
+                        self.lost.fetch_add(1, Ordering::Relaxed);
+                        self.metrics.queue_dropped("checkpoints", 1);
+                    }
+                },
                 Job::Forget { caller } => {
                     let sql = "DELETE FROM checkpoints WHERE caller = ?1";
                     self.write(Statement::new(sql, vec![Value::Text(caller.0)]));
@@ -151,6 +153,20 @@ impl Keeper {
                 Job::Find { caller, reply } => drop(reply.send(self.find(caller))),
             }
         }
+    }
+
+    fn keep(&mut self, caller: CallerKey, until_us: i64, state: String) {
+        self.write(Statement::new(
+            "INSERT INTO checkpoints (caller, at_us, until_us, state) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (caller) DO UPDATE SET
+             at_us = excluded.at_us, until_us = excluded.until_us, state = excluded.state",
+            vec![
+                Value::Text(caller.0),
+                Value::Integer(unix_us()),
+                Value::Integer(until_us),
+                Value::Text(state),
+            ],
+        ));
     }
 
     fn write(&mut self, statement: Statement) {
@@ -214,6 +230,10 @@ fn open(config: &StoreConfig) -> Result<Box<dyn Database>, super::StoreError> {
 mod tests {
     use super::*;
 
+    fn text(text: &'static str) -> Written {
+        Box::new(move || Some(text.to_owned()))
+    }
+
     fn config(name: &str) -> StoreConfig {
         let folder = std::env::temp_dir().join(format!("tandem-checkpoints-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -227,9 +247,9 @@ mod tests {
         let (ann, bob) = (CallerKey::new(&secret, "+491", "+492"), CallerKey::new(&secret, "+491", "+493"));
         let keeper = Checkpoints::start(&config, Metrics::default()).expect("a thread");
         assert_eq!(keeper.find(ann.clone()).await, None);
-        keeper.keep(&ann, Duration::from_secs(60), "first".into());
-        keeper.keep(&ann, Duration::from_secs(60), "second".into());
-        keeper.keep(&bob, Duration::ZERO, "too old".into());
+        keeper.keep(&ann, Duration::from_secs(60), text("first"));
+        keeper.keep(&ann, Duration::from_secs(60), text("second"));
+        keeper.keep(&bob, Duration::ZERO, text("too old"));
         // Another process finds the same.
         drop(keeper.find(ann.clone()).await);
         let other = Checkpoints::start(&config, Metrics::default()).expect("a thread");
@@ -246,7 +266,7 @@ mod tests {
         let config = config("hash");
         let caller = CallerKey::new(&Secret::new("key"), "+4917012345678", "+4930555");
         let keeper = Checkpoints::start(&config, Metrics::default()).expect("a thread");
-        keeper.keep(&caller, Duration::from_secs(60), "{}".into());
+        keeper.keep(&caller, Duration::from_secs(60), text("{}"));
         keeper.find(caller.clone()).await;
         let files = std::fs::read_dir(&config.directory).expect("the folder").flatten();
         for file in files {
@@ -263,8 +283,21 @@ mod tests {
         let config = StoreConfig::new("/nonexistent/tandem");
         let keeper = Checkpoints::start(&config, Metrics::default()).expect("a thread");
         let caller = CallerKey::new(&Secret::new("key"), "a", "b");
-        keeper.keep(&caller, Duration::from_secs(60), "{}".into());
+        keeper.keep(&caller, Duration::from_secs(60), text("{}"));
         assert_eq!(keeper.find(caller).await, None);
         assert_eq!(keeper.lost(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_to_be_kept_leaves_what_was_kept_before() {
+        let config = config("long");
+        let caller = CallerKey::new(&Secret::new("key"), "a", "b");
+        let keeper = Checkpoints::start(&config, Metrics::default()).expect("a thread");
+        keeper.keep(&caller, Duration::from_secs(60), text("first"));
+        keeper.keep(&caller, Duration::from_secs(60), Box::new(|| Some("x".repeat(LONGEST + 1))));
+        keeper.keep(&caller, Duration::from_secs(60), Box::new(|| None));
+        assert_eq!(keeper.find(caller).await.as_deref(), Some("first"));
+        assert_eq!(keeper.lost(), 2);
+        let _ = std::fs::remove_dir_all(&config.directory);
     }
 }

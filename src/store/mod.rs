@@ -20,7 +20,7 @@ mod value;
 mod writer;
 
 pub use call_record::{COLUMNS, CRASHED, CallRecord, Direction, Quality, TurnRecord, call_id};
-pub use checkpoints::{CHECKPOINT_QUEUE, CallerKey, Checkpoints};
+pub use checkpoints::{CHECKPOINT_QUEUE, CallerKey, Checkpoints, Written};
 pub use column::Column;
 pub use database::{DatabaseUrl, PostgresUrl};
 pub use error::StoreError;

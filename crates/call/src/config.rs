@@ -258,6 +258,15 @@ impl Clip {
     }
 }
 
+/// The sound of a room, to be played over and over, at the level it has on the line.
+#[derive(Clone, Debug, Default)]
+pub struct Ambience {
+    /// At 8 kHz; empty: none.
+    pub samples: Arc<[i16]>,
+    /// At 16 kHz.
+    pub wide: Arc<[i16]>,
+}
+
 /// What an agent can say with every provider dead.
 #[derive(Clone, Debug, Default)]
 pub struct Clips {
@@ -277,6 +286,8 @@ pub struct Clips {
     pub one_moment: Vec<Clip>,
     /// Said when the longest call is nearly over.
     pub ending_soon: Clip,
+    /// What is heard under everything.
+    pub ambience: Ambience,
     /// The agent's menu, if it has one.
     pub menu: Clip,
     /// What is said to each of its choices.

@@ -100,6 +100,7 @@ impl Call {
         self.setup.context.languages = member.languages;
         self.speaking.begin_anew();
         self.offer_languages();
+        self.open_room();
         (self.menu, self.loops, self.ladder.failures) = (MenuState::default(), LoopWatch::default(), 0);
         self.turn = self.turn.next();
         let clip = self.greeting();

@@ -39,7 +39,7 @@ mod voicing;
 
 pub use codec::codec_of;
 pub use config::{
-    CallConfig, CallContext, CallSetup, Clip, Clips, Localised, Member, Patience, Speculate,
+    Ambience, CallConfig, CallContext, CallSetup, Clip, Clips, Localised, Member, Patience, Speculate,
     SpeculationConfig,
 };
 pub use event::{Event, FoundPassage, MosRange, Stamped};

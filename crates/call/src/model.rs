@@ -81,6 +81,7 @@ impl Call {
     pub(crate) fn expect(&mut self, expectation: Expectation, out: &mut Vec<Output>) {
         self.floor.expect(expectation);
         self.speaking.note_expected(expectation);
+        self.secrets.note_expected(expectation, self.setup.agent.has_private_digits());
         out.push(Output::Event(Event::Expecting { expectation }));
         out.push(Output::Expect(expectation));
     }

@@ -48,7 +48,8 @@ pub(crate) struct Guess {
 impl Call {
     /// Begins, keeps or gives up a guess, as the caller's pause goes.
     pub(crate) fn speculate(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let guess = self.floor.guess(now);
+        // What is secret is no question yet, and none that leaves this call.
+        let guess = self.floor.guess(now).filter(|_| !self.secrets.is_awaited());
         let live = self.speculation.live.as_ref();
         match (live, guess) {
             (None, None) => {}

@@ -3,15 +3,18 @@
 
 use crate::{
     Event, KeysBy, Output, TtsEvent, WordTime,
-    config::Clip,
+    config::{Ambience, Clip},
     leg::Leg,
     machine::{Call, Phase},
     reply::Reply,
     silence::is_filler,
 };
 use conversation::{HeardSentence, TurnId};
-use media::SegmentId;
-use std::time::{Duration, Instant};
+use media::{SampleRate, SegmentId};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 impl Call {
     /// A sentence of the reply: to text-to-speech as soon as it is its turn.
@@ -68,6 +71,15 @@ impl Call {
             leg.playout.push(segment, &audio);
             leg.playout.finish(segment);
         }
+    }
+
+    /// The room that the agent sits in is heard from now on; nothing of it goes to speech-to-text, which hears the caller's
+    /// side alone.
+    pub(crate) fn open_room(&mut self) {
+        let Some(leg) = &mut self.leg else { return };
+        let Ambience { samples, wide } = &self.setup.clips.ambience;
+        let samples = if leg.rate() == SampleRate::Hz16000 { wide } else { samples };
+        leg.playout.set_background((!samples.is_empty()).then(|| Arc::clone(samples)));
     }
 
     pub(crate) fn close_text(&mut self, out: &mut Vec<Output>) {

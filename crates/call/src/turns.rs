@@ -11,7 +11,8 @@ use crate::{
     speculation::Guess,
 };
 use conversation::{
-    AgentVoice, Decision, Holder, Interruptible, ProviderTurn, SideSound, Step, Transcript, TurnId,
+    AgentVoice, Decision, Holder, Interruptible, ProviderTurn, SideSound, Step, Transcript, TurnId, hide_all,
+    hide_digits,
 };
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ impl Call {
         }
         self.phase = Phase::Talking;
         self.offer_languages();
+        self.open_room();
         if let Some(cause) = self.farewell.take() {
             return self.say_goodbye(now, cause, out);
         }
@@ -90,8 +92,14 @@ impl Call {
     }
 
     fn answer_caller(&mut self, now: Instant, mut heard: Heard, marks: Marks, out: &mut Vec<Output>) {
-        let hidden = self.secrets.take(&heard.text, heard.digits);
-        let change = self.judge_language(now, &heard.text, heard.digits && hidden.is_none(), out);
+        let (hidden, shown) = self.keep_secret(&heard);
+        let change = match hidden {
+            Some(_) => Change::None,
+            None => self.judge_language(now, &heard.text, heard.digits, out),
+        };
+        if let Some(hidden) = hidden {
+            heard.text = hidden;
+        }
         let step = if change == Change::ByKey { None } else { self.step_of(&heard) };
         let guess = if self.menu.answers() || step.as_ref().is_some_and(|step| step.answers) {
             self.give_up_guess(now, "no model answers", out);
@@ -109,13 +117,10 @@ impl Call {
         let turn = self.turn;
         out.push(Output::Event(Event::TurnEnded {
             turn,
-            text: if heard.digits { mask(&heard.text) } else { heard.text.clone() },
+            text: shown,
             reason: heard.reason.to_owned(),
             waited_ms: heard.waited_ms,
         }));
-        if let Some(hidden) = hidden {
-            heard.text = hidden;
-        }
         let understood = !heard.text.trim().is_empty();
         if understood && change != Change::ByKey {
             self.context.user(heard.text.clone());
@@ -150,6 +155,23 @@ impl Call {
         let clip = self.setup.clips.not_heard.clone();
         self.say_clip(now, &clip, out);
         self.close_text(out);
+    }
+
+    /// What stands in the place of a secret, for the model, and the words as others may read them.
+    fn keep_secret(&mut self, heard: &Heard) -> (Option<String>, String) {
+        let language = self.setup.agent.language();
+        let asked = self.secrets.is_awaited();
+        let usual = self.secrets.shown(&heard.text, language);
+        let hidden = self.secrets.take(&heard.text, heard.digits, language);
+        self.secrets.note_answered();
+        let shown = match (heard.digits, asked, &hidden) {
+            (true, ..) => mask(&heard.text),
+            (false, true, Some(_)) => hide_all(&heard.text),
+            // Other words than those that were asked for are no secret.
+            (false, true, None) => hide_digits(&heard.text, language),
+            (false, false, _) => usual,
+        };
+        (hidden, shown)
     }
 
     /// Where the graph leads with these words; nowhere while a menu is open.
@@ -236,6 +258,7 @@ impl Call {
         let after_ms = self.paused_at.take().map_or(0, |since| millis(now, since));
         let turn = self.reply.as_ref().map_or(self.turn, |reply| reply.turn);
         let was = was.name().to_owned();
+        let text = self.secrets.shown(&text, self.setup.agent.language());
         out.push(Output::Event(Event::AgentResumed { turn, was, text, after_ms }));
     }
 
@@ -292,9 +315,10 @@ impl Call {
         }
         let transcript = Transcript { text, is_final, confidence };
         let decision = self.floor.handle_transcript(now, &transcript);
-        out.push(Output::Event(Event::Heard { text: transcript.text, is_final, confidence }));
+        let text = self.secrets.shown(&transcript.text, self.setup.agent.language());
+        out.push(Output::Event(Event::Heard { text, is_final, confidence }));
         self.decide(now, decision, out);
-        if self.floor.holder() == Holder::Caller {
+        if self.floor.holder() == Holder::Caller && !self.secrets.is_awaited() {
             let so_far = self.floor.heard_so_far();
             self.look_ahead(now, &so_far, out);
         }

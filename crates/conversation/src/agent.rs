@@ -75,6 +75,8 @@ pub enum Elsewhere {
     Agent,
     /// A recogniser and a voice for a language.
     Language,
+    /// A file with the sound of a room.
+    Ambience,
 }
 
 /// Where a file names something that others have, for those who find it missing.
@@ -88,6 +90,15 @@ pub struct Place {
     pub line: usize,
     /// Counts from 1, in characters.
     pub column: usize,
+}
+
+/// The sound of the room that an agent seems to sit in, under everything it says and does not say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ambience {
+    /// A WAV file, beside the agent's.
+    pub file: String,
+    /// Its mean level on the line, in dB relative to full scale.
+    pub level_dbfs: f32,
 }
 
 /// How far an agent may go.
@@ -113,6 +124,7 @@ pub struct Agent {
     /// What variables are before anybody sets them.
     variables: Variables,
     limits: Limits,
+    ambience: Option<Ambience>,
     mcp: Vec<McpServer>,
     routes: BTreeMap<Stage, String>,
     places: Vec<Place>,
@@ -278,6 +290,11 @@ impl Agent {
         &self.limits
     }
 
+    /// The room it seems to sit in, if there is one.
+    pub const fn ambience(&self) -> Option<&Ambience> {
+        self.ambience.as_ref()
+    }
+
     /// The tool servers it works with.
     pub fn mcp(&self) -> &[McpServer] {
         &self.mcp
@@ -354,6 +371,11 @@ impl Agent {
     /// What it offers when no language model answers.
     pub fn menu(&self) -> Option<&Menu> {
         self.menu.as_ref()
+    }
+
+    /// Whether a caller says digits to it that only their last two are ever spoken of.
+    pub fn has_private_digits(&self) -> bool {
+        self.slots.values().any(|slot| slot.private && matches!(slot.kind, SlotKind::Digits { .. }))
     }
 
     /// Words and names worth telling any recogniser.

@@ -3,6 +3,7 @@
 
 use crate::{
     request::Message,
+    said::{hide_digits, said_digits},
     variables::{GIVEN_VARIABLES, Variables},
 };
 use serde::{Deserialize, Serialize};
@@ -24,30 +25,36 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Puts a conversation away, without keys that were pressed; nothing, where the caller has not said a word yet.
+    /// Puts a conversation away, without keys that were pressed and digits that are private; nothing, where the caller has not said a word yet.
     pub fn of(
         (agent, language): (&str, &str),
         node: Option<&str>,
         variables: &Variables,
         messages: Vec<Message>,
+        private: &[&str],
     ) -> Option<Self> {
         messages.iter().any(|message| matches!(message, Message::User { .. })).then(|| Self {
             agent: agent.to_owned(),
             language: Some(language.to_owned()),
             node: node.map(str::to_owned),
             variables: variables.without(&GIVEN_VARIABLES),
-            messages: messages.into_iter().map(masked).collect(),
+            messages: messages.into_iter().map(|message| masked(message, language, private)).collect(),
         })
     }
 }
 
 /// Keys are nobody's business, and may be a PIN: they are not kept.
-fn masked(message: Message) -> Message {
+fn masked(message: Message, language: &str, private: &[&str]) -> Message {
+    let tells = |text: &str| {
+        let digits = said_digits(text, language);
+        private.iter().any(|value| !value.is_empty() && digits.contains(value))
+    };
     match message {
         Message::User { text } if is_keyed(&text) => {
             let hide = |c: char| if c.is_ascii_digit() { '*' } else { c };
             Message::User { text: text.chars().map(hide).collect() }
         }
+        Message::User { text } if tells(&text) => Message::User { text: hide_digits(&text, language) },
         other @ (Message::User { .. } | Message::Assistant { .. } | Message::Tool { .. }) => other,
     }
 }
@@ -74,9 +81,9 @@ mod tests {
         variables.set("caller", "+4930123");
         variables.set("tier", "gold");
         let said = vec![user("1 2 3 4 #"), user("i have 2 parcels")];
-        let kept = Checkpoint::of(("a", "en"), None, &variables, said).expect("words were said");
+        let kept = Checkpoint::of(("a", "en"), None, &variables, said, &["471"]).expect("words were said");
         assert_eq!(kept.messages, [user("* * * * #"), user("i have 2 parcels")]);
         assert_eq!(kept.variables.iter().collect::<Vec<_>>(), [("tier", "gold")]);
-        assert_eq!(Checkpoint::of(("a", "en"), None, &variables, Vec::new()), None);
+        assert_eq!(Checkpoint::of(("a", "en"), None, &variables, Vec::new(), &[]), None);
     }
 }

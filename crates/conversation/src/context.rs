@@ -148,8 +148,10 @@ impl Context {
     pub fn checkpoint(&self, agent: &Agent, position: Option<Position>) -> Option<Checkpoint> {
         let node = position.map(|position| position.name(agent));
         let private = agent.slots.values().filter(|slot| slot.private).map(|slot| slot.name.as_str());
-        let variables = self.variables.without(&private.collect::<Vec<_>>());
-        Checkpoint::of((agent.name(), agent.language()), node, &variables, self.messages())
+        let private: Vec<&str> = private.collect();
+        let variables = self.variables.without(&private);
+        let values: Vec<&str> = private.iter().filter_map(|name| self.variables.get(name)).collect();
+        Checkpoint::of((agent.name(), agent.language()), node, &variables, self.messages(), &values)
     }
 
     /// What is known of the call besides its words.

@@ -16,13 +16,14 @@ mod graph;
 mod knowledge;
 mod loops;
 mod request;
+mod said;
 mod spoken;
 mod turn;
 mod variables;
 
 pub use agent::{
-    Agent, AgentError, Elsewhere, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport, Menu,
-    MenuOption, Place, Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
+    Agent, AgentError, Ambience, Elsewhere, Fallbacks, HttpMethod, HttpTool, Limits, McpServer, McpTransport,
+    Menu, MenuOption, Place, Returns, Stage, Tool, ToolClass, ToolKind, Transfer,
 };
 pub use backchannel::{SideSound, Sound};
 pub use checkpoint::Checkpoint;
@@ -37,6 +38,7 @@ pub use graph::{GO_TO, Position, Step};
 pub use knowledge::{LookedUp, Passage, Retrieval, fit, question, telling_words};
 pub use loops::{Loop, LoopWatch};
 pub use request::{LlmRequest, Message, ToolCall, ToolSpec};
+pub use said::{hide_all, hide_digits, said_digits};
 pub use spoken::{Language, Spoken, SpokenForm};
 pub use turn::{Expectation, ProviderTurn, Transcript, TurnId};
 pub use variables::{GIVEN_VARIABLES, Template, Variables};

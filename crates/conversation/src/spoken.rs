@@ -4,7 +4,7 @@
 mod clock;
 mod contact;
 mod date;
-mod english;
+pub(crate) mod english;
 mod french;
 mod german;
 mod language;

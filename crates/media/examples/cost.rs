@@ -148,7 +148,7 @@ fn speak() {
         playout.push(SegmentId(0), spoken.at(n).samples());
         black_box(playout.next_frame());
     });
-    playout.set_background(Some(tone::noise(1, -30.0, 8_000).into()));
+    playout.set_background(Some(tone::noise(1, -54.0, 8_000).into()));
     playout.duck(true);
     measure("the same, ducked over a background", |n| {
         playout.push(SegmentId(0), spoken.at(n).samples());

@@ -177,7 +177,7 @@ impl Playout {
         self.flush()
     }
 
-    /// Plays this over and over under everything, 24 dB lower, from the next frame on; `None` fades it out. The
+    /// Plays this over and over under everything, as loud as it is, from the next frame on; `None` fades it out. The
     /// samples have this playout's rate.
     pub fn set_background(&mut self, samples: Option<Arc<[i16]>>) {
         self.mixer.set_background(samples);
@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn a_background_sounds_under_speech_and_silence_and_counts_as_neither() {
         let mut playout = playout();
-        playout.set_background(Some(vec![10_000; 333].into()));
+        playout.set_background(Some(vec![630; 333].into()));
         playout.next_frame();
         playout.next_frame();
         let silence = playout.next_frame();

@@ -25,7 +25,7 @@ use std::{
 };
 
 /// A packet of ours, as it left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sent {
     /// After the INVITE arrived.
     pub at: Duration,
@@ -39,6 +39,8 @@ pub struct Sent {
     pub clip: bool,
     /// Whether it went where the caller said it listens.
     pub to_caller: bool,
+    /// How loud it was.
+    pub dbfs: f32,
 }
 
 /// A frame of the caller, as speech-to-text got it.
@@ -776,5 +778,6 @@ fn sent(at: Duration, datagram: &[u8], to_caller: bool) -> Option<Sent> {
         voice: whose(&samples),
         clip: quietest > 60,
         to_caller,
+        dbfs: media::Frame::from_samples(SampleRate::Hz8000, &samples).level_dbfs(),
     })
 }

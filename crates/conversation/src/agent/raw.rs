@@ -2,8 +2,8 @@
 //! Knows the file's keys. What the rest of the crate needs comes out as [`Agent`].
 
 use super::{
-    Action, Agent, AgentError, Elsewhere, Intent, Limits, Place, Section, Slot, SlotKind, Stage, Task, Tool,
-    ToolKind,
+    Action, Agent, AgentError, Ambience, Elsewhere, Intent, Limits, Place, Section, Slot, SlotKind, Stage,
+    Task, Tool, ToolKind,
     error::did_you_mean,
     examples,
     language::{Names, RawLanguage, RawLanguages},
@@ -31,6 +31,8 @@ use toml::Spanned;
 
 /// Phrases of an intent in all, expanded: more are a mistake in the file.
 const MAX_WAYS: u64 = 5_000_000;
+/// A room behind a voice of some -20 dBFS: noticed, and not listened to.
+const AMBIENCE_DBFS: i32 = -50;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +44,7 @@ struct Raw {
     fallbacks: RawFallbacks,
     #[serde(default)]
     variables: BTreeMap<Spanned<String>, String>,
+    ambience: Option<RawAmbience>,
     #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
@@ -102,6 +105,14 @@ pub(crate) struct Identity {
     pub(crate) persona: Template,
     pub(crate) interruptible: Interruptible,
     pub(crate) greeting_interruptible: Interruptible,
+}
+
+/// What is heard of the room that the agent seems to sit in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAmbience {
+    file: Spanned<String>,
+    level_dbfs: Option<Spanned<i32>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -276,6 +287,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     check.names("mcp", raw.mcp.iter().map(RawMcp::name))?;
     let mcp = raw.mcp.iter().map(|server| check.mcp(server)).collect::<Result<Vec<_>, _>>()?;
     let limits = check.limits(&raw.limits)?;
+    let ambience = raw.ambience.as_ref().map(|raw| check.ambience(raw)).transpose()?;
     let intent_names: Vec<&str> = raw.intent.iter().map(|intent| intent.name.get_ref().as_str()).collect();
     let knowledge = check.knowledge(&raw.knowledge, files, &intent_names)?;
     let retrieval = check.retrieval(&raw.knowledge, &raw.retrieval)?;
@@ -311,6 +323,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     let named = routes().map(|(stage, at)| (Elsewhere::Route(stage), at));
     let named = named.chain(raw.agent.voice.iter().map(|at| (Elsewhere::Voice, at)));
     let named = named.chain(raw.tool.iter().flat_map(RawTool::handed_to).map(|at| (Elsewhere::Agent, at)));
+    let named = named.chain(raw.ambience.iter().map(|raw| (Elsewhere::Ambience, &raw.file)));
     let places = named.map(|(what, at)| check.place(what, at)).collect();
     let mut agent = Agent {
         identity: Identity {
@@ -326,6 +339,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         },
         variables: variables.clone(),
         limits,
+        ambience,
         mcp,
         routes: routes().map(|(stage, route)| (stage, route.get_ref().clone())).collect(),
         places,
@@ -435,6 +449,12 @@ impl Check<'_> {
                 Err(self.error(text, message, did_you_mean(&name, known.iter().copied())))
             }
         }
+    }
+
+    fn ambience(&self, raw: &RawAmbience) -> Result<Ambience, AgentError> {
+        self.filled("file", &raw.file)?;
+        let level = self.within(raw.level_dbfs.as_ref(), -70..=-20, AMBIENCE_DBFS)?;
+        Ok(Ambience { file: raw.file.get_ref().clone(), level_dbfs: level as f32 })
     }
 
     fn limits(&self, raw: &RawLimits) -> Result<Limits, AgentError> {

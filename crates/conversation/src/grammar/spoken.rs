@@ -1,35 +1,12 @@
 //! Reads and writes the spoken forms of digits, days, times, names, yes and no.
 //! Knows English as callers speak it and as speech-to-text writes it. Knows no agent.
 
+use crate::spoken::english::{self, SMALL, TENS};
 use jiff::{
     Span, ToSpan,
     civil::{Date, Weekday},
 };
 
-const ONES: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
-const TENS: [&str; 10] =
-    ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 const ORDINALS: [&str; 20] = [
     "",
     "first",
@@ -182,7 +159,7 @@ fn digits_of(word: &str) -> Option<String> {
 
 /// 0 to 19.
 fn one(word: &str) -> Option<u32> {
-    position(&ONES, word)
+    position(&SMALL, word)
 }
 
 /// 20, 30 … 90.
@@ -437,13 +414,12 @@ pub(crate) fn day_name(date: Date) -> String {
 }
 
 fn ordinal_words(n: u32) -> String {
-    let at = |list: &[&str], n: u32| list.get(n as usize).map(|word| (*word).to_owned()).unwrap_or_default();
-    match n {
-        0..20 => at(&ORDINALS, n),
-        20 => "twentieth".to_owned(),
-        30 => "thirtieth".to_owned(),
-        _ => format!("{} {}", at(&TENS, n / 10), at(&ORDINALS, n % 10)),
-    }
+    unhyphened(&english::ordinal(u64::from(n), ""))
+}
+
+/// As it is recognised and compared: each word by itself.
+fn unhyphened(said: &str) -> String {
+    said.replace('-', " ")
 }
 
 /// `15:30` as "three thirty", `14:00` as "two o'clock".
@@ -463,24 +439,13 @@ pub(crate) fn time_words(clock: &str) -> String {
 
 /// "four two": each digit by itself.
 pub(crate) fn digit_words(digits: &str) -> String {
-    let spoken = digits.chars().filter_map(|c| c.to_digit(10)).map(|n| ONES[n as usize]);
+    let spoken = digits.chars().filter_map(|c| c.to_digit(10)).map(|n| SMALL[n as usize]);
     spoken.collect::<Vec<_>>().join(" ")
 }
 
 /// 1234 as "one thousand two hundred thirty four".
 pub(crate) fn number_words(n: u64) -> String {
-    let join =
-        |head: String, rest: u64| if rest == 0 { head } else { format!("{head} {}", number_words(rest)) };
-    let at = |list: &[&str], n: u64| {
-        usize::try_from(n).ok().and_then(|n| list.get(n).copied()).unwrap_or_default().to_owned()
-    };
-    match n {
-        0..20 => at(&ONES, n),
-        20..100 => join(at(&TENS, n / 10), n % 10),
-        100..1000 => join(format!("{} hundred", number_words(n / 100)), n % 100),
-        1000..1_000_000 => join(format!("{} thousand", number_words(n / 1000)), n % 1000),
-        _ => join(format!("{} million", number_words(n / 1_000_000)), n % 1_000_000),
-    }
+    unhyphened(&english::cardinal(n))
 }
 
 /// With its first letter large.

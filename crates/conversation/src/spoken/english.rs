@@ -3,7 +3,7 @@
 
 use super::language::{Currency, Gender, M, Noun, Table};
 
-const SMALL: [&str; 20] = [
+pub(crate) const SMALL: [&str; 20] = [
     "zero",
     "one",
     "two",
@@ -25,7 +25,7 @@ const SMALL: [&str; 20] = [
     "eighteen",
     "nineteen",
 ];
-const TENS: [&str; 10] =
+pub(crate) const TENS: [&str; 10] =
     ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 const SCALES: [(u64, &str); 4] = [
     (1_000_000_000_000, "trillion"),
@@ -34,7 +34,7 @@ const SCALES: [(u64, &str); 4] = [
     (1_000, "thousand"),
 ];
 
-fn cardinal(n: u64) -> String {
+pub(crate) fn cardinal(n: u64) -> String {
     if n < 20 {
         return SMALL[n as usize].to_owned();
     }
@@ -55,7 +55,7 @@ fn counting(n: u64, _: Gender) -> String {
     cardinal(n)
 }
 
-fn ordinal(n: u64, _: &str) -> String {
+pub(crate) fn ordinal(n: u64, _: &str) -> String {
     let said = cardinal(n);
     let (head, last) = said.rfind([' ', '-']).map_or(("", said.as_str()), |at| said.split_at(at + 1));
     let last = match last {

@@ -12,9 +12,6 @@ const DUCKED: f32 = 0.251;
 /// How long a change of volume takes, in frames: 40 ms are no click and no drama.
 const RAMP_FRAMES: usize = 2;
 
-/// A background is mixed in at -24 dB.
-const BACKGROUND: f32 = 0.063;
-
 /// The edge of a pause: 5 ms are enough against a click.
 const EDGES_PER_FRAME: usize = 4;
 
@@ -121,7 +118,7 @@ impl Mixer {
             Some(samples) => {
                 self.background = Some(samples);
                 self.place = 0;
-                self.level.move_to(BACKGROUND, self.ramp_samples());
+                self.level.move_to(1.0, self.ramp_samples());
             }
             None => self.level.move_to(0.0, self.ramp_samples()),
         }
