@@ -725,6 +725,7 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
     };
     let fallbacks = agent.fallback();
     Clips {
+        ambience: call::Ambience::default(),
         greeting: Clip {
             text: "Hello, how can I help?".into(),
             samples: if rendered {
