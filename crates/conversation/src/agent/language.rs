@@ -2,7 +2,7 @@
 //! Knows the keys of `[languages]` and `[[language]]`. When a call changes its language is not known here.
 
 use super::{
-    Agent, AgentError, Elsewhere, Menu, Stage, ToolKind,
+    Agent, AgentError, Elsewhere, Menu, ToolKind,
     menu::{RawMenu, menu},
     prepared::fallbacks,
     raw::{Check, RawFallbacks, RawRoutes, RawSpeech},
@@ -178,13 +178,10 @@ impl Check<'_> {
                 Template::new(&format!("{persona}\nSpeak the language `{language}`."))
             }
         };
-        let routes =
-            [(Stage::Stt, raw.routes.stt), (Stage::Llm, raw.routes.llm), (Stage::Tts, raw.routes.tts)];
-        let named = routes.into_iter().filter_map(|(stage, route)| Some((stage, route?)));
         other.places = vec![at];
-        for (stage, route) in named {
-            other.places.push(self.place(Elsewhere::Route(stage), &route));
-            other.routes.insert(stage, route.into_inner());
+        for (stage, route) in raw.routes.named() {
+            other.places.push(self.place(Elsewhere::Route(stage), route));
+            other.routes.insert(stage, route.get_ref().clone());
         }
         if let Some(voice) = raw.voice {
             other.places.push(self.place(Elsewhere::Voice, &voice));

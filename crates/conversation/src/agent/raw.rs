@@ -266,47 +266,17 @@ fn english() -> String {
 pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent, AgentError> {
     let raw: Raw = toml::from_str(text).map_err(|error| AgentError::from_toml(text, &error))?;
     let check = Check { text };
-    check.names("slot", raw.slot.iter().map(|slot| &slot.name))?;
-    check.names("tool", raw.tool.iter().map(|tool| &tool.name))?;
-    check.names("intent", raw.intent.iter().map(|intent| &intent.name))?;
-    for (what, value) in [("name", &raw.agent.name), ("greeting", &raw.agent.greeting)] {
-        check.filled(what, value)?;
-    }
+    check.each_once(&raw)?;
     let tool_names: Vec<&str> = raw.tool.iter().map(|tool| tool.name.get_ref().as_str()).collect();
     let slots = check.slots(&raw.slot, &tool_names)?;
     let variables = check.variables(&raw.variables, &slots)?;
     let names: Vec<&str> = variables.iter().map(|(name, _)| name).chain(GIVEN_VARIABLES).collect();
-    check.filled_in(&raw.agent.greeting, &names)?;
-    let welcome_back = raw.agent.welcome_back.as_ref();
-    let welcome_back = welcome_back.map(|text| check.filled_in(text, &names)).transpose()?;
-    if let Some(persona) = &raw.agent.persona {
-        check.filled_in(persona, &names)?;
-    }
+    let identity = check.identity(&raw.agent, &names, || fingerprint(text, files))?;
     let tools =
         raw.tool.iter().map(|tool| check.tool(tool, &slots, &names)).collect::<Result<Vec<_>, _>>()?;
-    check.names("mcp", raw.mcp.iter().map(RawMcp::name))?;
     let mcp = raw.mcp.iter().map(|server| check.mcp(server)).collect::<Result<Vec<_>, _>>()?;
-    let limits = check.limits(&raw.limits)?;
-    let ambience = raw.ambience.as_ref().map(|raw| check.ambience(raw)).transpose()?;
-    let intent_names: Vec<&str> = raw.intent.iter().map(|intent| intent.name.get_ref().as_str()).collect();
-    let knowledge = check.knowledge(&raw.knowledge, files, &intent_names)?;
-    let retrieval = check.retrieval(&raw.knowledge, &raw.retrieval)?;
-    let from_folders: Vec<&str> = raw
-        .knowledge
-        .iter()
-        .filter(|item| item.folder.is_some())
-        .flat_map(|item| item.intents.iter().map(|intent| intent.get_ref().as_str()))
-        .collect();
-    let informed: Vec<&str> = knowledge
-        .iter()
-        .flat_map(|section| section.intents.iter().map(String::as_str))
-        .chain(from_folders)
-        .collect();
-    let intents = raw
-        .intent
-        .iter()
-        .map(|intent| check.intent(intent, &slots, &tools, &informed))
-        .collect::<Result<Vec<_>, _>>()?;
+    let knowledge = check.knowledge(&raw, files)?;
+    let intents = check.intents(&raw, &slots, &tools, &knowledge)?;
     let named = Named {
         slots: &slots,
         tools: &tools,
@@ -316,58 +286,43 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     };
     let nodes = check.nodes(&raw.node, &named)?;
     let phrases = Arc::new(Phrases::new(examples(&intents, &slots).iter().map(Vec::as_slice)));
-    let matcher = Matcher::new(&intents);
-    let language = raw.agent.language;
-    let routes = [(Stage::Stt, raw.routes.stt), (Stage::Llm, raw.routes.llm), (Stage::Tts, raw.routes.tts)];
-    let routes = || routes.iter().filter_map(|(stage, route)| Some((*stage, route.as_ref()?)));
-    let named = routes().map(|(stage, at)| (Elsewhere::Route(stage), at));
-    let named = named.chain(raw.agent.voice.iter().map(|at| (Elsewhere::Voice, at)));
-    let named = named.chain(raw.tool.iter().flat_map(RawTool::handed_to).map(|at| (Elsewhere::Agent, at)));
-    let named = named.chain(raw.ambience.iter().map(|raw| (Elsewhere::Ambience, &raw.file)));
-    let places = named.map(|(what, at)| check.place(what, at)).collect();
     let mut agent = Agent {
-        identity: Identity {
-            name: raw.agent.name.into_inner(),
-            version: raw.agent.version.unwrap_or_else(|| fingerprint(text, files)),
-            language: language.clone(),
-            voice: raw.agent.voice.as_ref().map_or("default", |voice| voice.get_ref()).to_owned(),
-            greeting: Template::new(raw.agent.greeting.get_ref()),
-            welcome_back,
-            interruptible: raw.agent.interruptible,
-            greeting_interruptible: raw.agent.greeting_interruptible.unwrap_or(raw.agent.interruptible),
-            persona: Template::new(raw.agent.persona.as_ref().map_or("", |persona| persona.get_ref())),
-        },
         variables: variables.clone(),
-        limits,
-        ambience,
+        limits: check.limits(&raw.limits)?,
+        ambience: raw.ambience.as_ref().map(|raw| check.ambience(raw)).transpose()?,
         mcp,
-        routes: routes().map(|(stage, route)| (stage, route.get_ref().clone())).collect(),
-        places,
-        fallbacks: fallbacks(raw.fallbacks, &language),
+        routes: raw.routes.named().map(|(stage, route)| (stage, route.get_ref().clone())).collect(),
+        places: check.places(&raw),
+        fallbacks: fallbacks(raw.fallbacks, &identity.language),
         menu: raw.menu.map(|raw| menu(raw, &tool_names, &check)).transpose()?,
+        retrieval: check.retrieval(&raw.knowledge, &raw.retrieval)?,
+        spoken: raw.speech.spoken(&identity.language),
+        matcher: Matcher::new(&intents),
+        identity,
         slots,
         tools,
         intents,
         nodes,
         knowledge,
-        retrieval,
-        spoken: raw.speech.spoken(&language),
         pronunciations: raw.speech.extra_words,
         hints: raw.speech.hints,
         phrases,
-        matcher,
         languages: Vec::new(),
         language_key: None,
         detect_turns: 0,
     };
-    let alone = agent.tools.iter().position(|tool| tool.kind == ToolKind::SetLanguage);
-    if let Some(tool) = alone.and_then(|at| raw.tool.get(at)).filter(|_| raw.language.is_empty()) {
-        let message = "there is no other language for this tool".to_owned();
-        return Err(check.error(&tool.name, message, "add a [[language]], or remove the tool"));
-    }
+    check.speaks_another(&agent, &raw.tool, &raw.language)?;
     let names = Names { variables: &names, tools: &tool_names };
     check.languages(&mut agent, &raw.languages, raw.language, &names)?;
     Ok(agent)
+}
+
+impl RawRoutes {
+    /// Those that the file names.
+    pub(super) fn named(&self) -> impl Iterator<Item = (Stage, &Spanned<String>)> {
+        let all = [(Stage::Stt, &self.stt), (Stage::Llm, &self.llm), (Stage::Tts, &self.tts)];
+        all.into_iter().filter_map(|(stage, route)| Some((stage, route.as_ref()?)))
+    }
 }
 
 /// The checks, with the text that faults are located in.
@@ -378,6 +333,80 @@ pub(super) struct Check<'a> {
 impl Check<'_> {
     pub(super) fn error<T>(&self, at: &Spanned<T>, message: String, help: impl Into<String>) -> AgentError {
         AgentError::at(self.text, at.span().start, message, help)
+    }
+
+    /// Names are there, and once only, in each list that has some.
+    fn each_once(&self, raw: &Raw) -> Result<(), AgentError> {
+        self.names("slot", raw.slot.iter().map(|slot| &slot.name))?;
+        self.names("tool", raw.tool.iter().map(|tool| &tool.name))?;
+        self.names("intent", raw.intent.iter().map(|intent| &intent.name))?;
+        self.names("mcp", raw.mcp.iter().map(RawMcp::name))
+    }
+
+    /// Who the agent is; `version` makes one up where the file declares none.
+    fn identity(
+        &self,
+        raw: &RawIdentity,
+        names: &[&str],
+        version: impl FnOnce() -> String,
+    ) -> Result<Identity, AgentError> {
+        for (what, value) in [("name", &raw.name), ("greeting", &raw.greeting)] {
+            self.filled(what, value)?;
+        }
+        let text = |text: &Spanned<String>| self.filled_in(text, names);
+        Ok(Identity {
+            name: raw.name.get_ref().clone(),
+            version: raw.version.clone().unwrap_or_else(version),
+            language: raw.language.clone(),
+            voice: raw.voice.as_ref().map_or("default", |voice| voice.get_ref()).to_owned(),
+            greeting: text(&raw.greeting)?,
+            welcome_back: raw.welcome_back.as_ref().map(text).transpose()?,
+            persona: raw.persona.as_ref().map_or_else(|| Ok(Template::new("")), text)?,
+            interruptible: raw.interruptible,
+            greeting_interruptible: raw.greeting_interruptible.unwrap_or(raw.interruptible),
+        })
+    }
+
+    /// Everything that the file names and others have.
+    fn places(&self, raw: &Raw) -> Vec<Place> {
+        let routes = raw.routes.named().map(|(stage, at)| (Elsewhere::Route(stage), at));
+        let voice = raw.agent.voice.iter().map(|at| (Elsewhere::Voice, at));
+        let agents = raw.tool.iter().flat_map(RawTool::handed_to).map(|at| (Elsewhere::Agent, at));
+        let room = raw.ambience.iter().map(|raw| (Elsewhere::Ambience, &raw.file));
+        routes.chain(voice).chain(agents).chain(room).map(|(what, at)| self.place(what, at)).collect()
+    }
+
+    /// What callers may want, with what there is to answer it.
+    fn intents(
+        &self,
+        raw: &Raw,
+        slots: &BTreeMap<String, Slot>,
+        tools: &[Tool],
+        knowledge: &[Section],
+    ) -> Result<Vec<Intent>, AgentError> {
+        let folders = raw.knowledge.iter().filter(|item| item.folder.is_some());
+        let from_folders =
+            folders.flat_map(|item| item.intents.iter().map(|intent| intent.get_ref().as_str()));
+        let from_files = knowledge.iter().flat_map(|section| section.intents.iter().map(String::as_str));
+        let informed: Vec<&str> = from_files.chain(from_folders).collect();
+        raw.intent.iter().map(|intent| self.intent(intent, slots, tools, &informed)).collect()
+    }
+
+    /// A tool that changes the language has one to change to.
+    fn speaks_another(
+        &self,
+        agent: &Agent,
+        tools: &[RawTool],
+        languages: &[RawLanguage],
+    ) -> Result<(), AgentError> {
+        let changes = agent.tools.iter().position(|tool| tool.kind == ToolKind::SetLanguage);
+        match changes.and_then(|at| tools.get(at)).filter(|_| languages.is_empty()) {
+            None => Ok(()),
+            Some(tool) => {
+                let message = "there is no other language for this tool".to_owned();
+                Err(self.error(&tool.name, message, "add a [[language]], or remove the tool"))
+            }
+        }
     }
 
     /// Where a file names what only the config knows.
@@ -517,14 +546,10 @@ impl Check<'_> {
         Ok(out)
     }
 
-    fn knowledge(
-        &self,
-        raw: &[RawKnowledge],
-        files: &BTreeMap<String, String>,
-        intents: &[&str],
-    ) -> Result<Vec<Section>, AgentError> {
+    fn knowledge(&self, raw: &Raw, files: &BTreeMap<String, String>) -> Result<Vec<Section>, AgentError> {
+        let intents: Vec<&str> = raw.intent.iter().map(|intent| intent.name.get_ref().as_str()).collect();
         let mut out = Vec::new();
-        for item in raw {
+        for item in &raw.knowledge {
             let about = item
                 .intents
                 .iter()
