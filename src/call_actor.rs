@@ -13,7 +13,7 @@ use crate::{
     vad_pool::VadSession,
 };
 use call::{
-    CallId, Event, Input, Output, SipInput, SipOutput, Stamped, TtsEvent,
+    CallId, Event, Input, Output, Side, SipInput, SipOutput, Stamped, TtsEvent,
     cdr::{Cause, Cdr},
     port_slots::PortSlot,
 };
@@ -367,18 +367,9 @@ impl CallActor {
                 Some(socket) => self.send(socket, to, &datagram),
                 None => _ = self.parts.counters.datagrams_failed.fetch_add(1, Ordering::Relaxed),
             },
-            Output::RtcpMux(true) => self.parts.sockets.close_rtcp(),
-            Output::RtcpMux(false) => match self.parts.sockets.open_rtcp() {
-                Ok(opened) => self.rtcp_opened |= opened,
-                Err(error) => {
-                    tracing::warn!(call = %self.parts.info.call, %error, "no port for RTCP any more")
-                }
-            },
+            Output::RtcpMux(shared) => self.share_port(shared),
             Output::Sip(output) => {
-                if matches!(output, SipOutput::Ring) {
-                    let after = now.saturating_duration_since(self.parts.invited).as_micros();
-                    self.parts.cdr.rang_after_us = Some(u64::try_from(after).unwrap_or(u64::MAX));
-                }
+                self.note_ringing(now, &output);
                 notes.push_back(self.tell_dialog(output));
             }
             Output::Rate(rate) => self.start_over_at(rate),
@@ -393,23 +384,13 @@ impl CallActor {
                     self.pass_frames_on(now);
                 }
             }
-            Output::Record { side, number, frame } => {
-                let lost = self.parts.recording.as_mut().map_or(0, |tap| tap.push(side, number, &frame));
-                if lost > 0 {
-                    self.parts.counters.recording_frames_lost.fetch_add(lost, Ordering::Relaxed);
-                    self.record(now, Event::Dropped { queue: "recording".to_owned(), count: lost });
-                }
-            }
+            Output::Record { side, number, frame } => self.keep_sound(now, side, number, &frame),
             Output::FinalizeStt => {
                 self.pass_frames_on(now);
                 self.hear(now, SttCommand::Finalize);
             }
             Output::Expect(expectation) => self.hear(now, SttCommand::Expect(expectation)),
-            Output::LookUp { number, words, passages } => {
-                if let Some(documents) = &self.parts.providers.documents {
-                    documents.look_up(number, words, passages, self.events.clone());
-                }
-            }
+            Output::LookUp { number, words, passages } => self.look_up(number, words, passages),
             Output::Ask { turn, request } => self.ask(turn, request),
             Output::Speak { turn, sentence, text } => self.speak(turn, sentence, text),
             Output::FinishSpeech { turn } => self.tell_tts(TtsCommand::Finish { turn }),
@@ -429,6 +410,39 @@ impl CallActor {
             }
             Output::SetLanguage { language } => self.set_language(now, language),
             Output::Event(event) => self.record(now, event),
+        }
+    }
+
+    /// RTCP goes over the port of RTP, or has one of its own.
+    fn share_port(&mut self, shared: bool) {
+        if shared {
+            return self.parts.sockets.close_rtcp();
+        }
+        match self.parts.sockets.open_rtcp() {
+            Ok(opened) => self.rtcp_opened |= opened,
+            Err(error) => tracing::warn!(call = %self.parts.info.call, %error, "no port for RTCP any more"),
+        }
+    }
+
+    fn note_ringing(&mut self, now: Instant, output: &SipOutput) {
+        if matches!(output, SipOutput::Ring) {
+            let after = now.saturating_duration_since(self.parts.invited).as_micros();
+            self.parts.cdr.rang_after_us = Some(u64::try_from(after).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// For the recording, if there is one.
+    fn keep_sound(&mut self, now: Instant, side: Side, number: u64, frame: &Frame) {
+        let lost = self.parts.recording.as_mut().map_or(0, |tap| tap.push(side, number, frame));
+        if lost > 0 {
+            self.parts.counters.recording_frames_lost.fetch_add(lost, Ordering::Relaxed);
+            self.record(now, Event::Dropped { queue: "recording".to_owned(), count: lost });
+        }
+    }
+
+    fn look_up(&self, number: u32, words: String, passages: usize) {
+        if let Some(documents) = &self.parts.providers.documents {
+            documents.look_up(number, words, passages, self.events.clone());
         }
     }
 

@@ -83,19 +83,7 @@ impl Checker<'_> {
         let stt = self.stt_targets(&raw.stt, connect);
         let llm = self.llm_targets(&raw.llm);
         let tts = self.tts_targets(&raw.tts, call.patience.speech);
-        let patience = &raw.timeouts_ms.llm_first_token;
-        let default = match call.budgets.total {
-            // Twice the budget of the whole is as good as lost: the next target is asked.
-            total if raw.budgets_ms.total.is_some() && !total.is_zero() => total * 2,
-            _ => ai_gateway::Route::FIRST_SPEAKABLE_TIMEOUT,
-        };
-        let patience = self.milliseconds(patience, default, 100..=60_000);
-        let routes = self.routes(&raw.routes, &target::Names::of(&stt, &llm, &tts), patience);
-        self.unused("stt", &raw.stt, |name| routes.stt.values().any(|route| route.targets.contains(name)));
-        self.unused("llm", &raw.llm, |name| {
-            routes.llm.values().any(|route| route.targets.iter().any(|target| target.0 == *name))
-        });
-        self.unused("tts", &raw.tts, |name| routes.tts.values().any(|route| route.targets.contains(name)));
+        let routes = self.used_routes(&raw, &call, &target::Names::of(&stt, &llm, &tts));
         let recording = self.recording(&raw.recording, &raw.server);
         let mut agents = BTreeMap::new();
         let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
@@ -114,12 +102,7 @@ impl Checker<'_> {
         let libraries = self.libraries(&agents);
         let rooms = self.rooms(&agents);
         let time_zone = self.time_zone(&raw.agent.time_zone);
-        let mut server = self.server(&raw.server);
-        if pools.is_empty() {
-            pools.push(Pool::only(server.ports));
-        }
-        let cap: u32 = pools.iter().map(|pool| pool.slots.cap).sum();
-        server.ports = u16::try_from(cap).unwrap_or(u16::MAX);
+        let server = self.server_of(&raw.server, &mut pools);
         let targets = stt.keys().map(|name| format!("stt.{name}"));
         let targets: Vec<String> = targets.chain(tts.keys().map(|name| format!("tts.{name}"))).collect();
         let tools = self.tools(&raw.tools, &agents);
@@ -157,6 +140,34 @@ impl Checker<'_> {
             log: self.log(&raw.log),
             warnings: Vec::new(),
         }
+    }
+
+    /// The routes, and what of the targets none of them uses.
+    fn used_routes(&mut self, raw: &RawConfig, call: &CallConfig, names: &target::Names) -> target::Routes {
+        let default = match call.budgets.total {
+            // Twice the budget of the whole is as good as lost: the next target is asked.
+            total if raw.budgets_ms.total.is_some() && !total.is_zero() => total * 2,
+            _ => ai_gateway::Route::FIRST_SPEAKABLE_TIMEOUT,
+        };
+        let patience = self.milliseconds(&raw.timeouts_ms.llm_first_token, default, 100..=60_000);
+        let routes = self.routes(&raw.routes, names, patience);
+        self.unused("stt", &raw.stt, |name| routes.stt.values().any(|route| route.targets.contains(name)));
+        self.unused("llm", &raw.llm, |name| {
+            routes.llm.values().any(|route| route.targets.iter().any(|target| target.0 == *name))
+        });
+        self.unused("tts", &raw.tts, |name| routes.tts.values().any(|route| route.targets.contains(name)));
+        routes
+    }
+
+    /// The server, with as many ports as its pools have together; without any there is one pool.
+    fn server_of(&mut self, raw: &RawServer, pools: &mut Vec<Pool>) -> Server {
+        let mut server = self.server(raw);
+        if pools.is_empty() {
+            pools.push(Pool::only(server.ports));
+        }
+        let cap: u32 = pools.iter().map(|pool| pool.slots.cap).sum();
+        server.ports = u16::try_from(cap).unwrap_or(u16::MAX);
+        server
     }
 
     fn server(&mut self, raw: &RawServer) -> Server {

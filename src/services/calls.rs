@@ -27,7 +27,7 @@ use call::{
     CallConfig, CallContext, CallId, Clips, Localised, Member,
     cdr::{Arrival, Cause},
 };
-use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId, Variables};
+use conversation::{Agent, Checkpoint, LlmRequest, Stage, ToolCall, TurnId, Variables};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use sip::{IncomingInvite, SrtpMode, SrtpSuite, caller_id::incoming_caller};
 use std::{
@@ -169,6 +169,21 @@ impl Prepared {
         }
     }
 
+    /// What is known of a caller before the call: from a conversation that was cut off, from the INVITE and from whoever was
+    /// asked, the last one to be believed.
+    fn known(&self, agent: &AgentServices, resumed: Option<&Checkpoint>, new: &NewCall<'_>) -> Variables {
+        let declared = agent.calls.agent.variables();
+        let mut known = Variables::default();
+        for (name, value) in resumed.iter().flat_map(|kept| kept.variables.iter()) {
+            if declared.get(name).is_some() {
+                known.set(name, value);
+            }
+        }
+        self.read_headers(new.invite, &mut known);
+        new.facts.variables.iter().for_each(|(name, value)| known.set(name, value));
+        known
+    }
+
     /// The agents that an agent may hand over to, and those that they may, and so on.
     fn team(&self, agent: &Agent) -> BTreeMap<String, Member> {
         let mut team = BTreeMap::new();
@@ -304,22 +319,9 @@ impl CallBuilder for TrunkCalls {
         let languages = agent.in_languages(llm_route.clone());
         let models = agent.models(llm_route);
         models.warm();
-        let caller = Pii::new(new.caller.to_owned());
-        let codecs = trunk.profile.media.codecs.clone();
-        let telephone_event = !matches!(trunk.profile.media.dtmf, Dtmf::Info | Dtmf::Inband);
-        let tones_too = trunk.profile.media.dtmf == Dtmf::Both;
-        let srtp = srtp(&trunk.profile);
         let today = today(&current.config.time_zone);
         let resumed = new.facts.resumed.clone().filter(|kept| kept.agent == agent.calls.agent.name());
-        let declared = agent.calls.agent.variables();
-        let mut known = Variables::default();
-        for (name, value) in resumed.iter().flat_map(|kept| kept.variables.iter()) {
-            if declared.get(name).is_some() {
-                known.set(name, value);
-            }
-        }
-        current.read_headers(new.invite, &mut known);
-        new.facts.variables.iter().for_each(|(name, value)| known.set(name, value));
+        let known = current.known(agent, resumed.as_deref(), &new);
         let keeper = current.resume.as_ref().and_then(|resume| resume.keeper(new.caller, new.called));
         let variables = variables_of(agent, &known, &new, today);
         let context = CallContext {
@@ -332,28 +334,17 @@ impl CallBuilder for TrunkCalls {
             team: Arc::new(current.team(&agent.calls.agent)),
             languages: Arc::clone(&agent.calls.context.languages),
         };
-        let config = CallConfig { tones_too, ..agent.calls.config.clone() };
-        let calls = AgentCalls { config, codecs, telephone_event, srtp, context, ..agent.calls.clone() };
-        let context = |agent: &AgentServices| {
+        let caller = Pii::new(new.caller.to_owned());
+        let for_tools = |agent: &AgentServices| {
             let variables = variables_of(agent, &known, &new, today);
             ToolContext { call: new.call, caller: caller.clone(), today, variables }
         };
-        let tools = agent.tools_of(context(agent));
-        let team: BTreeMap<String, Providers> = calls
-            .context
-            .team
-            .keys()
-            .filter_map(|name| Some((name.clone(), current.agents.get(name)?)))
-            .map(|(name, other)| (name, other.providers(context(other))))
-            .collect();
-        let mut built = calls.build(now, new)?;
-        built.providers.models = models;
-        built.providers.languages = languages;
-        built.providers.documents = agent.knowledge.as_deref().map(Knowledge::for_call);
-        built.providers.tools = tools;
-        built.team = team;
-        built.keeper = keeper;
-        Ok(built)
+        let members = context.team.keys().filter_map(|name| Some((name, current.agents.get(name)?)));
+        let team = members.map(|(name, other)| (name.clone(), other.providers(for_tools(other)))).collect();
+        let providers = Providers { models, languages, ..agent.providers(for_tools(agent)) };
+        let calls = AgentCalls { context, ..agent.calls_over(trunk) };
+        let built = calls.build(now, new)?;
+        Ok(BuiltCall { providers, team, keeper, ..built })
     }
 }
 
@@ -439,6 +430,19 @@ impl AgentServices {
     /// Its tools, for one call.
     fn tools_of(&self, context: ToolContext) -> Arc<dyn Tools> {
         Arc::new(CallTools { runner: self.tools.clone(), context })
+    }
+
+    /// How its calls are made over a trunk.
+    fn calls_over(&self, trunk: &Trunk) -> AgentCalls {
+        let Profile { media, .. } = &*trunk.profile;
+        let tones_too = media.dtmf == Dtmf::Both;
+        AgentCalls {
+            config: CallConfig { tones_too, ..self.calls.config.clone() },
+            codecs: media.codecs.clone(),
+            telephone_event: !matches!(media.dtmf, Dtmf::Info | Dtmf::Inband),
+            srtp: srtp(&trunk.profile),
+            ..self.calls.clone()
+        }
     }
 
     /// Whom it works with in one call.
