@@ -693,3 +693,48 @@ fn a_stage_has_a_limit_only_when_every_target_of_its_route_has_one() {
     assert_eq!(config.needs("default", "default"), [0]);
     assert!(defaults().permits().is_empty() && defaults().needs("default", "default").is_empty());
 }
+
+#[test]
+fn the_agent_in_three_languages_can_be_tried_without_an_account() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/try-languages.toml");
+    let config = Config::load(Some(&file), &Overrides::default()).expect("it is valid");
+    let tags: Vec<&str> =
+        config.agents["languages.toml"].languages().iter().map(|agent| agent.language()).collect();
+    assert_eq!((tags, config.warnings), (vec!["de-DE", "fr-FR"], vec![]));
+}
+
+#[test]
+fn another_language_needs_a_provider_and_a_room_needs_a_file() {
+    let folder = Folder::new();
+    let agent = "[agent]\nname = \"a\"\ngreeting = \"Hello.\"\n[ambience]\nfile = \"rom.wav\"\n\
+                 [[language]]\ntag = \"de\"\ngreeting = \"Hallo.\"\nvoice = \"klara\"\n\
+                 [[intent]]\nname = \"hours\"\nphrases = [\"hours\"]\nsay = \"Nine.\"\n";
+    folder.write("room.wav", "no WAV");
+    folder.write("a.toml", agent);
+    let file = folder.write("t.toml", "[agent]\nfile = \"a.toml\"\n");
+    let Err(ConfigError::Wrong(problems)) = Config::load(Some(&file), &Overrides::default()) else {
+        panic!("what is built in knows English only")
+    };
+    let told: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    for (place, what) in [
+        ("a.toml:7:7", "nothing of [routes.stt.default] understands `de`"),
+        ("a.toml:7:7", "nothing of [routes.tts.default] speaks `de`"),
+        ("a.toml:9:9", "no target of [routes.tts.default] has a voice `klara`"),
+        ("a.toml:5:8", "is no ambience: it cannot be read"),
+    ] {
+        assert!(
+            told.iter().any(|line| line.contains(place) && line.contains(what)),
+            "{place} {what}: {told:#?}"
+        );
+    }
+    assert!(told.iter().any(|line| line.contains("room.wav")), "a file that is meant is named: {told:#?}");
+}
+
+#[test]
+fn vectors_need_a_model() {
+    let found = problems("[embeddings]\nbase_url = \"https://e.example/v1\"\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("2:12: nothing is found by its meaning without a model"), "{found:?}");
+    let found = problems("[embeddings]\nmodel = \"m\"\nbase_url = \"e.example\"\n");
+    assert!(found[0].starts_with("3:12: `e.example` is not an address"), "{found:?}");
+}
