@@ -251,6 +251,26 @@ fn a_secret_is_kept_and_the_ears_know_what_comes() {
 }
 
 #[test]
+fn digits_for_a_private_slot_stand_in_no_trace_and_in_nothing_that_is_kept() {
+    let keys = |at| [Planned::at(at, Act::Press('7')), Planned::at(at + 300, Act::Press('7'))];
+    let mut caller = vec![say(5_000, "no", 500)];
+    caller.extend(keys(12_000));
+    caller.extend([say(18_000, "it is four eight two nine", 1_800), Planned::at(26_000, Act::HangUp)]);
+    let mut scenario = Scenario { caller, ..Scenario::one_turn() };
+    scenario.length = ms(60_000);
+    scenario.context.keep = true;
+    scenario.context.variables.set("tier", "gold");
+    let world = World::new(Instant::now(), 1, agent(), scenario).run();
+    tells(&world, &["\"And the PIN?\"", "understood \"it is * * * *\"", "I have the PIN that ends in 29."]);
+    assert!(!world.kept().is_empty(), "{}", world.timeline());
+    let trace = world.trace().iter().map(|told| serde_json::to_string(told).expect("a trace is JSON"));
+    let kept = world.kept().iter().map(|kept| serde_json::to_string(kept).expect("so is what is kept"));
+    for text in trace.chain(kept) {
+        assert!(!text.contains("eight") && !text.contains("4829"), "{text}");
+    }
+}
+
+#[test]
 fn a_node_may_forbid_to_cut_in_on_its_own_words() {
     let caller = vec![say(6_000, "no", 600), say(8_000, "stop it please stop", 900)];
     let world = run(caller, vec![Said::text("Fine.")], "silver", vec![]);

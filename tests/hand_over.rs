@@ -161,6 +161,33 @@ fn the_first_agent_finishes_and_the_second_greets() {
     check(
         world(scenario, summary, 1),
         r#"
+        [usual]
+        4.380 turn 1 first token
+        4.513 turn 1 sentence 0: "One second, billing will help."
+        4.513 turn 1 tool pass
+        4.513 turn 1 text complete
+        4.663 turn 1 first audio
+        4.680 turn 1 is heard
+        4.680 gap 940 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 133 + tts_first_audio 150 + pacing 17
+        6.460 turn 1 done
+        6.460 turn 1 tool pass answered after 1947 ms
+        6.460 handed over to billing 7
+        6.460 turn 2 sentence 0: "Hello Ann, billing here."
+        6.610 turn 2 first audio
+        6.620 turn 2 is heard
+        8.040 turn 2 done
+        11.030 caller says "what do i owe" (900 ms)
+        12.280 understood "what do i owe"
+        12.280 turn 3 ended: "what do i owe" (sentence, waited 320 ms)
+        12.280 turn 3 asked
+        12.580 turn 3 first token
+        12.634 turn 3 text complete
+        12.634 turn 3 sentence 0: "Seven dollars."
+        12.784 turn 3 first audio
+        12.800 turn 3 is heard
+        12.800 gap 860 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 54 + tts_first_audio 150 + pacing 16
+        13.620 turn 3 done
+        [hung up 16.030: 799 in, 802 out]
         "#,
     );
 }

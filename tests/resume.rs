@@ -129,6 +129,26 @@ fn who_calls_back_is_welcomed_and_goes_on() {
     check(
         calling(2, Some(kept), vec![Said::text("Four dollars then.")], caller),
         r#"
+        0.000 call in slot 0, PCMU
+        0.000 answered
+        0.060 acknowledged
+        0.060 goes on after 5 messages
+        0.060 turn 0 sentence 0: "Welcome back, Ann."
+        0.210 turn 0 first audio
+        0.220 turn 0 is heard
+        1.280 turn 0 done
+        5.030 caller says "and on saturday" (900 ms)
+        6.280 understood "and on saturday"
+        6.660 turn 1 ended: "and on saturday" (pause, waited 700 ms)
+        6.660 turn 1 asked
+        6.960 turn 1 first token
+        7.038 turn 1 text complete
+        7.038 turn 1 sentence 0: "Four dollars then."
+        7.188 turn 1 first audio
+        7.200 turn 1 is heard
+        7.200 gap 1260 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 78 + tts_first_audio 150 + pacing 12
+        8.260 turn 1 done
+        [hung up 12.030: 599 in, 602 out]
         "#,
     );
 }
@@ -148,6 +168,26 @@ fn a_caller_whom_the_webhook_knows_is_greeted_by_name_and_answered_with_what_it_
     check(
         World::new(Instant::now(), 1, agent, scenario),
         r#"
+        0.000 call in slot 0, PCMU
+        0.000 answered
+        0.060 acknowledged
+        0.060 turn 0 sentence 0: "Hello Ann."
+        0.060 turn 0 goes account -> help
+        0.210 turn 0 first audio
+        0.220 turn 0 is heard
+        0.800 turn 0 done
+        5.030 caller says "is it much" (900 ms)
+        6.280 understood "is it much"
+        6.280 turn 1 ended: "is it much" (sentence, waited 320 ms)
+        6.280 turn 1 asked
+        6.580 turn 1 first token
+        6.631 turn 1 text complete
+        6.631 turn 1 sentence 0: "Seven dollars."
+        6.781 turn 1 first audio
+        6.800 turn 1 is heard
+        6.800 gap 860 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 51 + tts_first_audio 150 + pacing 19
+        7.620 turn 1 done
+        [hung up 10.030: 499 in, 502 out]
         "#,
     );
 }

@@ -81,7 +81,13 @@ impl Call {
     pub(crate) fn expect(&mut self, expectation: Expectation, out: &mut Vec<Output>) {
         self.floor.expect(expectation);
         self.speaking.note_expected(expectation);
-        self.secrets.note_expected(expectation, self.setup.agent.has_private_digits());
+        let (agent, variables) = (&self.setup.agent, self.context.variables());
+        let private = match self.position {
+            Some(position) => position.asks_private(agent, variables),
+            // A flow does not say which of its slots it asks for.
+            None => agent.has_private_digits(),
+        };
+        self.secrets.note_expected(expectation, private);
         out.push(Output::Event(Event::Expecting { expectation }));
         out.push(Output::Expect(expectation));
     }

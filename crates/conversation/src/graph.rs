@@ -134,6 +134,11 @@ impl Position {
         node.expect.or(slot).or(keys).or(answer)
     }
 
+    /// Whether the caller is asked for something here of which only the end is ever spoken.
+    pub fn asks_private(self, agent: &Agent, variables: &Variables) -> bool {
+        self.missing(agent, variables).is_some_and(|slot| slot.private)
+    }
+
     /// What may cut in on the node's own words, where it has a rule of its own.
     pub fn interruptible(self, agent: &Agent) -> Option<Interruptible> {
         self.node(agent).interruptible
