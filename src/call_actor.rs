@@ -99,6 +99,19 @@ pub struct Providers {
     pub tools: Arc<dyn Tools>,
     /// What the agent looks up, if it does.
     pub documents: Option<Documents>,
+    /// Whom it works with in each language of the agent, by tag; empty where there is only one.
+    pub languages: Arc<BTreeMap<String, InLanguage>>,
+}
+
+/// Whom a call works with in one language.
+#[derive(Clone)]
+pub struct InLanguage {
+    /// Hears the caller.
+    pub stt: Arc<dyn SpeechToText>,
+    /// Answers.
+    pub models: Arc<dyn Models>,
+    /// Speaks.
+    pub tts: Arc<dyn TextToSpeech>,
 }
 
 /// Counts over all calls since the start of the process.
@@ -452,23 +465,35 @@ impl CallActor {
                 self.requests.retain(|(asked, _)| *asked != turn);
                 self.tell_tts(TtsCommand::Cancel { turn });
             }
-            Output::HandOver { agent, language } => self.hand_over(&agent, language),
+            Output::HandOver { agent, language } => self.hand_over(now, &agent, language),
             Output::Checkpoint(kept) => {
                 self.parts.keeper.iter().for_each(|keeper| keeper.keep(kept.as_deref()));
             }
+            Output::SetLanguage { language } => self.set_language(now, language),
             Output::Event(event) => self.record(now, event),
         }
     }
 
-    /// Another agent's providers from now on. What the old ones still report carries the number of an old turn.
-    fn hand_over(&mut self, agent: &str, language: String) {
+    /// Another agent's providers from now on.
+    fn hand_over(&mut self, now: Instant, agent: &str, language: String) {
         let Some(providers) = self.parts.team.get(agent).cloned() else { return };
-        self.parts.info.language = language;
-        self.tts_backlog.clear();
-        self.finalize_waits = false;
-        self.stt = providers.stt.start(&self.parts.info, self.events.clone());
-        self.tts = providers.tts.open(&self.parts.info, self.events.clone());
         self.parts.providers = providers;
+        self.set_language(now, language);
+    }
+
+    /// Ears, model and voice of a language from now on. What the old ones still report of turns carries an old number; what
+    /// the ears were given before is theirs to report.
+    fn set_language(&mut self, now: Instant, language: String) {
+        self.pass_frames_on(now);
+        let providers = &mut self.parts.providers;
+        if let Some(InLanguage { stt, models, tts }) = providers.languages.get(&language).cloned() {
+            (providers.stt, providers.models, providers.tts) = (stt, models, tts);
+        }
+        self.parts.info.language = language;
+        self.finalize_waits = false;
+        self.tts_backlog.clear();
+        self.stt = self.parts.providers.stt.start(&self.parts.info, self.events.clone());
+        self.tts = self.parts.providers.tts.open(&self.parts.info, self.events.clone());
     }
 
     fn send(&self, socket: &UdpSocket, to: SocketAddr, datagram: &[u8]) {

@@ -71,7 +71,12 @@ fn run_in(mut scenario: Scenario, arguments: &'static str, seed: u64) -> World {
         },
         ..Clips::default()
     };
-    let member = Member { agent: agent(BILLING), clips: Arc::new(clips), tools: Arc::default() };
+    let member = Member {
+        agent: agent(BILLING),
+        clips: Arc::new(clips),
+        tools: Arc::default(),
+        languages: Arc::default(),
+    };
     scenario.context.team = Arc::new(BTreeMap::from([("billing.toml".to_owned(), member)]));
     scenario.context.variables.set("first_name", "Ann");
     World::new(Instant::now(), seed, agent(FRONT), scenario).run()

@@ -259,7 +259,7 @@ impl CallBuilder for PooledCalls {
 
 fn providers(fake: &Arc<Fake>) -> Providers {
     let (stt, models, tts, tools) = (fake.clone(), fake.clone(), fake.clone(), fake.clone());
-    Providers { stt, models, tts, tools, documents: None }
+    Providers { stt, models, tts, tools, documents: None, languages: Default::default() }
 }
 
 fn local_media(media: SocketAddr) -> LocalMedia {

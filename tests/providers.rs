@@ -15,16 +15,20 @@ use media::{Frame, SampleRate, tone};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tandem::{
     ai_gateway::AiGateway,
+    knowledge::{Knowledge, Library, Searcher},
     providers::{
         CallInfo, Events, LanguageModel, ProviderEvent, SpeechToText, SttCommand, SttStream, TextToSpeech,
         TtsCommand, TtsStream,
         deepgram::{Deepgram, DeepgramConfig},
         elevenlabs::{ElevenLabs, ElevenLabsConfig},
+        embeddings::{Embeddings, EmbeddingsConfig, Without},
         openai::{OpenAi, OpenAiConfig},
     },
     secret::Secret,
+    telemetry::metrics::{Metrics, MetricsConfig},
 };
 use tokio::{
+    runtime::Handle,
     sync::mpsc,
     time::{sleep, timeout},
 };
@@ -111,7 +115,8 @@ impl Stt {
                 SttEvent::Ready
                 | SttEvent::Interim { .. }
                 | SttEvent::EagerEnd { .. }
-                | SttEvent::Resumed => {}
+                | SttEvent::Resumed
+                | SttEvent::Language { .. } => {}
                 SttEvent::Failed { reason } => panic!("{reason}"),
             }
         }
@@ -294,6 +299,73 @@ async fn deepgram_answers_a_finalize_that_a_lost_connection_swallowed() {
     stt.hear(SampleRate::Hz8000, MESSAGE_MS, None).await;
     assert_eq!(stt.settled().await, "");
     assert_eq!(simulators.statistics().stt_streams, 2);
+}
+
+// Embeddings.
+
+fn embeddings(simulators: &Simulators, key: &str) -> Embeddings {
+    let base_url = format!("{}/v1", simulators.url("http"));
+    let (api_key, timeout) = (Some(Secret::new(key)), HANG);
+    Embeddings::new(EmbeddingsConfig { base_url, api_key, model: "sim".into(), timeout }).unwrap()
+}
+
+#[tokio::test]
+async fn texts_become_vectors_and_a_wrong_key_is_told_without_it() {
+    let simulators = simulators().await;
+    let texts = ["parking cars".to_owned(), "the park".to_owned(), "haircut".to_owned()];
+    let vectors = embeddings(&simulators, KEY).embed(&texts, HANG).await.unwrap();
+    let alike = |a: usize, b: usize| vectors[a].iter().zip(&vectors[b]).map(|(a, b)| a * b).sum::<f32>();
+    assert!(vectors.len() == 3 && alike(0, 1) > 0.0 && alike(0, 2) == 0.0, "{vectors:?}");
+    let refused = embeddings(&simulators, "sk-wrong").embed(&texts, HANG).await.unwrap_err();
+    assert!(refused.contains("401") && !refused.contains("sk-wrong"), "{refused}");
+}
+
+#[tokio::test]
+async fn documents_are_found_by_their_meaning_and_by_their_words_where_that_is_late() {
+    let simulators = simulators().await;
+    let library = Library::BuiltIn(vec![(
+        "a.md".into(),
+        "# Garage\nThe parkhaus is free.\n\n# Pets\nDogs may come.".into(),
+    )]);
+    let searcher = Searcher::start(Metrics::new(MetricsConfig::default())).unwrap();
+    let by_meaning = Some(Arc::new(embeddings(&simulators, KEY)));
+    let knowledge = Knowledge::start("a", library, searcher, by_meaning, Handle::current()).unwrap();
+    while !knowledge.current().has_vectors() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let look_up = async |words: &str| {
+        let (events, mut inbox) = Inbox::new();
+        knowledge.for_call().look_up(1, words.to_owned(), 1, events);
+        loop {
+            match timeout(HANG, inbox.0.recv()).await.unwrap().unwrap() {
+                ProviderEvent::Found(1, found) => return found.unwrap().pop().map(|found| found.title),
+                ProviderEvent::Failed { stage, .. } => assert_eq!(stage, "knowledge"),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(look_up("parking").await.as_deref(), Some("Garage"), "no word of it stands there");
+    drop(simulators);
+    assert_eq!(look_up("dogs").await.as_deref(), Some("Pets"));
+}
+
+#[tokio::test]
+async fn an_endpoint_for_vectors_that_fails_is_left_alone_and_one_that_is_silent_not_waited_for() {
+    let simulators = simulators().await;
+    simulators.fault(Fault::new(Provider::OpenAi, FaultKind::Http(503)).times(10));
+    let broken = embeddings(&simulators, KEY);
+    for _ in 0..3 {
+        let answer = broken.question("dogs").await;
+        assert!(matches!(&answer, Err(Without::Failed(reason)) if reason.contains("503")), "{answer:?}");
+    }
+    assert_eq!(broken.question("dogs").await, Err(Without::Resting));
+    assert_eq!(simulators.statistics().faults, 3, "asked three times");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base_url = format!("http://{}/v1", silent.local_addr().unwrap());
+    let timeout = Duration::from_millis(20);
+    let config = EmbeddingsConfig { base_url, api_key: None, model: "sim".into(), timeout };
+    let answer = Embeddings::new(config).unwrap().question("dogs").await;
+    assert_eq!(answer, Err(Without::Failed("no embeddings within 20 ms".into())));
 }
 
 // Language model.

@@ -90,6 +90,7 @@ fn a_database_of_an_older_tandem_is_brought_up_to_date_with_the_first_leg_of_eac
         "recording_state",
         "recording_consent",
         "notes",
+        "language",
     ] {
         older.execute_batch(&format!("ALTER TABLE calls DROP COLUMN {column}")).expect("it is there");
     }

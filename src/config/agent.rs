@@ -6,10 +6,10 @@ use super::{
     checker::Checker,
     problem::suggest,
     raw::Key,
-    target::{Routes, TtsTarget},
+    target::{Route, Routes, SttTarget, TtsTarget},
 };
 use crate::knowledge::Library;
-use conversation::{Agent, Elsewhere, Place, Stage};
+use conversation::{Agent, Elsewhere, Place, Stage, primary};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -139,22 +139,62 @@ impl Checker<'_> {
         routes: &Routes,
         tts: &BTreeMap<String, TtsTarget>,
     ) {
-        for (key, agent) in agents {
+        let spoken = |agent: &Arc<Agent>| {
+            let others = agent.languages().to_vec();
+            std::iter::once(Arc::clone(agent)).chain(others)
+        };
+        for (key, agent) in agents.iter().flat_map(|(key, agent)| spoken(agent).map(move |one| (key, one))) {
             for place in agent.places() {
                 let (what, known): (&str, Vec<&String>) = match place.what {
                     Elsewhere::Route(Stage::Stt) => ("route [routes.stt", routes.stt.keys().collect()),
                     Elsewhere::Route(Stage::Llm) => ("route [routes.llm", routes.llm.keys().collect()),
                     Elsewhere::Route(Stage::Tts) => ("route [routes.tts", routes.tts.keys().collect()),
                     Elsewhere::Voice => {
-                        self.voice(key, agent, place, routes, tts);
+                        self.voice(key, &agent, place, routes, tts);
                         continue;
                     }
-                    Elsewhere::Agent => continue,
+                    Elsewhere::Agent | Elsewhere::Language => continue,
                 };
                 if !known.contains(&&place.name) {
                     let message = format!("there is no {what}.{}]", place.name);
                     let help = suggest(&place.name, known.iter().map(|name| name.as_str()));
                     self.problems.push(Problem::error(self.at(key, place), message, help));
+                }
+            }
+        }
+    }
+
+    /// What runs on this machine knows English only: another language of an agent needs more.
+    pub(super) fn agent_languages(
+        &mut self,
+        agents: &Agents,
+        routes: &Routes,
+        (stt, tts): (&BTreeMap<String, SttTarget>, &BTreeMap<String, TtsTarget>),
+    ) {
+        let english = |agent: &&Arc<Agent>| primary(agent.language()) == "en";
+        for (key, agent) in agents {
+            for other in agent.languages().iter().filter(|other| !english(other)) {
+                let (ears, voice) = (other.route(Stage::Stt), other.route(Stage::Tts));
+                let only = |route: Option<&Route>, embedded: &dyn Fn(&String) -> bool| {
+                    route.is_some_and(|route| route.targets.iter().all(embedded))
+                };
+                let deaf = only(routes.stt.get(ears), &|name| {
+                    matches!(stt.get(name), Some(SttTarget::Embedded { .. }))
+                });
+                let mute =
+                    only(routes.tts.get(voice), &|name| matches!(tts.get(name), Some(TtsTarget::Embedded)));
+                for (wrong, stage, route, does) in
+                    [(deaf, "stt", ears, "understands"), (mute, "tts", voice, "speaks")]
+                {
+                    let Some(at) = other.language_at().filter(|_| wrong) else { continue };
+                    let message = format!(
+                        "nothing of [routes.{stage}.{route}] {does} `{}`: what is built in knows English only",
+                        other.language()
+                    );
+                    let help = format!(
+                        "name a route with a provider: routes.{stage} = \"NAME\" in this [[language]]"
+                    );
+                    self.problems.push(Problem::error(self.at(key, at), message, help));
                 }
             }
         }

@@ -108,6 +108,7 @@ impl Checker<'_> {
         self.believed_headers(&raw.call_context, &trunks);
         self.handed_to(&mut agents);
         self.agent_routes(&agents, &routes, &tts);
+        self.agent_languages(&agents, &routes, (&stt, &tts));
         let trunk_groups = self.trunk_groups(&raw, &trunks);
         let schemas = self.schemas(&agents);
         let libraries = self.libraries(&agents);
@@ -142,6 +143,7 @@ impl Checker<'_> {
             agents,
             schemas,
             libraries,
+            embeddings: self.embeddings(&raw.embeddings),
             tools,
             call_context: self.call_context(&raw.call_context),
             resume: self.resume(&raw.resume),

@@ -36,6 +36,7 @@ use crate::{
     http::Token,
     knowledge::Library,
     media_threads::MediaPriority,
+    providers::embeddings::EmbeddingsConfig,
     sip_transport::{SipTransportConfig, TlsConfig},
     telemetry::{alerts::AlertsConfig, otlp::OtlpConfig},
 };
@@ -109,6 +110,8 @@ pub struct Config {
     pub schemas: BTreeMap<String, String>,
     /// The documents that an agent looks up, by the same key, if it does.
     pub libraries: BTreeMap<String, Library>,
+    /// What turns documents and questions into vectors, if anything does.
+    pub embeddings: Option<EmbeddingsConfig>,
     /// What agents' tools are allowed.
     pub tools: Tools,
     /// What is asked and read about a call before it is answered.

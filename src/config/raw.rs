@@ -35,6 +35,7 @@ pub(super) struct RawConfig {
     pub(super) agent: RawAgent,
     pub(super) call_context: RawCallContext,
     pub(super) resume: RawResume,
+    pub(super) embeddings: RawEmbeddings,
     pub(super) tools: RawTools,
     pub(super) trunk: Vec<Spanned<RawTrunk>>,
     pub(super) trunk_groups: Named<Vec<Spanned<String>>>,
@@ -262,6 +263,15 @@ pub(super) struct RawLlm {
     pub(super) max_tokens_field: Key<String>,
     pub(super) include_usage: Key<bool>,
     pub(super) extra_body: Key<toml::Table>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table: write [embeddings] on a line of its own")]
+pub(super) struct RawEmbeddings {
+    pub(super) base_url: Key<String>,
+    pub(super) api_key: Key<String>,
+    pub(super) model: Key<String>,
+    pub(super) timeout_ms: Key<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

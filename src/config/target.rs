@@ -5,15 +5,21 @@ use super::{
     checker::Checker,
     defaults::OPENAI_URL,
     problem::suggest,
-    raw::{Key, Named, RawLlm, RawRoutes, RawStt, RawTts},
+    raw::{Key, Named, RawEmbeddings, RawLlm, RawRoutes, RawStt, RawTts},
 };
 use crate::{
-    providers::{deepgram::DeepgramConfig, elevenlabs::ElevenLabsConfig, openai::OpenAiConfig},
+    providers::{
+        deepgram::DeepgramConfig, elevenlabs::ElevenLabsConfig, embeddings::EmbeddingsConfig,
+        openai::OpenAiConfig,
+    },
     secret::Secret,
 };
 use ai_gateway::{Route as LlmRoute, TargetId};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use toml::Spanned;
+
+/// How long the vector of a question may take: less than the question waits for its passages.
+const EMBEDDINGS_TIMEOUT: Duration = Duration::from_millis(60);
 
 /// A speech-to-text target.
 #[derive(Clone, Debug)]
@@ -281,6 +287,23 @@ impl Checker<'_> {
             },
             ..default
         }
+    }
+
+    /// Documents are found by their meaning where a model is named.
+    pub(super) fn embeddings(&mut self, raw: &RawEmbeddings) -> Option<EmbeddingsConfig> {
+        let RawEmbeddings { base_url, api_key, model, timeout_ms } = raw;
+        let timeout = self.milliseconds(timeout_ms, EMBEDDINGS_TIMEOUT, 1..=2_000);
+        let api_key = api_key.as_ref().and_then(|key| self.secret(key));
+        let base_url = self.base_url(base_url, OPENAI_URL, &["https", "http"]);
+        let Some(model) = model.as_ref().map(|model| model.get_ref().clone()) else {
+            let written = raw.base_url.as_ref().or(raw.api_key.as_ref());
+            if let Some(key) = written {
+                let help = "write model = \"NAME\", or remove [embeddings]";
+                self.error(key, "nothing is found by its meaning without a model", help);
+            }
+            return None;
+        };
+        Some(EmbeddingsConfig { base_url, api_key, model, timeout })
     }
 
     fn base_url(&mut self, key: &Key<String>, default: &str, schemes: &[&str]) -> String {

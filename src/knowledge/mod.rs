@@ -8,7 +8,10 @@ pub use document::{Document, Refused};
 pub use index::Index;
 
 use crate::{
-    providers::{Events, ProviderEvent},
+    providers::{
+        Events, ProviderEvent,
+        embeddings::{Embeddings, Without},
+    },
     telemetry::metrics::Metrics,
 };
 use conversation::Passage;
@@ -25,6 +28,13 @@ use tokio::runtime::Handle;
 
 /// How often the folders are looked at.
 const EVERY: Duration = Duration::from_secs(5);
+/// Looks after which vectors that could not be had are asked for again: a minute.
+const VECTORS_EVERY: u32 = 12;
+/// Passages in one request for vectors, and how long it may take.
+const BATCH: usize = 64;
+const BATCH_PATIENCE: Duration = Duration::from_secs(20);
+/// Passages with vectors at most: some 60 MB of them with 1,536 numbers each, and 10 ms of a search.
+const MOST_VECTORS: usize = 10_000;
 /// Searches that wait for their thread. One takes well below a millisecond; more than these are answered with "busy".
 pub const SEARCHES: usize = 64;
 
@@ -64,6 +74,8 @@ pub struct Knowledge {
     library: Library,
     current: Mutex<(Arc<Index>, u64)>,
     searcher: Searcher,
+    embeddings: Option<Arc<Embeddings>>,
+    runtime: Handle,
 }
 
 impl Knowledge {
@@ -75,16 +87,16 @@ impl Knowledge {
         agent: &str,
         library: Library,
         searcher: Searcher,
-        runtime: &Handle,
+        embeddings: Option<Arc<Embeddings>>,
+        runtime: Handle,
     ) -> Result<Arc<Self>, rusqlite::Error> {
         let fingerprint = library.fingerprint();
         let index = library.index()?;
         let current = Mutex::new((Arc::new(index), fingerprint));
-        let knowledge = Arc::new(Self { agent: agent.to_owned(), library, current, searcher });
+        let agent = agent.to_owned();
+        let knowledge = Arc::new(Self { agent, library, current, searcher, embeddings, runtime });
         knowledge.tell();
-        if matches!(knowledge.library, Library::Folders(_)) {
-            runtime.spawn(watch(Arc::downgrade(&knowledge)));
-        }
+        knowledge.runtime.spawn(watch(Arc::downgrade(&knowledge)));
         Ok(knowledge)
     }
 
@@ -95,7 +107,8 @@ impl Knowledge {
 
     /// What one call looks up: the documents as they are now, whatever becomes of them meanwhile.
     pub fn for_call(&self) -> Documents {
-        Documents { index: self.current(), searcher: self.searcher.clone() }
+        let (embeddings, runtime) = (self.embeddings.clone(), self.runtime.clone());
+        Documents { index: self.current(), searcher: self.searcher.clone(), embeddings, runtime }
     }
 
     /// Takes the documents in anew if anything about them has changed: all of them, or the last good ones stay. Says
@@ -118,6 +131,45 @@ impl Knowledge {
         }
     }
 
+    /// Asks for the vectors of the current passages, if there are none yet. Until they have come, and without them, the
+    /// words alone find.
+    async fn add_vectors(&self) {
+        let (index, Some(embeddings)) = (self.current(), &self.embeddings) else { return };
+        if index.has_vectors() || index.passages().is_empty() {
+            return;
+        }
+        if index.passages().len() > MOST_VECTORS {
+            tracing::warn!(
+                agent = self.agent,
+                passages = index.passages().len(),
+                "more than {MOST_VECTORS} passages are found by their words only"
+            );
+            return;
+        }
+        let mut vectors = Vec::with_capacity(index.passages().len());
+        for batch in index.passages().chunks(BATCH) {
+            let texts: Vec<String> =
+                batch.iter().map(|found| format!("{}: {}", found.title, found.text)).collect();
+            match embeddings.embed(&texts, BATCH_PATIENCE).await {
+                Ok(more) => vectors.extend(more),
+                Err(reason) => {
+                    tracing::warn!(
+                        agent = self.agent,
+                        reason,
+                        "documents are found by their words only, for now"
+                    );
+                    return;
+                }
+            }
+        }
+        tracing::info!(
+            agent = self.agent,
+            passages = vectors.len(),
+            "documents are found by their meaning, too"
+        );
+        index.add_vectors(vectors);
+    }
+
     fn tell(&self) {
         let index = self.current();
         for Refused { path, reason } in index.refused() {
@@ -129,11 +181,17 @@ impl Knowledge {
 }
 
 async fn watch(knowledge: Weak<Knowledge>) {
-    loop {
-        tokio::time::sleep(EVERY).await;
+    for round in 0_u32.. {
         let Some(knowledge) = knowledge.upgrade() else { return };
         // Large folders take a while to read, and nobody waits for them.
-        let _ = tokio::task::spawn_blocking(move || knowledge.refresh()).await;
+        let reader = Arc::clone(&knowledge);
+        let changed = tokio::task::spawn_blocking(move || reader.refresh()).await.unwrap_or(false);
+        // An endpoint that does not answer is not asked again at once.
+        if changed || round.is_multiple_of(VECTORS_EVERY) {
+            knowledge.add_vectors().await;
+        }
+        drop(knowledge);
+        tokio::time::sleep(EVERY).await;
     }
 }
 
@@ -142,12 +200,24 @@ async fn watch(knowledge: Weak<Knowledge>) {
 pub struct Documents {
     index: Arc<Index>,
     searcher: Searcher,
+    embeddings: Option<Arc<Embeddings>>,
+    runtime: Handle,
 }
 
 impl Documents {
     /// Searches without waiting. The result is reported to `events` under this number.
     pub fn look_up(&self, number: u32, words: String, most: usize, events: Events) {
-        self.searcher.push(Search { index: Arc::clone(&self.index), number, words, most, events });
+        let search = Search { index: Arc::clone(&self.index), number, words, most, events, vector: None };
+        match self.embeddings.as_ref().filter(|_| self.index.has_vectors()) {
+            None => self.searcher.push(search),
+            Some(embeddings) => {
+                let (embeddings, searcher) = (Arc::clone(embeddings), self.searcher.clone());
+                self.runtime.spawn(async move {
+                    let search = search.with_vector(&embeddings, &searcher.metrics).await;
+                    searcher.push(search);
+                });
+            }
+        }
     }
 }
 
@@ -157,6 +227,23 @@ struct Search {
     words: String,
     most: usize,
     events: Events,
+    vector: Option<Vec<f32>>,
+}
+
+impl Search {
+    /// The same, by its meaning too, if that comes in time.
+    async fn with_vector(self, embeddings: &Embeddings, metrics: &Metrics) -> Self {
+        match embeddings.question(&self.words).await {
+            Ok(vector) => return Self { vector: Some(vector), ..self },
+            Err(Without::Resting) => {}
+            Err(Without::Full) => metrics.queue_dropped("embeddings", 1),
+            // Counted, and told in the trace: the call itself never notices.
+            Err(Without::Failed(reason)) => {
+                self.events.try_send(ProviderEvent::Failed { stage: "knowledge", reason });
+            }
+        }
+        self
+    }
 }
 
 /// The thread on which all searches are made, one after the other. It ends with the last of its clones.
@@ -188,11 +275,11 @@ impl Searcher {
 }
 
 fn run(searches: &Receiver<Search>) {
-    for Search { index, number, words, most, events } in searches {
+    for Search { index, number, words, most, events, vector } in searches {
         if events.is_gone() {
             continue;
         }
-        let found = index.search(&words, most);
+        let found = index.search(&words, vector, most);
         let result: Result<Vec<Passage>, String> =
             found.map_err(|error| format!("the documents cannot be searched: {error}"));
         // An inbox without room is a call in trouble: it goes on without passages.

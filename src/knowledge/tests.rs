@@ -48,8 +48,9 @@ fn pdf(line: &str) -> Vec<u8> {
 fn a_question_finds_its_passage_and_broken_files_are_named() {
     let base = folder("search");
     let index = Index::read(&[base.join("docs")]).expect("an index");
-    let best =
-        |words: &str| index.search(words, 3).expect("a search").first().map(|found| found.source.clone());
+    let best = |words: &str| {
+        index.search(words, None, 3).expect("a search").first().map(|found| found.source.clone())
+    };
     assert_eq!(best("open").as_deref(), Some("docs/hours.md#1"));
     assert_eq!(best("park car parking").as_deref(), Some("docs/hours.md#2"));
     assert_eq!(best("haircut cost").as_deref(), Some("docs/deep/prices.html#1"));
@@ -63,6 +64,23 @@ fn a_question_finds_its_passage_and_broken_files_are_named() {
     let missing = Index::read(&[base.join("nowhere")]).expect("an empty index");
     assert_eq!((missing.passages().len(), missing.refused().len()), (0, 1));
     fs::remove_dir_all(base).expect("cleared");
+}
+
+#[test]
+fn a_meaning_without_the_word_is_found_by_its_vector() {
+    let documents = [Document::new("a.md".into(), "# Dogs\nBring yours.\n\n# Cats\nLeave it at home.", true)];
+    let index = Index::of(&documents, Vec::new()).expect("an index");
+    index.add_vectors(vec![vec![2.0, 0.0], vec![0.0, 3.0]]);
+    let found = |words: &str, vector| index.search(words, vector, 2).expect("a search");
+    assert_eq!(found("puppies", Some(vec![1.0, 0.1]))[0].title, "Dogs");
+    assert!(found("puppies", None).is_empty());
+    // What both ranks name comes first.
+    assert_eq!(found("cats", Some(vec![0.5, 0.6]))[0].title, "Cats");
+    // Vectors that do not fit are none: the words still find.
+    let other = Index::of(&documents, Vec::new()).expect("an index");
+    other.add_vectors(vec![vec![1.0]]);
+    assert!(!other.has_vectors());
+    assert_eq!(other.search("cats", Some(vec![1.0]), 2).expect("a search")[0].title, "Cats");
 }
 
 async fn found(documents: &Documents, words: &str) -> Result<Vec<Passage>, String> {
@@ -79,7 +97,7 @@ async fn new_calls_see_changed_documents_and_running_ones_keep_theirs() {
     let base = folder("changes");
     let searcher = Searcher::start(Metrics::new(Default::default())).expect("a thread");
     let library = Library::Folders(vec![base.join("docs")]);
-    let knowledge = Knowledge::start("a", library, searcher, &Handle::current()).expect("knowledge");
+    let knowledge = Knowledge::start("a", library, searcher, None, Handle::current()).expect("knowledge");
     let running = knowledge.for_call();
     assert!(!knowledge.refresh(), "nothing has changed");
     fs::write(base.join("docs/hours.md"), "# Opening hours\nWe open at half past seven in summer.")
@@ -96,7 +114,7 @@ async fn new_calls_see_changed_documents_and_running_ones_keep_theirs() {
 async fn searches_that_find_no_room_are_answered_at_once() {
     let searcher = Searcher::start(Metrics::new(Default::default())).expect("a thread");
     let library = Library::BuiltIn(vec![("a.md".into(), "# Dogs\nBring yours.".into())]);
-    let knowledge = Knowledge::start("a", library, searcher, &Handle::current()).expect("knowledge");
+    let knowledge = Knowledge::start("a", library, searcher, None, Handle::current()).expect("knowledge");
     let documents = knowledge.for_call();
     let (events, mut inbox) = Events::channel(Arc::new(|| {}));
     let held = documents.index.hold();

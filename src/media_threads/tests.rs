@@ -144,6 +144,7 @@ impl Bench {
                 tts: Arc::clone(idle) as _,
                 tools: Arc::clone(idle) as _,
                 documents: None,
+                languages: Default::default(),
             },
             team: Default::default(),
             keeper: None,

@@ -413,6 +413,9 @@ impl Stream {
         }
         let event = match reply {
             Reply::Results(results) => {
+                if let Some(tag) = results.language() {
+                    self.tell(SttEvent::Language { tag }).await?;
+                }
                 let answers = results.from_finalize;
                 let awaited = answers && self.finalizing.take().is_some();
                 // An answer that comes after we stopped waiting has nothing more to say unless it has words.
@@ -420,6 +423,9 @@ impl Stream {
             }
             Reply::UtteranceEnd => self.segment.utterance_end(),
             Reply::TurnInfo(info) => {
+                if let Some(tag) = info.language() {
+                    self.tell(SttEvent::Language { tag }).await?;
+                }
                 let (event, news) = self.turn.take(info);
                 if news {
                     (self.finalizing, self.forced) = (None, false);
@@ -585,6 +591,14 @@ struct Results {
     channel: Channel,
 }
 
+impl Results {
+    /// The language that most of a settled part is in, where there are words and Deepgram says it.
+    fn language(&self) -> Option<String> {
+        let best = self.channel.alternatives.first()?;
+        best.languages.first().filter(|_| self.is_final && !best.transcript.trim().is_empty()).cloned()
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Channel {
@@ -596,6 +610,8 @@ struct Channel {
 struct Alternative {
     transcript: String,
     confidence: Option<f32>,
+    /// With `language=multi`: what is spoken, most of it first.
+    languages: Vec<String>,
 }
 
 /// `None` for what is not one of Deepgram's messages.
@@ -606,6 +622,23 @@ fn parse(text: &str) -> Option<Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settled_words_have_a_language_with_a_model_for_many() {
+        let language = |is_final: bool, transcript: &str| {
+            let alternative =
+                serde_json::json!({"transcript": transcript, "languages": ["de", "en"], "words": []});
+            let json = serde_json::json!({"type": "Results", "is_final": is_final,
+                "channel": {"alternatives": [alternative]}});
+            match parse(&json.to_string()) {
+                Some(Reply::Results(results)) => results.language(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(language(true, "guten Tag").as_deref(), Some("de"));
+        assert_eq!((language(false, "guten Tag"), language(true, " ")), (None, None));
+        assert_eq!(results("good morning", [true; 3]).language(), None);
+    }
 
     fn results(text: &str, flags: [bool; 3]) -> Results {
         let json = serde_json::json!({
@@ -627,6 +660,7 @@ mod tests {
             SttEvent::Ready
             | SttEvent::EagerEnd { .. }
             | SttEvent::Resumed
+            | SttEvent::Language { .. }
             | SttEvent::End { .. }
             | SttEvent::Failed { .. } => None,
         }

@@ -4,6 +4,7 @@
 pub mod deepgram;
 pub mod elevenlabs;
 pub mod embedded;
+pub mod embeddings;
 pub mod fallback;
 pub mod flow;
 pub mod openai;

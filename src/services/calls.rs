@@ -4,7 +4,7 @@
 use super::{StartError, clips, stages};
 use crate::{
     ai_gateway::AiGateway,
-    call_actor::{Models, Providers, Tools},
+    call_actor::{InLanguage, Models, Providers, Tools},
     config::{
         Config, Served,
         profile::{Dtmf, Profile, Srtp},
@@ -13,7 +13,7 @@ use crate::{
     },
     context_webhook::ContextClient,
     knowledge::{Knowledge, Searcher},
-    providers::{CallInfo, Events, Request},
+    providers::{CallInfo, Events, Request, SpeechToText, TextToSpeech, embeddings::Embeddings},
     resume::Resume,
     server::{
         AgentCalls, ArrivalTrunk, AtCap, BuiltCall, CallBuilder, CallFacts, ContextAnswer, ContextQuestion,
@@ -24,7 +24,7 @@ use crate::{
     tools::{ToolContext, ToolRunner, ToolSettings},
 };
 use call::{
-    CallConfig, CallContext, CallId, Member,
+    CallConfig, CallContext, CallId, Clips, Localised, Member,
     cdr::{Arrival, Cause},
 };
 use conversation::{Agent, LlmRequest, Stage, ToolCall, TurnId, Variables};
@@ -73,6 +73,8 @@ pub(super) struct AgentServices {
     calls: AgentCalls,
     vocabulary: Option<Vocabulary>,
     gateway: Arc<AgentModels>,
+    /// The same in each of its languages.
+    gateways: BTreeMap<String, Arc<AgentModels>>,
     tools: ToolRunner,
     knowledge: Option<Arc<Knowledge>>,
 }
@@ -173,10 +175,11 @@ impl Prepared {
         let mut names: Vec<String> = agent.handed_to().map(str::to_owned).collect();
         while let Some(name) = names.pop() {
             let Some(other) = self.agents.get(&name).filter(|_| !team.contains_key(&name)) else { continue };
-            let AgentCalls { agent, clips, .. } = &other.calls;
+            let AgentCalls { agent, clips, context, .. } = &other.calls;
             names.extend(agent.handed_to().map(str::to_owned));
             let (agent, clips, tools) = (Arc::clone(agent), Arc::clone(clips), other.tools.brought());
-            team.insert(name, Member { agent, clips, tools });
+            let languages = Arc::clone(&context.languages);
+            team.insert(name, Member { agent, clips, tools, languages });
         }
         team
     }
@@ -298,6 +301,7 @@ impl CallBuilder for TrunkCalls {
         let agent = current.chosen(new.facts);
         let agent = agent.or_else(|| current.agents.get(overflow.or(of_pool).unwrap_or(&trunk.agent)));
         let agent = agent.ok_or(Refusal { status: 500, cause: Cause::InternalError })?;
+        let languages = agent.in_languages(llm_route.clone());
         let models = agent.models(llm_route);
         models.warm();
         let caller = Pii::new(new.caller.to_owned());
@@ -326,6 +330,7 @@ impl CallBuilder for TrunkCalls {
             keep: keeper.is_some(),
             headers: current.headers_out(&variables),
             team: Arc::new(current.team(&agent.calls.agent)),
+            languages: Arc::clone(&agent.calls.context.languages),
         };
         let config = CallConfig { tones_too, ..agent.calls.config.clone() };
         let calls = AgentCalls { config, codecs, telephone_event, srtp, context, ..agent.calls.clone() };
@@ -343,6 +348,7 @@ impl CallBuilder for TrunkCalls {
             .collect();
         let mut built = calls.build(now, new)?;
         built.providers.models = models;
+        built.providers.languages = languages;
         built.providers.documents = agent.knowledge.as_deref().map(Knowledge::for_call);
         built.providers.tools = tools;
         built.team = team;
@@ -418,6 +424,18 @@ impl AgentServices {
         }
     }
 
+    /// Whom it works with in each of its languages, on those routes or on the one that a pool puts in the model's place.
+    fn in_languages(&self, route: Option<String>) -> Arc<BTreeMap<String, InLanguage>> {
+        let own = &self.calls.providers.languages;
+        let Some(route) = route else { return Arc::clone(own) };
+        let pooled = own.iter().filter_map(|(tag, own)| {
+            let gateway = Arc::clone(&self.gateways.get(tag)?.gateway);
+            let models = Arc::new(AgentModels { gateway, route: route.clone() });
+            Some((tag.clone(), InLanguage { models, ..own.clone() }))
+        });
+        Arc::new(pooled.collect())
+    }
+
     /// Its tools, for one call.
     fn tools_of(&self, context: ToolContext) -> Arc<dyn Tools> {
         Arc::new(CallTools { runner: self.tools.clone(), context })
@@ -443,6 +461,9 @@ impl AgentServices {
         let gateway = Arc::new(stages::gateway(config, &agent)?.counted_by(metrics.clone()));
         let gateway = Arc::new(AgentModels { gateway, route });
         let clips = Arc::new(clips::render(&agent, &tts, config.has_wide_band()).await?);
+        let first = Ready { agent: Arc::clone(&agent), stt, models: Arc::clone(&gateway), tts, clips };
+        let languages = languages(config, &first, metrics).await?;
+        let Ready { stt, tts, clips, .. } = first;
         let tools = tool_runner(config, key, &agent, metrics)?;
         tools.discover().await;
         let context = ToolContext {
@@ -458,6 +479,7 @@ impl AgentServices {
             tts,
             tools: Arc::new(no_caller),
             documents: None,
+            languages: Arc::new(languages.providers),
         };
         let calls = AgentCalls {
             config: config.call.clone(),
@@ -468,12 +490,65 @@ impl AgentServices {
             codecs: Vec::new(),
             telephone_event: true,
             srtp: SrtpPolicy::default(),
-            context: CallContext::default(),
+            context: CallContext { languages: Arc::new(languages.spoken), ..CallContext::default() },
             time_zone: config.time_zone.clone(),
         };
         let knowledge = documents(config, key, searcher).await?;
-        Ok(Self { calls, vocabulary, gateway, tools, knowledge })
+        let gateways = languages.gateways;
+        Ok(Self { calls, vocabulary, gateway, gateways, tools, knowledge })
     }
+}
+
+/// An agent in one language with all that its calls need.
+struct Ready {
+    agent: Arc<Agent>,
+    stt: Arc<dyn SpeechToText>,
+    models: Arc<AgentModels>,
+    tts: Arc<dyn TextToSpeech>,
+    clips: Arc<Clips>,
+}
+
+/// What an agent needs in each of its languages, by tag; nothing where there is only one.
+#[derive(Default)]
+struct Languages {
+    providers: BTreeMap<String, InLanguage>,
+    gateways: BTreeMap<String, Arc<AgentModels>>,
+    spoken: BTreeMap<String, Localised>,
+}
+
+impl Languages {
+    fn add(&mut self, ready: &Ready, first: bool) {
+        let Ready { agent, stt, models, tts, clips } = ready;
+        let tag = agent.language().to_owned();
+        let (stt, tts) = (Arc::clone(stt), Arc::clone(tts));
+        self.providers.insert(tag.clone(), InLanguage { stt, models: Arc::clone(models) as _, tts });
+        self.gateways.insert(tag.clone(), Arc::clone(models));
+        let (agent, clips) = (Arc::clone(agent), Arc::clone(clips));
+        self.spoken.insert(tag, Localised { agent, clips, first });
+    }
+}
+
+/// Every language, ready before the first call: a call that changes has nothing to wait for.
+async fn languages(config: &Config, first: &Ready, metrics: &Metrics) -> Result<Languages, StartError> {
+    let mut all = Languages::default();
+    if first.agent.languages().is_empty() {
+        return Ok(all);
+    }
+    all.add(first, true);
+    for agent in first.agent.languages() {
+        let agent = Arc::clone(agent);
+        // Recognisers are told the language of each call; voices are chosen by name.
+        let stt = match agent.route(Stage::Stt) == first.agent.route(Stage::Stt) {
+            true => Arc::clone(&first.stt),
+            false => stages::speech_to_text(config, &agent)?.0,
+        };
+        let tts = stages::text_to_speech(config, &agent)?;
+        let gateway = Arc::new(stages::gateway(config, &agent)?.counted_by(metrics.clone()));
+        let models = Arc::new(AgentModels { gateway, route: agent.route(Stage::Llm).to_owned() });
+        let clips = Arc::new(clips::render(&agent, &tts, config.has_wide_band()).await?);
+        all.add(&Ready { agent, stt, models, tts, clips }, false);
+    }
+    Ok(all)
 }
 
 /// What an agent looks up, taken in before its first call.
@@ -483,9 +558,11 @@ async fn documents(
     searcher: &Searcher,
 ) -> Result<Option<Arc<Knowledge>>, StartError> {
     let Some(library) = config.libraries.get(key).cloned() else { return Ok(None) };
-    let (agent, searcher, runtime) = (key.to_owned(), searcher.clone(), Handle::current());
-    let start = tokio::task::spawn_blocking(move || Knowledge::start(&agent, library, searcher, &runtime));
     let wrong = |error: String| StartError::Engine(format!("the documents of the agent `{key}`: {error}"));
+    let embeddings = config.embeddings.clone().map(Embeddings::new).transpose().map_err(wrong)?.map(Arc::new);
+    let (agent, searcher, runtime) = (key.to_owned(), searcher.clone(), Handle::current());
+    let start = move || Knowledge::start(&agent, library, searcher, embeddings, runtime);
+    let start = tokio::task::spawn_blocking(start);
     let knowledge = start.await.map_err(|error| wrong(error.to_string()))?;
     knowledge.map(Some).map_err(|error| wrong(error.to_string()))
 }

@@ -4,7 +4,7 @@
 use super::{StartError, stages};
 use crate::providers::{CallInfo, Events, ProviderEvent, TextToSpeech, TtsCommand};
 use call::{CallId, Clip, Clips, TtsEvent};
-use conversation::{Agent, TurnId};
+use conversation::{Agent, TurnId, primary};
 use media::SampleRate;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -39,6 +39,17 @@ pub(super) async fn render(
     let said: Vec<String> = texts.iter().map(|text| agent.spoken().say(text).text().to_owned()).collect();
     let rendered = match render_all(&**tts, agent.language(), rate, &said).await {
         Ok(rendered) => rendered,
+        // The voice on this machine knows English only: elsewhere the sentences are spoken when they are needed.
+        Err(reason) if primary(agent.language()) != "en" => {
+            let language = agent.language();
+            tracing::warn!(
+                agent = agent.name(),
+                language,
+                reason,
+                "its voice does not answer, and the embedded one speaks English only: nothing is prepared"
+            );
+            vec![Vec::new(); said.len()]
+        }
         Err(reason) => {
             tracing::warn!(
                 agent = agent.name(),

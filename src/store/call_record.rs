@@ -225,6 +225,9 @@ pub struct CallRecord {
     /// What the agent wrote down, a line each.
     #[serde(default)]
     pub notes: Option<Pii<String>>,
+    /// The language it went on in, a BCP 47 tag, if it changed.
+    #[serde(default)]
+    pub language: Option<String>,
     /// Its legs beyond the first: no column, rows of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_legs: Vec<LegRecord>,
@@ -300,6 +303,7 @@ columns! {
     "recording_state": recording_state,
     "recording_consent": recording_consent,
     "notes": notes,
+    "language": language,
 }
 
 impl CallRecord {
@@ -358,6 +362,7 @@ impl CallRecord {
             recording_state: None,
             recording_consent: None,
             notes: None,
+            language: None,
             other_legs: Vec::new(),
         }
     }
@@ -400,6 +405,7 @@ impl From<&Cdr> for CallRecord {
             recording_state: recorded.map(|recorded| recorded.state.to_owned()),
             recording_consent: recorded.and_then(|recorded| recorded.consent.clone()),
             notes: (!notes.is_empty()).then(|| notes.join("\n").into()),
+            language: cdr.language.clone(),
             other_legs: LegRecord::others_of(cdr),
             trunk: Some(arrival.trunk.clone()),
             agent: cdr.agent.clone(),

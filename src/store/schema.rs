@@ -139,6 +139,9 @@ INSERT INTO legs
         invite_us, ring_us, answer_us, end_us, end_cause, sip_status, q850_cause
     FROM calls WHERE end_us IS NOT NULL;
 ",
+    "
+ALTER TABLE calls ADD COLUMN language TEXT;
+",
 ];
 
 /// The version this program writes.

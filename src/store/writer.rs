@@ -364,6 +364,7 @@ fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
         | Event::Continued { .. }
         | Event::Noted { .. }
         | Event::Knowledge { .. }
+        | Event::Language { .. }
         | Event::AgentDone { .. }
         | Event::Filler { .. }
         | Event::Loop { .. }

@@ -302,6 +302,7 @@ impl CallTrace {
                 self.note(at, "continued", format!("after {messages} messages of a call that was cut off"));
             }
             Event::HandedOver { agent } => self.note(at, "hand_over", format!("to {agent}")),
+            Event::Language { language, why } => self.note(at, "language", format!("{language} ({why})")),
             Event::Noted { text, .. } => self.note(at, "note", text.clone()),
             Event::NoInput { count } => {
                 self.note(at, "no_input", format!("the caller said nothing ({count})"))

@@ -42,7 +42,8 @@ pub(super) const OTHER: &str = "other";
 
 const STAGES: [&str; 6] = ["stt", "llm", "tts", "tool", "knowledge", OTHER];
 
-const QUEUES: [&str; 19] = [
+const QUEUES: [&str; 20] = [
+    "embeddings",
     "alerts",
     "mail",
     "store",

@@ -76,7 +76,8 @@ impl SqlTool {
             | ToolKind::Wait
             | ToolKind::CollectDigits { .. }
             | ToolKind::SendDigits
-            | ToolKind::RecordNote => return None,
+            | ToolKind::RecordNote
+            | ToolKind::SetLanguage => return None,
         };
         Some(Self {
             name: tool.spec.name.clone(),

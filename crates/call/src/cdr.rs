@@ -276,6 +276,8 @@ pub struct Cdr {
     pub cause: Option<String>,
     /// The final status of the INVITE.
     pub sip_status: Option<u16>,
+    /// The language it ended in, if that is not the one it began in.
+    pub language: Option<String>,
     /// Turns the caller took.
     pub turns: u32,
     /// How often the caller took the floor from the agent.
@@ -322,6 +324,7 @@ impl Cdr {
             ended_after_us: None,
             cause: None,
             sip_status: None,
+            language: None,
             turns: 0,
             barge_ins: 0,
             fallbacks: 0,
@@ -374,6 +377,7 @@ impl Cdr {
             Event::HandedOver { agent } if self.notes.len() < MOST_NOTES => {
                 self.notes.push(format!("handed over to {agent}"));
             }
+            Event::Language { language, .. } => self.language = Some(language.clone()),
             Event::Latency { latency, .. } => self.gaps_us.push(latency.total_us),
             Event::Quality { .. } => self.quality = Some(stamped.event.clone()),
             Event::Ended { cause, status } => {

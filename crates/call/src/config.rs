@@ -2,7 +2,7 @@
 //! Checked values only: reading and validating text happens in `src/config`.
 
 use crate::{CallId, latency::Budgets, port_slots::Grant};
-use conversation::{Agent, Checkpoint, FloorConfig, Tool, Variables};
+use conversation::{Agent, Checkpoint, FloorConfig, Tool, Variables, matching};
 use media::{JitterConfig, Resampler, SampleRate};
 use sip::LocalMedia;
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
@@ -170,6 +170,30 @@ pub struct Member {
     pub clips: Arc<Clips>,
     /// Tools that servers bring it.
     pub tools: Arc<Vec<Tool>>,
+    /// What it speaks: see [`CallContext::languages`].
+    pub languages: Arc<BTreeMap<String, Localised>>,
+}
+
+impl Member {
+    /// The same, speaking this language if it can: a caller who has chosen one keeps it.
+    pub(crate) fn in_language(self, tag: &str) -> Self {
+        let known = matching(tag, self.languages.keys().map(String::as_str));
+        match known.and_then(|tag| self.languages.get(tag)).cloned() {
+            Some(Localised { agent, clips, .. }) => Self { agent, clips, ..self },
+            None => self,
+        }
+    }
+}
+
+/// The agent in one of its languages.
+#[derive(Clone, Debug)]
+pub struct Localised {
+    /// Who speaks.
+    pub agent: Arc<Agent>,
+    /// Its prepared sentences.
+    pub clips: Arc<Clips>,
+    /// Whether it is the one that calls begin in.
+    pub first: bool,
 }
 
 /// What is known of a call besides its media, and what that allows.
@@ -189,6 +213,8 @@ pub struct CallContext {
     pub keep: bool,
     /// Header fields for our 200 and our BYE.
     pub headers: Vec<(String, String)>,
+    /// What the agent speaks, by tag, its first language among them; empty where it speaks only that.
+    pub languages: Arc<BTreeMap<String, Localised>>,
 }
 
 /// A sentence with its audio, rendered before the first call.

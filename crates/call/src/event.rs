@@ -221,6 +221,13 @@ pub enum Event {
         /// How long it took, in milliseconds.
         ms: u32,
     },
+    /// The call goes on in another language: ears, voice, prompt, prepared sentences and word lists at once.
+    Language {
+        /// Its tag.
+        language: String,
+        /// `detected`, `tool` or `key`; `voice_failed`: back to what there was before.
+        why: String,
+    },
     /// How the passing on of the caller goes.
     Transfer {
         /// The destination's name in the agent's file.

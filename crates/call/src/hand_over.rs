@@ -72,6 +72,7 @@ impl Call {
     pub(crate) fn hand_over(&mut self, now: Instant, hand_over: HandOver, out: &mut Vec<Output>) {
         let HandOver { call_id, name, agent: key, summary, since } = hand_over;
         let Some(member) = self.setup.context.team.get(&key).cloned() else { return };
+        let member = member.in_language(self.setup.agent.language());
         self.hand_overs += 1;
         let result: Value = json!({ "handed_over_to": key });
         self.context.tool_result(&call_id, result.to_string());
@@ -79,13 +80,13 @@ impl Call {
         out.push(Output::Event(Event::ToolEnded { turn: self.turn, name, ok: true, ms }));
         let mut known = member.agent.variables().clone();
         self.context.variables().iter().for_each(|(name, value)| known.set(name, value));
-        let mut system = member.agent.system_prompt(&known);
+        let system = member.agent.system_prompt(&known);
         let before = self.setup.agent.name();
-        system.push_str(&format!("\n\nThis call was handed over to you by the agent \"{before}\"."));
+        let mut aside = format!("This call was handed over to you by the agent \"{before}\".");
         if !summary.is_empty() {
-            system.push_str(&format!(" It said: {summary}"));
+            aside.push_str(&format!(" It said: {summary}"));
         }
-        self.context.take_over(system, known.clone());
+        self.context.take_over(system, aside, known.clone());
         let language = member.agent.language().to_owned();
         self.floor.speak_as(&language, member.agent.phrases());
         out.push(Output::HandOver { agent: key, language });
@@ -96,6 +97,9 @@ impl Call {
         self.setup.clips = member.clips;
         self.setup.context.tools = member.tools;
         self.setup.context.variables = known;
+        self.setup.context.languages = member.languages;
+        self.speaking.begin_anew();
+        self.offer_languages();
         (self.menu, self.loops, self.ladder.failures) = (MenuState::default(), LoopWatch::default(), 0);
         self.turn = self.turn.next();
         let clip = self.greeting();

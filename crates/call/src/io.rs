@@ -136,6 +136,11 @@ pub enum SttEvent {
         /// 0 to 1, where the provider says it.
         confidence: Option<f32>,
     },
+    /// Which language it hears in the caller's turn, a BCP 47 tag. Comes before the words are settled.
+    Language {
+        /// The tag.
+        tag: String,
+    },
     /// The stream is lost and the provider could not get it back.
     Failed {
         /// For the operator.
@@ -341,6 +346,11 @@ pub enum Output {
     /// Where the conversation stands, to be kept outside this process; nothing: it has come to its end, and nothing is to
     /// be kept of it.
     Checkpoint(Option<Box<Checkpoint>>),
+    /// Hear, answer and speak in another language of the agent from now on.
+    SetLanguage {
+        /// Its tag.
+        language: String,
+    },
     /// For the trace, the call record, the metrics and the tests.
     Event(Event),
 }

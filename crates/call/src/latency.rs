@@ -209,6 +209,19 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
+    /// Of the same turn of the caller, whose answer is begun once more.
+    pub(crate) const fn anew(self, now: Instant) -> Self {
+        Self {
+            asked: now,
+            first_token: None,
+            tool_from: None,
+            tool_until: None,
+            first_sentence: None,
+            first_audio: None,
+            ..self
+        }
+    }
+
     /// The partition of the gap that ends with the voiced packet sent at `sent`. Stages are the distances between
     /// consecutive marks, so they add up to the whole by construction; a mark that never came costs its stage nothing.
     pub(crate) fn partition(&self, sent: Instant, budgets: &Budgets) -> TurnLatency {

@@ -12,6 +12,7 @@ mod id;
 mod io;
 mod keys;
 mod knowledge;
+mod language;
 pub mod latency;
 mod leg;
 mod machine;
@@ -38,7 +39,8 @@ mod voicing;
 
 pub use codec::codec_of;
 pub use config::{
-    CallConfig, CallContext, CallSetup, Clip, Clips, Member, Patience, Speculate, SpeculationConfig,
+    CallConfig, CallContext, CallSetup, Clip, Clips, Localised, Member, Patience, Speculate,
+    SpeculationConfig,
 };
 pub use event::{Event, FoundPassage, MosRange, Stamped};
 pub use id::CallId;

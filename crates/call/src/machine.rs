@@ -6,6 +6,7 @@ use crate::{
     cdr::Cause,
     codec::conversation_rate,
     knowledge::Searches,
+    language::Speaking,
     leg::{Leg, Listened, Wall},
     menu::MenuState,
     pressing::info_body,
@@ -70,6 +71,7 @@ pub struct Call {
     pub(crate) hearing: Hearing,
     pub(crate) speculation: Speculation,
     pub(crate) searches: Searches,
+    pub(crate) speaking: Speaking,
     pitch: Pitch,
     echo: EchoGuard,
     /// When the agent was last heard, and for what time it fell silent because of a sound.
@@ -148,6 +150,7 @@ impl Call {
             hearing: Hearing::default(),
             speculation: Speculation::default(),
             searches: Searches::default(),
+            speaking: Speaking::default(),
             pitch: Pitch::default(),
             echo: EchoGuard::default(),
             audible_at: None,
@@ -434,6 +437,7 @@ impl Call {
             self.floor.excuse(now);
         }
         self.watch_floor(now, out);
+        self.watch_language(now, out);
         self.watch_reply(now, out);
         self.watch_silence(now, out);
         if matches!(self.phase, Phase::Leaving) && self.leg.as_ref().is_some_and(|leg| !leg.may_send()) {

@@ -80,6 +80,7 @@ impl Call {
     /// What the caller is expected to say next, for the floor and for the recogniser.
     pub(crate) fn expect(&mut self, expectation: Expectation, out: &mut Vec<Output>) {
         self.floor.expect(expectation);
+        self.speaking.note_expected(expectation);
         out.push(Output::Event(Event::Expecting { expectation }));
         out.push(Output::Expect(expectation));
     }

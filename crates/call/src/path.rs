@@ -56,7 +56,7 @@ impl Call {
     }
 
     /// Tells the model where the call stands, and the ears what to expect.
-    fn guide(&mut self, out: &mut Vec<Output>) {
+    pub(crate) fn guide(&mut self, out: &mut Vec<Output>) {
         let Some(position) = self.position else { return };
         let (agent, variables) = (&self.setup.agent, self.context.variables());
         let (prompt, expected) = (position.prompt(agent, variables), position.expects(agent, variables));

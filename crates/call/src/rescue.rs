@@ -51,6 +51,8 @@ impl Call {
     /// The prepared sentence after a failed turn. The call goes on.
     pub(crate) fn rescue(&mut self, now: Instant, failed: &Reply, out: &mut Vec<Output>) {
         let then = failed.then;
+        // All that was said in the new voice has been heard: now the old one may go on.
+        self.speak_as_before(now, if failed.unanswered { "llm" } else { "tts" }, out);
         if failed.saved {
             // Not even the prepared sentence can be spoken: an honest end is better than a mute agent.
             return self.end(then.unwrap_or(Cause::TtsFailed), out);

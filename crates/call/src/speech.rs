@@ -79,6 +79,9 @@ impl Call {
 
     pub(crate) fn handle_tts(&mut self, now: Instant, turn: TurnId, event: TtsEvent, out: &mut Vec<Output>) {
         let Some(event) = self.keep_tts(turn, event) else { return };
+        if self.current(turn).is_some() && matches!(event, TtsEvent::Audio { .. }) {
+            self.speaking.note_voice();
+        }
         let Some(reply) = self.current(turn) else { return };
         match event {
             TtsEvent::Words { sentence, words } => {

@@ -62,6 +62,7 @@ impl Call {
             ToolKind::CollectDigits { secret } => self.await_digits(turn, call, secret.as_deref(), out),
             ToolKind::SendDigits => self.send_digits(turn, call, out),
             ToolKind::RecordNote => self.note(turn, call, out),
+            ToolKind::SetLanguage => self.begin_language(now, turn, call, out),
             ToolKind::Sqlite { .. }
             | ToolKind::NotePerson { .. }
             | ToolKind::Http(_)
@@ -188,6 +189,7 @@ impl Call {
         if let Ok(count) = count {
             self.expect(Expectation::Digits { count }, out);
             self.secrets.awaits(secret);
+            self.speaking.leave_keys();
         }
         let note = match secret {
             None => "the keys come as the caller's next words".to_owned(),

@@ -4,6 +4,7 @@
 use crate::{
     Clip, Event, Output, SttEvent,
     cdr::Cause,
+    language::Change,
     latency::Marks,
     machine::{Call, Phase},
     reply::Reply,
@@ -21,6 +22,7 @@ impl Call {
             return;
         }
         self.phase = Phase::Talking;
+        self.offer_languages();
         if let Some(cause) = self.farewell.take() {
             return self.say_goodbye(now, cause, out);
         }
@@ -28,6 +30,7 @@ impl Call {
             let messages = u32::try_from(kept.messages.len()).unwrap_or(u32::MAX);
             out.push(Output::Event(Event::Continued { messages }));
         }
+        self.resume_language(now, out);
         let clip = self.greeting();
         self.setup.context.resumed = None;
         self.begin_reply(now, self.setup.agent.interruptible().0);
@@ -88,12 +91,16 @@ impl Call {
 
     fn answer_caller(&mut self, now: Instant, mut heard: Heard, marks: Marks, out: &mut Vec<Output>) {
         let hidden = self.secrets.take(&heard.text, heard.digits);
-        let step = self.step_of(&heard);
+        let change = self.judge_language(now, &heard.text, heard.digits && hidden.is_none(), out);
+        let step = if change == Change::ByKey { None } else { self.step_of(&heard) };
         let guess = if self.menu.answers() || step.as_ref().is_some_and(|step| step.answers) {
             self.give_up_guess(now, "no model answers", out);
             None
         } else if step.as_ref().is_some_and(|step| step.moves) {
             self.give_up_guess(now, "the conversation went on elsewhere", out);
+            None
+        } else if change != Change::None {
+            self.give_up_guess(now, "another language", out);
             None
         } else {
             self.take_guess(now, &heard.text, out)
@@ -110,7 +117,7 @@ impl Call {
             heard.text = hidden;
         }
         let understood = !heard.text.trim().is_empty();
-        if understood {
+        if understood && change != Change::ByKey {
             self.context.user(heard.text.clone());
         }
         let (said, digits) = (heard.text, heard.digits);
@@ -118,6 +125,10 @@ impl Call {
         self.begin_reply(now, self.setup.agent.interruptible().1);
         if let Some(reply) = &mut self.reply {
             reply.marks = Some(marks);
+        }
+        if change == Change::ByKey {
+            self.greet_again(now, out);
+            return self.close_text(out);
         }
         if understood {
             if self.menu.wanted && self.tell_menu(now, out) || self.choose(now, &said, digits, out) {
@@ -246,6 +257,7 @@ impl Call {
     pub(crate) fn handle_stt(&mut self, now: Instant, event: SttEvent, out: &mut Vec<Output>) {
         match event {
             SttEvent::Ready => {}
+            SttEvent::Language { tag } => self.speaking.note_told(tag),
             SttEvent::Interim { text } => self.handle_transcript(now, text, false, None, out),
             SttEvent::Final { text, confidence } => self.handle_transcript(now, text, true, confidence, out),
             SttEvent::EagerEnd { text } => {
@@ -259,6 +271,9 @@ impl Call {
             }
             SttEvent::Failed { reason } => {
                 out.push(Output::Event(Event::ProviderFailed { stage: "stt".into(), reason }));
+                if self.hear_as_before(now, out) {
+                    return;
+                }
                 self.say_goodbye(now, Cause::SttFailed, out);
             }
         }

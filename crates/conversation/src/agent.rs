@@ -2,6 +2,7 @@
 //! Knows its text. Knows nothing of vendors, files or databases; what it names is looked up elsewhere.
 
 mod error;
+mod language;
 mod menu;
 mod prepared;
 mod raw;
@@ -72,6 +73,8 @@ pub enum Elsewhere {
     Voice,
     /// Another agent.
     Agent,
+    /// A recogniser and a voice for a language.
+    Language,
 }
 
 /// Where a file names something that others have, for those who find it missing.
@@ -123,6 +126,10 @@ pub struct Agent {
     pronunciations: BTreeMap<String, String>,
     spoken: Arc<Spoken>,
     menu: Option<Menu>,
+    /// Besides its first one.
+    languages: Vec<Arc<Agent>>,
+    language_key: Option<char>,
+    detect_turns: u32,
     hints: Vec<String>,
     phrases: Arc<Phrases>,
     pub(crate) matcher: Matcher,
@@ -226,6 +233,21 @@ impl Agent {
         &self.identity.language
     }
 
+    /// The same agent in its other languages.
+    pub fn languages(&self) -> &[Arc<Self>] {
+        &self.languages
+    }
+
+    /// The key that chooses its language: pressed alone, when no other key is expected.
+    pub const fn language_key(&self) -> Option<char> {
+        self.language_key
+    }
+
+    /// Turns of the caller in which the language is detected; 0: it is fixed.
+    pub const fn detect_turns(&self) -> u32 {
+        self.detect_turns
+    }
+
     /// The name of its voice.
     pub fn voice(&self) -> &str {
         &self.identity.voice
@@ -292,6 +314,11 @@ impl Agent {
     /// What its file names and others have.
     pub fn places(&self) -> &[Place] {
         &self.places
+    }
+
+    /// Where its language is named, if that is not the first of its file.
+    pub fn language_at(&self) -> Option<&Place> {
+        self.places.iter().find(|place| place.what == Elsewhere::Language)
     }
 
     /// The agents that its tools hand a call over to.

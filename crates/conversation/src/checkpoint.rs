@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Checkpoint {
     /// The agent's name.
     pub agent: String,
+    /// The language that was spoken, a BCP 47 tag.
+    #[serde(default)]
+    pub language: Option<String>,
     /// Where the call stood in its graph, by the node's name.
     pub node: Option<String>,
     /// What was known, without what every call has by itself.
@@ -23,13 +26,14 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Puts a conversation away, without keys that were pressed; nothing, where the caller has not said a word yet.
     pub fn of(
-        agent: &str,
+        (agent, language): (&str, &str),
         node: Option<&str>,
         variables: &Variables,
         messages: Vec<Message>,
     ) -> Option<Self> {
         messages.iter().any(|message| matches!(message, Message::User { .. })).then(|| Self {
             agent: agent.to_owned(),
+            language: Some(language.to_owned()),
             node: node.map(str::to_owned),
             variables: variables.without(&GIVEN_VARIABLES),
             messages: messages.into_iter().map(masked).collect(),
@@ -70,9 +74,9 @@ mod tests {
         variables.set("caller", "+4930123");
         variables.set("tier", "gold");
         let said = vec![user("1 2 3 4 #"), user("i have 2 parcels")];
-        let kept = Checkpoint::of("a", None, &variables, said).expect("words were said");
+        let kept = Checkpoint::of(("a", "en"), None, &variables, said).expect("words were said");
         assert_eq!(kept.messages, [user("* * * * #"), user("i have 2 parcels")]);
         assert_eq!(kept.variables.iter().collect::<Vec<_>>(), [("tier", "gold")]);
-        assert_eq!(Checkpoint::of("a", None, &variables, Vec::new()), None);
+        assert_eq!(Checkpoint::of(("a", "en"), None, &variables, Vec::new()), None);
     }
 }

@@ -35,6 +35,8 @@ pub struct HeardSentence {
 #[derive(Clone)]
 pub struct Context {
     system: String,
+    /// How the call came to this agent, for the model.
+    aside: String,
     variables: Variables,
     /// Where the conversation stands, for the model.
     guidance: Option<String>,
@@ -84,6 +86,7 @@ impl Context {
     pub fn new(system: impl Into<String>) -> Self {
         Self {
             system: system.into(),
+            aside: String::new(),
             variables: Variables::default(),
             guidance: None,
             entries: Vec::new(),
@@ -106,9 +109,9 @@ impl Context {
                 self.variables.set(name, value);
             }
         }
-        self.system.push_str(
-            "\n\nThe caller was cut off and has called again. Above stands what was said before; go on from there.",
-        );
+        self.aside =
+            "The caller was cut off and has called again. Above stands what was said before; go on from there."
+                .to_owned();
         for (n, message) in kept.messages.iter().enumerate() {
             match message {
                 Message::User { text } => self.entries.push(Entry::User(text.clone())),
@@ -146,7 +149,7 @@ impl Context {
         let node = position.map(|position| position.name(agent));
         let private = agent.slots.values().filter(|slot| slot.private).map(|slot| slot.name.as_str());
         let variables = self.variables.without(&private.collect::<Vec<_>>());
-        Checkpoint::of(agent.name(), node, &variables, self.messages())
+        Checkpoint::of((agent.name(), agent.language()), node, &variables, self.messages())
     }
 
     /// What is known of the call besides its words.
@@ -159,9 +162,10 @@ impl Context {
         &mut self.variables
     }
 
-    /// Another agent goes on with the same conversation.
-    pub fn take_over(&mut self, system: impl Into<String>, variables: Variables) {
+    /// Another agent goes on with the same conversation. `aside` is what it is told of that.
+    pub fn take_over(&mut self, system: impl Into<String>, aside: String, variables: Variables) {
         self.system = system.into();
+        self.aside = aside;
         self.variables = variables;
         self.guidance = None;
     }
@@ -169,6 +173,11 @@ impl Context {
     /// What the model is told about where the conversation stands, from now on.
     pub fn guide(&mut self, guidance: Option<String>) {
         self.guidance = guidance;
+    }
+
+    /// Who the agent is from now on: it goes on with the same conversation in another language.
+    pub fn speak_as(&mut self, system: impl Into<String>) {
+        self.system = system.into();
     }
 
     /// The caller said this.
@@ -292,7 +301,11 @@ impl Context {
     /// What to ask the model now.
     pub fn request(&self, agent: &Agent, today: Date) -> LlmRequest {
         let weekday = day_name(today);
-        let mut system = format!("{}\n\nToday is {weekday}, {today}.", self.system);
+        let mut system = self.system.clone();
+        if !self.aside.is_empty() {
+            system.push_str(&format!("\n\n{}", self.aside));
+        }
+        system.push_str(&format!("\n\nToday is {weekday}, {today}."));
         if let Some(guidance) = &self.guidance {
             system.push_str(&format!("\n\n# Where this call stands\n{guidance}"));
         }

@@ -225,6 +225,8 @@ pub struct Floor {
     holder: Holder,
     interruptible: Interruptible,
     expectation: Expectation,
+    /// Keys that mean something by themselves.
+    choices: Vec<char>,
     /// The latest frames, the newest in bit 0, a set bit is speech.
     recent: u64,
     /// The same for speech with a pitch.
@@ -295,6 +297,7 @@ impl Floor {
             holder: Holder::Nobody,
             interruptible: Interruptible::Any,
             expectation: Expectation::Any,
+            choices: Vec::new(),
             recent: 0,
             recent_voiced: 0,
             aside: Aside::None,
@@ -318,10 +321,15 @@ impl Floor {
         self.interruptible
     }
 
-    /// Another agent goes on: its language, and the sentences that are known to be whole.
+    /// Another agent, or another language: its small words, and the sentences that are known to be whole.
     pub fn speak_as(&mut self, language: &str, phrases: Arc<Phrases>) {
         language.clone_into(&mut self.config.language);
         self.config.phrases = Some(phrases);
+    }
+
+    /// Keys that are an answer by themselves while nobody has asked for keys.
+    pub fn choices(&mut self, keys: Vec<char>) {
+        self.choices = keys;
     }
 
     /// What the caller is expected to say next. Holds until the caller has said something.
@@ -530,6 +538,13 @@ impl Floor {
         stale
     }
 
+    /// Whether one key was pressed that means something by itself, and nobody asked for keys.
+    fn is_choice(&self) -> bool {
+        let mut pressed = self.keys.pressed.chars();
+        let (Some(key), None) = (pressed.next(), pressed.next()) else { return false };
+        self.expectation == Expectation::Any && self.choices.contains(&key)
+    }
+
     /// How long after the last key the entry is over, and why.
     fn key_wait(&self) -> (Duration, EndOfTurnReason) {
         let reached = match self.expectation {
@@ -548,6 +563,7 @@ impl Floor {
         match (self.keys.hash, reached) {
             (true, _) => (Duration::ZERO, EndOfTurnReason::KeyHash),
             (false, true) => (Duration::ZERO, EndOfTurnReason::KeyCount),
+            (false, false) if self.is_choice() => (Duration::ZERO, EndOfTurnReason::KeyCount),
             (false, false) => (self.config.key_pause, EndOfTurnReason::KeyPause),
         }
     }

@@ -59,6 +59,7 @@ fn describe(event: &Event) -> Option<String> {
         Event::Path { turn, nodes } => format!("turn {turn} goes {}", nodes.join(" -> ")),
         Event::Continued { messages } => format!("goes on after {messages} messages"),
         Event::HandedOver { agent } => format!("handed over to {agent}"),
+        Event::Language { language, why } => format!("speaks {language} ({why})"),
         Event::Noted { turn, text } => format!("turn {turn} noted {text:?}"),
         Event::Expecting { expectation } => format!("expects {expectation:?}"),
         Event::Ducked { active: true } => "agent speaks more quietly".into(),

@@ -9,8 +9,8 @@ use crate::{
     timeline,
 };
 use call::{
-    Call, CallConfig, CallId, CallSetup, Clip, Clips, Event, HangUp, Input, Output, SipInput, SipOutput,
-    Stamped,
+    Call, CallConfig, CallContext, CallId, CallSetup, Clip, Clips, Event, HangUp, Input, Localised, Output,
+    SipInput, SipOutput, Stamped,
     cdr::{Arrival, Cause, Cdr},
     port_slots::PortSlots,
 };
@@ -107,6 +107,7 @@ struct Told {
     afterwards: Vec<String>,
     orders: Vec<(TurnId, Order)>,
     holds: Vec<(Duration, Duration)>,
+    languages: Vec<(Duration, String)>,
 }
 
 /// Runs scenarios against the machines and keeps what could be observed from outside.
@@ -435,7 +436,10 @@ impl World {
             seed: number as u64,
             started_at_us: 0,
             today: jiff::civil::date(2026, 11, 20),
-            context: self.lines[number].scenario.context.clone(),
+            context: CallContext {
+                languages: Arc::new(localised(&self.agent, self.lines[number].scenario.clips)),
+                ..self.lines[number].scenario.context.clone()
+            },
         };
         let line = &mut self.lines[number];
         line.slot = Some(grant.slot);
@@ -512,6 +516,9 @@ impl World {
             Output::Sip(output) => return self.signal(number, output),
             Output::FinishSpeech { turn } => return line.told.orders.push((turn, Order::Finish)),
             Output::Cancel { turn } => return line.told.orders.push((turn, Order::Cancel)),
+            Output::SetLanguage { language } => {
+                return line.told.languages.push((now - line.invited, language));
+            }
             Output::SendRtcp { .. } | Output::Expect(_) => return,
         };
         for (at, report) in later {
@@ -671,6 +678,11 @@ impl World {
         &self.lines[0].told.holds
     }
 
+    /// When the first call changed its language, and into which.
+    pub fn languages(&self) -> &[(Duration, String)] {
+        &self.lines[0].told.languages
+    }
+
     /// The first call as text, one line per event: what the caller does and what comes of it.
     pub fn timeline(&self) -> String {
         let line = &self.lines[0];
@@ -735,6 +747,18 @@ fn clips(agent: &Agent, rendered: bool) -> Clips {
             .map(|option| clip(&option.say, CLIP_VOICE))
             .collect(),
     }
+}
+
+/// The agent in each of its languages, if it has several.
+fn localised(agent: &Arc<Agent>, rendered: bool) -> BTreeMap<String, Localised> {
+    let others = agent.languages().iter().map(|other| (Arc::clone(other), false));
+    let all = std::iter::once((Arc::clone(agent), true)).chain(others);
+    let spoken = all.map(|(agent, first)| {
+        let mut clips = clips(&agent, rendered);
+        clips.greeting.text = agent.greeting(agent.variables());
+        (agent.language().to_owned(), Localised { clips: Arc::new(clips), agent, first })
+    });
+    if agent.languages().is_empty() { BTreeMap::new() } else { spoken.collect() }
 }
 
 /// Reads back from a packet whose voice it carries.

@@ -274,6 +274,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/listen", any(deepgram::listen))
         .route("/v2/listen", any(deepgram::listen_flux))
         .route("/v1/chat/completions", post(openai::complete))
+        .route("/v1/embeddings", post(openai::embed))
         .route("/v1/models", get(openai::models))
         .route("/v1/text-to-speech/{voice}/multi-stream-input", any(elevenlabs::multi))
         .route("/v1/text-to-speech/{voice}/stream-input", any(elevenlabs::single))

@@ -59,6 +59,38 @@ pub(super) async fn complete(State(shared): World, headers: HeaderMap, body: Byt
     whole(&shared, &reply, ordinal, jitter).await
 }
 
+/// Numbers in a simulated vector.
+const DIMENSIONS: usize = 64;
+
+/// Vectors in which words that begin alike are the same: enough to tell a meaning from a word.
+pub(super) async fn embed(State(shared): World, headers: HeaderMap, body: Bytes) -> Response {
+    if let Some(refusal) = shared.refuse(Provider::OpenAi).await {
+        return refusal;
+    }
+    if !shared.admits(key(&headers)) {
+        return refusal(401, None);
+    }
+    let request = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    let (Some(texts), Some(model)) = (request["input"].as_array(), request["model"].as_str()) else {
+        return refusal(400, None);
+    };
+    let embedded = texts.iter().enumerate().map(|(index, text)| {
+        let vector = vector(text.as_str().unwrap_or_default());
+        json!({"object": "embedding", "index": index, "embedding": vector})
+    });
+    let data: Vec<Value> = embedded.collect();
+    Json(json!({"object": "list", "data": data, "model": model})).into_response()
+}
+
+fn vector(text: &str) -> Vec<f32> {
+    let mut vector = vec![0.0; DIMENSIONS];
+    for word in text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 3) {
+        let beginning = word.bytes().take(3).fold(7_usize, |sum, byte| sum * 31 + usize::from(byte));
+        vector[beginning % DIMENSIONS] += 1.0;
+    }
+    vector
+}
+
 fn key(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }

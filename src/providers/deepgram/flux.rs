@@ -17,6 +17,16 @@ pub(super) struct TurnInfo {
     transcript: String,
     end_of_turn_confidence: Option<f32>,
     trigger: Option<String>,
+    /// With a model for several languages: what is spoken, most of it first.
+    languages: Vec<String>,
+}
+
+impl TurnInfo {
+    /// The language of a turn that is over, or probably, where Flux says it.
+    pub(super) fn language(&self) -> Option<String> {
+        let settled = matches!(self.event.as_str(), "EndOfTurn" | "EagerEndOfTurn");
+        self.languages.first().filter(|_| settled).cloned()
+    }
 }
 
 /// The turn under way on this connection.
@@ -100,6 +110,14 @@ mod tests {
         assert_eq!(end, "Some(End { text: \"Book it now.\", confidence: Some(0.5) }) true");
         assert!(!turn.is_open());
         assert_eq!(take(&mut turn, "OfTomorrow", "x"), "None false");
+    }
+
+    #[test]
+    fn a_turn_that_is_over_has_a_language() {
+        let info = |json| serde_json::from_value::<TurnInfo>(json).expect("a message").language();
+        let of = |event: &str| serde_json::json!({"event": event, "languages": ["de", "en"]});
+        assert_eq!((info(of("EndOfTurn")).as_deref(), info(of("Update"))), (Some("de"), None));
+        assert_eq!(info(serde_json::json!({"event": "EndOfTurn"})), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{
     ToolKind,
     error::did_you_mean,
     examples,
+    language::{Names, RawLanguage, RawLanguages},
     menu::{RawMenu, menu},
     prepared::fallbacks,
     raw_node::{Named, RawNode},
@@ -58,6 +59,10 @@ struct Raw {
     #[serde(default)]
     retrieval: RawRetrieval,
     #[serde(default)]
+    languages: RawLanguages,
+    #[serde(default)]
+    language: Vec<RawLanguage>,
+    #[serde(default)]
     speech: RawSpeech,
     #[serde(default)]
     menu: Option<RawMenu>,
@@ -108,10 +113,10 @@ struct RawLimits {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawRoutes {
-    stt: Option<Spanned<String>>,
-    llm: Option<Spanned<String>>,
-    tts: Option<Spanned<String>>,
+pub(super) struct RawRoutes {
+    pub(super) stt: Option<Spanned<String>>,
+    pub(super) llm: Option<Spanned<String>>,
+    pub(super) tts: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -201,11 +206,11 @@ struct RawRetrieval {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawSpeech {
+pub(super) struct RawSpeech {
     #[serde(default)]
     extra_words: BTreeMap<String, String>,
     #[serde(default)]
-    hints: Vec<String>,
+    pub(super) hints: Vec<String>,
     #[serde(default)]
     say_as: BTreeMap<String, String>,
     #[serde(default = "yes")]
@@ -220,7 +225,7 @@ impl Default for RawSpeech {
 
 impl RawSpeech {
     /// How the agent's writing is read aloud in a language.
-    fn spoken(&self, language: &str) -> Arc<Spoken> {
+    pub(super) fn spoken(&self, language: &str) -> Arc<Spoken> {
         let list = self.say_as.iter().map(|(word, said)| (word.as_str(), said.as_str()));
         let spoken = Spoken::new(language, list);
         Arc::new(if self.spoken_forms { spoken } else { spoken.without_rules() })
@@ -307,7 +312,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
     let named = named.chain(raw.agent.voice.iter().map(|at| (Elsewhere::Voice, at)));
     let named = named.chain(raw.tool.iter().flat_map(RawTool::handed_to).map(|at| (Elsewhere::Agent, at)));
     let places = named.map(|(what, at)| check.place(what, at)).collect();
-    Ok(Agent {
+    let mut agent = Agent {
         identity: Identity {
             name: raw.agent.name.into_inner(),
             version: raw.agent.version.unwrap_or_else(|| fingerprint(text, files)),
@@ -319,7 +324,7 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
             greeting_interruptible: raw.agent.greeting_interruptible.unwrap_or(raw.agent.interruptible),
             persona: Template::new(raw.agent.persona.as_ref().map_or("", |persona| persona.get_ref())),
         },
-        variables,
+        variables: variables.clone(),
         limits,
         mcp,
         routes: routes().map(|(stage, route)| (stage, route.get_ref().clone())).collect(),
@@ -337,7 +342,18 @@ pub(super) fn read(text: &str, files: &BTreeMap<String, String>) -> Result<Agent
         hints: raw.speech.hints,
         phrases,
         matcher,
-    })
+        languages: Vec::new(),
+        language_key: None,
+        detect_turns: 0,
+    };
+    let alone = agent.tools.iter().position(|tool| tool.kind == ToolKind::SetLanguage);
+    if let Some(tool) = alone.and_then(|at| raw.tool.get(at)).filter(|_| raw.language.is_empty()) {
+        let message = "there is no other language for this tool".to_owned();
+        return Err(check.error(&tool.name, message, "add a [[language]], or remove the tool"));
+    }
+    let names = Names { variables: &names, tools: &tool_names };
+    check.languages(&mut agent, &raw.languages, raw.language, &names)?;
+    Ok(agent)
 }
 
 /// The checks, with the text that faults are located in.
@@ -351,7 +367,7 @@ impl Check<'_> {
     }
 
     /// Where a file names what only the config knows.
-    fn place(&self, what: Elsewhere, name: &Spanned<String>) -> Place {
+    pub(super) fn place(&self, what: Elsewhere, name: &Spanned<String>) -> Place {
         let AgentError { line, column, .. } = self.error(name, String::new(), "");
         Place { what, name: name.get_ref().clone(), line, column }
     }

@@ -64,6 +64,7 @@ enum RawToolKind {
     CollectDtmf,
     SendDtmf,
     RecordNote,
+    SetLanguage,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -147,6 +148,7 @@ impl Check<'_> {
             RawToolKind::CollectDtmf => ToolKind::CollectDigits { secret: self.secret(raw)? },
             RawToolKind::SendDtmf => ToolKind::SendDigits,
             RawToolKind::RecordNote => ToolKind::RecordNote,
+            RawToolKind::SetLanguage => ToolKind::SetLanguage,
         };
         let parameters = built_in_parameters(&kind).unwrap_or(parameters);
         let class = raw.class.as_ref().map_or_else(
@@ -458,6 +460,7 @@ impl RawToolKind {
             Self::CollectDtmf => "collect_dtmf",
             Self::SendDtmf => "send_dtmf",
             Self::RecordNote => "record_note",
+            Self::SetLanguage => "set_language",
         }
     }
 }
@@ -477,7 +480,8 @@ fn class_of(kind: &ToolKind) -> ToolClass {
         | ToolKind::Wait
         | ToolKind::CollectDigits { .. }
         | ToolKind::SendDigits
-        | ToolKind::RecordNote => ToolClass::Write,
+        | ToolKind::RecordNote
+        | ToolKind::SetLanguage => ToolClass::Write,
     }
 }
 
@@ -506,6 +510,8 @@ fn built_in_parameters(kind: &ToolKind) -> Option<Value> {
             (json!({ "keys": keys }), json!(["keys"]))
         }
         ToolKind::RecordNote => (json!({ "text": { "type": "string", "maxLength": 500 } }), json!(["text"])),
+        // Which ones there are is filled in once all are known.
+        ToolKind::SetLanguage => (json!({ "language": { "type": "string" } }), json!(["language"])),
         ToolKind::Sqlite { .. }
         | ToolKind::NotePerson { .. }
         | ToolKind::Http(_)

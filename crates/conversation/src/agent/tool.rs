@@ -66,6 +66,8 @@ pub enum ToolKind {
     SendDigits,
     /// Write a line into the call's record.
     RecordNote,
+    /// Go on in another language of the agent.
+    SetLanguage,
 }
 
 /// The JSON that a statement's result becomes.

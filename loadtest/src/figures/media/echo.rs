@@ -154,6 +154,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                 tts: Arc::new(Nobody),
                 tools: Arc::new(Nobody),
                 documents: None,
+                languages: Default::default(),
             },
             team: Default::default(),
             keeper: None,
