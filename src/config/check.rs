@@ -86,7 +86,7 @@ impl Checker<'_> {
         let patience = &raw.timeouts_ms.llm_first_token;
         let default = match call.budgets.total {
             // Twice the budget of the whole is as good as lost: the next target is asked.
-            total if raw.budgets_ms.total.is_some() && !total.is_zero() => total * 2,
+            total if !total.is_zero() => total * 2,
             _ => ai_gateway::Route::FIRST_SPEAKABLE_TIMEOUT,
         };
         let patience = self.milliseconds(patience, default, 100..=60_000);
