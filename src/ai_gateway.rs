@@ -5,10 +5,17 @@ use crate::{
     providers::{CallInfo, Events, LLM_EVENTS, LanguageModel, ProviderEvent, Request},
     telemetry::Metrics,
 };
-use ::ai_gateway::{Attempt, AttemptId, Failure, FailureClass, Input, Output, Route, TargetEvent, TargetId};
+use ::ai_gateway::{
+    Attempt, AttemptId, Cancelled, Change, Choice, Failure, FailureClass, Input, Output, Role, Route,
+    Standings, TargetEvent, TargetId,
+};
 use call::LlmEvent;
 use conversation::{LlmRequest, TurnId};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::{runtime::Handle, sync::mpsc, time::Instant};
 
 /// The routes, and the models behind their targets.
@@ -17,6 +24,14 @@ pub struct AiGateway {
     targets: BTreeMap<String, Arc<dyn LanguageModel>>,
     runtime: Handle,
     metrics: Option<Metrics>,
+    standings: Shared,
+}
+
+/// How targets have been doing, for the requests of all calls. Held for a moment, by the tasks of requests.
+type Shared = Arc<Mutex<Standings>>;
+
+fn lock(standings: &Shared) -> MutexGuard<'_, Standings> {
+    standings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A route names a target that does not exist.
@@ -47,7 +62,15 @@ impl AiGateway {
                 return Err(UnknownTarget { route: route.name.clone(), target: target.to_string() });
             }
         }
-        Ok(Self { routes, targets, runtime: Handle::current(), metrics: None })
+        let standings = Arc::new(Mutex::new(Standings::new(Duration::ZERO)));
+        Ok(Self { routes, targets, runtime: Handle::current(), metrics: None, standings })
+    }
+
+    /// What the first words of a reply may take: a late target is passed over, or another one is asked beside it. What is
+    /// known of targets is shared by all gateways that are given the same standings.
+    #[must_use]
+    pub fn with_standings(self, standings: Arc<Mutex<Standings>>) -> Self {
+        Self { standings, ..self }
     }
 
     /// Counts what becomes of requests.
@@ -88,14 +111,18 @@ impl AiGateway {
             }));
         };
         let targets = route.targets.iter().filter_map(|t| Some((t.clone(), self.targets.get(&t.0)?.clone())));
+        let may_hedge = call.may_hedge && !request.acted;
         let runner = Runner {
             targets: targets.collect(),
+            standings: Arc::clone(&self.standings),
+            may_hedge,
+            is_probe: false,
             call: CallInfo { turn: Some(turn), ..call.clone() },
             turn,
             request,
             events,
             route: route.name.clone(),
-            current: None,
+            open: Vec::new(),
             trouble: None,
             heard: None,
             metrics: self.metrics.clone(),
@@ -112,7 +139,13 @@ struct Runner {
     request: LlmRequest,
     events: Events,
     route: String,
-    current: Option<Try>,
+    standings: Shared,
+    /// Whether a second target may be asked beside the first.
+    may_hedge: bool,
+    /// The first target is asked to see whether it is well again: a second one may be asked in any case.
+    is_probe: bool,
+    /// Who is being asked: one target, or two.
+    open: Vec<Try>,
     /// What the last target failed with.
     trouble: Option<Trouble>,
     /// When the first word of the current target came.
@@ -127,7 +160,7 @@ struct Trouble {
     reason: String,
 }
 
-/// The target that is being asked.
+/// A target that is being asked.
 struct Try {
     attempt: AttemptId,
     target: TargetId,
@@ -137,153 +170,245 @@ struct Try {
     held: Option<Vec<LlmEvent>>,
     opening: Opening,
     asked: Instant,
-    role: &'static str,
+    role: Role,
     outcome: &'static str,
     /// From asking to something speakable.
     spoke_after: Option<Duration>,
+    /// Bytes of what it has said.
+    said: usize,
+    /// What it took is a measure of how fast it is.
+    is_timed: bool,
+    standings: Shared,
     metrics: Option<Metrics>,
 }
 
 impl Drop for Try {
     /// Whoever was asked is counted once, whether it won, failed, or nobody waited for it any more.
     fn drop(&mut self) {
+        if self.is_timed {
+            let took = self.spoke_after.unwrap_or_else(|| self.asked.elapsed());
+            lock(&self.standings).note(Instant::now().into_std(), &self.target, took);
+        }
         if let Some(metrics) = &self.metrics {
-            metrics.gateway_attempt(&self.target.0, self.role, self.outcome, self.spoke_after);
+            metrics.gateway_attempt(&self.target.0, self.role.name(), self.outcome, self.spoke_after);
         }
     }
+}
+
+/// The next event of a target; without one, never.
+async fn next_of(open: Option<&mut Try>) -> (AttemptId, LlmEvent) {
+    let Some(open) = open else { return std::future::pending().await };
+    let event = open.replies.recv().await;
+    let silent = Failure::new(FailureClass::Internal, "the provider ended without a word");
+    (open.attempt, event.unwrap_or(LlmEvent::Failed { reason: silent.to_string() }))
 }
 
 /// The call has ended or the reply is over: there is nothing left to do.
 struct Over;
 
 impl Runner {
-    async fn run(mut self, route: Route) {
-        let mut attempt = Attempt::new(Instant::now().into_std(), route);
+    async fn run(mut self, mut route: Route) {
+        let choice = self.choose(&route);
+        (route.targets, self.is_probe) = (choice.targets, choice.is_probe);
+        let hedge_after = choice.hedge_after.filter(|_| self.may_hedge);
+        let mut attempt = Attempt::new(Instant::now().into_std(), route).hedged_after(hedge_after);
         let mut out = Vec::new();
         let mut wake = attempt.step(Instant::now().into_std(), Input::Start, &mut out);
-        while let (Ok(()), Some(until)) = (self.carry_out(&mut out).await, wake) {
-            let input = match self.next_event(until).await {
-                Some((id, event)) => {
-                    let reported = target_event(&event, self.current.as_mut().map(|t| &mut t.opening));
-                    match &reported {
-                        TargetEvent::Failed(failure) => self.note_trouble(failure.class, failure.to_string()),
-                        TargetEvent::Done => {
-                            self.note_trouble(FailureClass::Internal, "an empty reply".to_owned());
-                        }
-                        TargetEvent::Speakable => _ = self.heard.get_or_insert_with(Instant::now),
-                        TargetEvent::Progress => {}
-                    }
-                    if self.pass_on(event).await.is_err() {
-                        return;
-                    }
-                    if matches!(reported, TargetEvent::Failed(_) | TargetEvent::Done) {
-                        // A target that has ended would be read as ending again and again.
-                        self.current = None;
-                    }
-                    Input::TargetEvent { attempt: id, event: reported }
-                }
-                None => {
-                    self.note_trouble(FailureClass::Timeout, "nothing to say in time".to_owned());
-                    Input::Timeout
-                }
+        loop {
+            let hedges = match self.carry_out(&mut out).await {
+                Ok(hedges) => hedges,
+                Err(Over) => return,
+            };
+            let Some(until) = wake else { return };
+            let input = match hedges {
+                true => Input::Hedge,
+                false => match self.next_event(until).await {
+                    Some((id, event)) => match self.take(id, event).await {
+                        Ok(event) => Input::TargetEvent { attempt: id, event },
+                        Err(Over) => return,
+                    },
+                    None => Input::Timeout,
+                },
             };
             wake = attempt.step(Instant::now().into_std(), input, &mut out);
         }
     }
 
-    /// Keeps what went wrong with the current target until it is known who is asked instead.
-    fn note_trouble(&mut self, class: FailureClass, reason: String) {
-        let Some(current) = &mut self.current else { return };
-        if current.held.is_some() {
-            current.outcome = "failed";
+    /// Who is asked, by how targets have been doing. A change is told once.
+    fn choose(&self, route: &Route) -> Choice {
+        let mut changes = Vec::new();
+        let choice = lock(&self.standings).choose(Instant::now().into_std(), route, &mut changes);
+        for Change { target, passed_over, p95 } in changes {
+            let p95_ms = p95.as_millis() as u64;
+            if let Some(metrics) = &self.metrics {
+                metrics.gateway_passed_over(&target.0, passed_over);
+            }
+            match passed_over {
+                true => tracing::warn!(
+                    route = route.name,
+                    %target,
+                    p95_ms,
+                    "a target is over its budget and passed over while another is within"
+                ),
+                false => {
+                    tracing::info!(route = route.name, %target, p95_ms, "a target is asked again as before")
+                }
+            }
         }
-        self.trouble = Some(Trouble { target: current.target.clone(), class, reason });
+        choice
     }
 
-    /// What the current target says next; `None` when `until` comes first. A target's word counts before the clock,
-    /// because it may have been waiting here while the call was slow to listen.
+    /// Whether another target may be asked now beside the one that is late.
+    fn take_hedge(&self) -> bool {
+        let granted = self.is_probe || lock(&self.standings).take_hedge(&self.route);
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| !granted) {
+            metrics.gateway_hedge("suppressed");
+        }
+        granted
+    }
+
+    /// Takes what a target says: it is passed on or held back, and what it means for the decision is returned.
+    async fn take(&mut self, id: AttemptId, event: LlmEvent) -> Result<TargetEvent, Over> {
+        let at = self.open.iter().position(|open| open.attempt == id).ok_or(Over)?;
+        let reported = target_event(&event, Some(&mut self.open[at].opening));
+        match &reported {
+            TargetEvent::Failed(failure) => self.note_trouble(at, failure.class, failure.to_string()),
+            TargetEvent::Done => self.note_trouble(at, FailureClass::Internal, "an empty reply".to_owned()),
+            TargetEvent::Speakable => _ = self.heard.get_or_insert_with(Instant::now),
+            TargetEvent::Progress => {}
+        }
+        self.pass_on(at, event).await?;
+        if matches!(reported, TargetEvent::Failed(_) | TargetEvent::Done) {
+            // A target that has ended would be read as ending again and again.
+            drop(self.open.remove(at));
+        }
+        Ok(reported)
+    }
+
+    /// Keeps what went wrong with a target until it is known who is asked instead.
+    fn note_trouble(&mut self, at: usize, class: FailureClass, reason: String) {
+        let Some(open) = self.open.get_mut(at) else { return };
+        if open.held.is_some() {
+            open.outcome = "failed";
+            // A failure says nothing of how fast it is; being waited for in vain does.
+            open.is_timed = class == FailureClass::Timeout;
+        }
+        self.trouble = Some(Trouble { target: open.target.clone(), class, reason });
+    }
+
+    /// What a target says next; `None` when `until` comes first. A target's word counts before the clock, because it may
+    /// have been waiting here while the call was slow to listen.
     async fn next_event(&mut self, until: std::time::Instant) -> Option<(AttemptId, LlmEvent)> {
-        let Some(current) = &mut self.current else {
-            tokio::time::sleep_until(until.into()).await;
-            return None;
-        };
+        let mut open = self.open.iter_mut();
+        let (first, second) = (open.next(), open.next());
         tokio::select! {
             biased;
-            event = current.replies.recv() => {
-                let silent = Failure::new(FailureClass::Internal, "the provider ended without a word");
-                Some((current.attempt, event.unwrap_or(LlmEvent::Failed { reason: silent.to_string() })))
-            }
+            event = next_of(first) => Some(event),
+            event = next_of(second) => Some(event),
             () = tokio::time::sleep_until(until.into()) => None,
         }
     }
 
     /// Holds an event back or sends it to the call. Failures are the machine's to report.
-    async fn pass_on(&mut self, event: LlmEvent) -> Result<(), Over> {
+    async fn pass_on(&mut self, at: usize, event: LlmEvent) -> Result<(), Over> {
         let is_sign_of_life = matches!(&event, LlmEvent::Delta(text) if text.is_empty());
         if is_sign_of_life || matches!(event, LlmEvent::Failed { .. } | LlmEvent::Attempt { .. }) {
             return Ok(());
         }
-        match self.current.as_mut().and_then(|current| current.held.as_mut()) {
-            Some(held) => {
+        match self.open.get_mut(at) {
+            Some(Try { held: Some(held), said, .. }) => {
+                *said += if let LlmEvent::Delta(text) = &event { text.len() } else { 0 };
                 held.push(event);
                 Ok(())
             }
-            None => self.tell(event).await,
+            Some(_) | None => self.tell(event).await,
         }
     }
 
-    async fn carry_out(&mut self, out: &mut Vec<Output>) -> Result<(), Over> {
+    /// True when another target is to be asked beside the one that is late.
+    async fn carry_out(&mut self, out: &mut Vec<Output>) -> Result<bool, Over> {
+        let mut hedges = false;
         for output in out.drain(..) {
             match output {
-                Output::Try { attempt, target, role } => {
-                    let Some(model) = self.targets.get(&target) else { return Err(Over) };
-                    let (sink, replies) = mpsc::channel(LLM_EVENTS);
-                    let request = model.ask(&self.call, self.request.clone(), sink);
-                    let held = Some(Vec::new());
-                    let opening = Opening::default();
-                    if let Some(Trouble { target: from, class, reason }) = self.trouble.take() {
-                        if let Some(metrics) = &self.metrics {
-                            metrics.gateway_fallback(&self.route, (&from.0, &target.0), class.name());
-                        }
-                        let reason = format!("{from}: {reason}; {target} is asked");
-                        let failed = ProviderEvent::Failed { stage: "llm", reason };
-                        self.events.send(failed).await.map_err(|_| Over)?;
-                    }
-                    self.heard = None;
-                    self.current = Some(Try {
-                        attempt,
-                        target: target.clone(),
-                        replies,
-                        _request: request,
-                        held,
-                        opening,
-                        asked: Instant::now(),
-                        role: role.name(),
-                        outcome: "cancelled",
-                        spoke_after: None,
-                        metrics: self.metrics.clone(),
-                    });
-                    self.tell(LlmEvent::Attempt { target: target.0, role: role.name() }).await?;
-                }
-                Output::Cancel { .. } => self.current = None,
-                Output::Forward { .. } => {
-                    let held = self.current.as_mut().and_then(|current| {
-                        (current.outcome, current.spoke_after) = ("won", Some(current.asked.elapsed()));
-                        current.held.take()
-                    });
-                    if let (Some(metrics), Some(heard)) = (&self.metrics, self.heard) {
-                        metrics.gateway_overhead(heard.elapsed());
-                    }
-                    for event in held.into_iter().flatten() {
-                        self.tell(event).await?;
-                    }
-                }
+                Output::Try { attempt, target, role } => self.begin(attempt, target, role).await?,
+                Output::MayHedge => hedges = self.take_hedge(),
+                Output::Cancel { attempt, why } => self.cancel(attempt, why).await?,
+                Output::Forward { attempt } => self.forward(attempt).await?,
                 Output::Done => return Err(Over),
                 Output::Failed { failures, partial } => {
-                    self.current = None;
-                    return self.tell(LlmEvent::Failed { reason: describe(&failures, partial) }).await;
+                    self.open.clear();
+                    self.tell(LlmEvent::Failed { reason: describe(&failures, partial) }).await?;
+                    return Err(Over);
                 }
             }
+        }
+        Ok(hedges)
+    }
+
+    async fn begin(&mut self, attempt: AttemptId, target: TargetId, role: Role) -> Result<(), Over> {
+        let Some(model) = self.targets.get(&target) else { return Err(Over) };
+        let (sink, replies) = mpsc::channel(LLM_EVENTS);
+        let request = model.ask(&self.call, self.request.clone(), sink);
+        if let Some(Trouble { target: from, class, reason }) = self.trouble.take_if(|_| role != Role::Hedge) {
+            if let Some(metrics) = &self.metrics {
+                metrics.gateway_fallback(&self.route, (&from.0, &target.0), class.name());
+            }
+            let reason = format!("{from}: {reason}; {target} is asked");
+            let failed = ProviderEvent::Failed { stage: "llm", reason };
+            self.events.send(failed).await.map_err(|_| Over)?;
+        }
+        self.heard = None;
+        self.open.push(Try {
+            attempt,
+            target: target.clone(),
+            replies,
+            _request: request,
+            held: Some(Vec::new()),
+            opening: Opening::default(),
+            asked: Instant::now(),
+            role,
+            outcome: "cancelled",
+            spoke_after: None,
+            said: 0,
+            is_timed: true,
+            standings: Arc::clone(&self.standings),
+            metrics: self.metrics.clone(),
+        });
+        self.tell(LlmEvent::Attempt { target: target.0, role: role.name() }).await
+    }
+
+    /// Closes a request. What it has cost although nobody hears it is told.
+    async fn cancel(&mut self, attempt: AttemptId, why: Cancelled) -> Result<(), Over> {
+        let Some(at) = self.open.iter().position(|open| open.attempt == attempt) else { return Ok(()) };
+        if why == Cancelled::Late {
+            self.note_trouble(at, FailureClass::Timeout, "nothing to say in time".to_owned());
+            drop(self.open.remove(at));
+            return Ok(());
+        }
+        let lost = self.open.remove(at);
+        let said = lost.said.div_ceil(LlmRequest::BYTES_PER_TOKEN);
+        let event = LlmEvent::HedgeLost {
+            target: lost.target.0.clone(),
+            input_tokens: u32::try_from(self.request.tokens()).unwrap_or(u32::MAX),
+            output_tokens: u32::try_from(said).unwrap_or(u32::MAX),
+        };
+        if let Some(metrics) = &self.metrics {
+            metrics.gateway_hedge(if lost.role == Role::Hedge { "lost" } else { "won" });
+        }
+        drop(lost);
+        self.tell(event).await
+    }
+
+    async fn forward(&mut self, attempt: AttemptId) -> Result<(), Over> {
+        let held = self.open.iter_mut().find(|open| open.attempt == attempt).and_then(|open| {
+            (open.outcome, open.spoke_after) = ("won", Some(open.asked.elapsed()));
+            open.held.take()
+        });
+        if let (Some(metrics), Some(heard)) = (&self.metrics, self.heard) {
+            metrics.gateway_overhead(heard.elapsed());
+        }
+        for event in held.into_iter().flatten() {
+            self.tell(event).await?;
         }
         Ok(())
     }
@@ -301,7 +426,7 @@ fn target_event(event: &LlmEvent, opening: Option<&mut Opening>) -> TargetEvent 
             if speakable { TargetEvent::Speakable } else { TargetEvent::Progress }
         }
         LlmEvent::ToolCall(_) => TargetEvent::Speakable,
-        LlmEvent::Expect(_) | LlmEvent::Attempt { .. } => TargetEvent::Progress,
+        LlmEvent::Expect(_) | LlmEvent::Attempt { .. } | LlmEvent::HedgeLost { .. } => TargetEvent::Progress,
         LlmEvent::Done { .. } => TargetEvent::Done,
         LlmEvent::Failed { reason } => TargetEvent::Failed(Failure::parse(reason)),
     }
@@ -383,17 +508,31 @@ mod tests {
     }
 
     async fn ask(targets: Vec<Script>) -> Vec<String> {
+        ask_within(targets, Duration::ZERO, false).await
+    }
+
+    /// The same where there is a budget, and where a tool may have changed something before.
+    async fn ask_within(targets: Vec<Script>, budget: Duration, acted: bool) -> Vec<String> {
         let names: Vec<_> = (0..targets.len()).map(|n| format!("t{n}")).collect();
         let route = Route::new("default", names.iter().cloned().map(TargetId));
         let models = targets.into_iter().map(|script| Arc::new(Scripted(script)) as Arc<dyn LanguageModel>);
         let gateway =
             AiGateway::new([route], names.into_iter().zip(models).collect()).expect("known targets");
+        let standings = Arc::new(Mutex::new(Standings::new(budget)));
+        // Two requests before this one: a hedge has been saved up.
+        let saved = Route {
+            hedge_percent: 100,
+            ..Route::new("default", [TargetId("a".into()), TargetId("b".into())])
+        };
+        lock(&standings).choose(Instant::now().into_std(), &saved, &mut Vec::new());
+        let gateway = gateway.with_standings(standings);
         let (events, mut inbox) = Events::channel(Arc::new(|| {}));
         let call = CallInfo {
             call: call::CallId(1),
             rate: SampleRate::Hz8000,
             language: "en-US".into(),
             turn: None,
+            may_hedge: true,
         };
         let today = jiff::civil::date(2026, 11, 20);
         let question = LlmRequest {
@@ -403,6 +542,7 @@ mod tests {
             today,
             variables: Default::default(),
             looked_up: Vec::new(),
+            acted,
         };
         let _request = gateway.ask("default", &call, TurnId(3), question, events);
         let mut told = Vec::new();
@@ -414,6 +554,7 @@ mod tests {
             let ProviderEvent::Llm(TurnId(3), event) = event else { panic!("{event:?}") };
             told.push(match event {
                 LlmEvent::Attempt { target, role } => format!("{role} {target}"),
+                LlmEvent::HedgeLost { target, .. } => format!("lost {target}"),
                 LlmEvent::Delta(text) => text,
                 LlmEvent::ToolCall(call) => call.name,
                 LlmEvent::Expect(_) => "expect".into(),
@@ -438,6 +579,32 @@ mod tests {
             ask(vec![vec![(100, thought), (60_000, done)], vec![(100, hello), (10, done)]]).await,
             ["primary t0", "t0: nothing to say in time; t1 is asked", "fallback t1", "Hello.", "done"]
         );
+    }
+
+    const BUDGET: Duration = Duration::from_millis(350);
+
+    fn late() -> LlmEvent {
+        LlmEvent::Delta("Late.".into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beside_a_late_target_the_next_is_asked_and_the_loser_is_not_heard() {
+        let slow: Script = vec![(1_500, late), (10, done)];
+        assert_eq!(
+            ask_within(vec![slow.clone(), vec![(100, hello), (10, done)]], BUDGET, false).await,
+            ["primary t0", "hedge t1", "lost t0", "Hello.", "done"]
+        );
+        // The first one makes it after all.
+        assert_eq!(
+            ask_within(vec![slow, vec![(2_000, hello), (10, done)]], BUDGET, false).await,
+            ["primary t0", "hedge t1", "lost t1", "Late.", "done"]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_tool_that_changes_something_nobody_is_asked_twice() {
+        let targets = vec![vec![(1_500, late as fn() -> _), (10, done)], vec![(100, hello as fn() -> _)]];
+        assert_eq!(ask_within(targets, BUDGET, true).await, ["primary t0", "Late.", "done"]);
     }
 
     #[tokio::test(start_paused = true)]

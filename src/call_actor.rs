@@ -43,11 +43,18 @@ pub trait Machine: Send {
     /// Takes one input, appends what to do about it to `out`, and returns when to come back with [`Input::Timeout`];
     /// `None` when the call is over.
     fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant>;
+
+    /// What it does every 20 ms it does at `at` and whole frames away from it. Comes before the first step.
+    fn keep_beat(&mut self, _at: Instant) {}
 }
 
 impl Machine for call::Call {
     fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
         Self::step(self, now, input, out)
+    }
+
+    fn keep_beat(&mut self, at: Instant) {
+        Self::keep_beat(self, at);
     }
 }
 
@@ -189,6 +196,13 @@ pub enum Progress {
     Over,
 }
 
+/// A datagram of ours, ready to go.
+struct Leaving {
+    over_rtcp_port: bool,
+    to: SocketAddr,
+    datagram: Vec<u8>,
+}
+
 /// Runs one call. Lives on one media thread.
 pub struct CallActor {
     parts: CallParts,
@@ -207,6 +221,8 @@ pub struct CallActor {
     unheard: Vec<Frame>,
     /// Speech-to-text had no room for the wish for a final; it goes before the next frame.
     finalize_waits: bool,
+    /// What is to be sent, in this order.
+    leaving: Vec<Leaving>,
     /// Where RTP was last sent to.
     peer: Option<SocketAddr>,
     /// The RTCP socket is a new one, of which no poller knows yet.
@@ -240,6 +256,7 @@ impl CallActor {
             frames_dropped: 0,
             unheard: Vec::new(),
             finalize_waits: false,
+            leaving: Vec::new(),
             peer: None,
             rtcp_opened: false,
             headers: Vec::new(),
@@ -268,7 +285,13 @@ impl CallActor {
         self.peer
     }
 
-    /// Steps the machine and does what it asks for.
+    /// Its part of a frame begins then: see [`Machine::keep_beat`].
+    pub fn keep_beat(&mut self, at: Instant) {
+        self.parts.machine.keep_beat(at);
+    }
+
+    /// Steps the machine and does what it asks for. Datagrams wait until [`CallActor::send_leaving`]: when they leave is
+    /// for the thread to say.
     pub fn step(&mut self, now: Instant, input: Input<'_>, notes: &mut VecDeque<Note>) -> Progress {
         if !self.tts_backlog.is_empty() {
             self.send_tts_backlog();
@@ -322,8 +345,27 @@ impl CallActor {
         progress
     }
 
+    /// Whether there are datagrams to be sent.
+    pub const fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Sends the datagrams that steps have made.
+    pub fn send_leaving(&mut self) {
+        let mut leaving = std::mem::take(&mut self.leaving); // Keeps its capacity.
+        for Leaving { over_rtcp_port, to, datagram } in leaving.drain(..) {
+            let sockets = &self.parts.sockets;
+            match if over_rtcp_port { sockets.rtcp() } else { Some(sockets.rtp()) } {
+                Some(socket) => self.send(socket, to, &datagram),
+                None => _ = self.parts.counters.datagrams_failed.fetch_add(1, Ordering::Relaxed),
+            }
+        }
+        self.leaving = leaving;
+    }
+
     /// Ends the actor. Its provider streams and requests end with it.
     pub fn finish(mut self, now: Instant, notes: &mut VecDeque<Note>) {
+        self.send_leaving();
         if !self.dialog_over && self.responded {
             notes.push_back(bye(self.parts.dialog, None));
         } else if !self.responded && !self.dialog_over {
@@ -361,12 +403,11 @@ impl CallActor {
         match output {
             Output::SendRtp { to, datagram } => {
                 self.peer = Some(to);
-                self.send(self.parts.sockets.rtp(), to, &datagram);
+                self.leaving.push(Leaving { over_rtcp_port: false, to, datagram });
             }
-            Output::SendRtcp { to, datagram } => match self.parts.sockets.rtcp() {
-                Some(socket) => self.send(socket, to, &datagram),
-                None => _ = self.parts.counters.datagrams_failed.fetch_add(1, Ordering::Relaxed),
-            },
+            Output::SendRtcp { to, datagram } => {
+                self.leaving.push(Leaving { over_rtcp_port: true, to, datagram });
+            }
             Output::RtcpMux(shared) => self.share_port(shared),
             Output::Sip(output) => {
                 self.note_ringing(now, &output);
@@ -416,6 +457,7 @@ impl CallActor {
     /// RTCP goes over the port of RTP, or has one of its own.
     fn share_port(&mut self, shared: bool) {
         if shared {
+            self.send_leaving();
             return self.parts.sockets.close_rtcp();
         }
         match self.parts.sockets.open_rtcp() {

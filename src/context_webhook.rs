@@ -4,6 +4,7 @@
 use crate::{
     secret::Secret,
     server::{CallFacts, ContextAnswer},
+    telemetry::otlp::traceparent,
 };
 use call::cdr::Arrival;
 use conversation::Variables;
@@ -111,7 +112,12 @@ impl ContextClient {
             "called": arrival.called,
             "variables": headers,
         });
-        let request = self.client.post(&self.webhook.url).headers(self.headers.clone()).json(&question);
+        let request = self
+            .client
+            .post(&self.webhook.url)
+            .header("traceparent", traceparent(arrival.call, None))
+            .headers(self.headers.clone())
+            .json(&question);
         let mut response = request.send().await.map_err(|error| unreachable(&error))?;
         let status = response.status();
         if !status.is_success() {

@@ -2,7 +2,7 @@
 //!
 //! `ai_gateway` runs the routes' decisions; `ambience` reads the sound of a room; `call_actor` carries out what a call decides; `caller` is the built-in SIP
 //! caller; `cli` the commands; `config` the file as written and as checked; `context_webhook` who is asked before a call
-//! is answered; `http` the API; `knowledge` the documents that agents look up; `media_threads` where calls live;
+//! is answered; `hex` bytes as digits; `http` the API; `knowledge` the documents that agents look up; `media_threads` where calls live;
 //! `providers` the three traits and one file per vendor; `rtp_socket` a leg's sockets; `secret` what must never be
 //! printed; `report` what a period's calls amount to; `resume` callers who were cut off and call back; `server` joins all
 //! of it; `services` prepares what it works with; `sip_transport` the SIP sockets; `store` the database; `telemetry`
@@ -16,6 +16,7 @@ pub mod caller;
 pub mod cli;
 pub mod config;
 pub mod context_webhook;
+mod hex;
 pub mod http;
 pub mod knowledge;
 pub mod media_threads;

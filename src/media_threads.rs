@@ -2,7 +2,9 @@
 //! Knows when to step a call and with what arrived. Knows nothing of what a call decides.
 
 mod bell;
+mod departures;
 mod lateness;
+mod mailbox;
 mod phases;
 mod poller;
 mod priority;
@@ -18,13 +20,13 @@ pub use priority::MediaPriority;
 
 use crate::call_actor::{CallActor, Note};
 use call::{HangUp, SipInput, cdr::Cause};
+use mailbox::Mailbox;
 use sip::DialogKey;
 use std::{
     io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc,
     },
     thread::JoinHandle,
     time::Duration,
@@ -73,11 +75,19 @@ pub struct ThreadCounters {
 /// 2.5 ms packets needs 8. What is over that is a flood, and is thrown away unread.
 pub const DATAGRAMS_PER_STEP: u32 = 200;
 
+/// What waits for one thread.
+struct Mail {
+    commands: Mailbox<Command>,
+    /// Cannot outgrow the number of calls: one that has knocked does not knock again until it was looked after.
+    knocks: Mailbox<DialogKey>,
+    /// The thread is there to read it.
+    is_read: AtomicBool,
+}
+
 /// One media thread, as others see it.
 #[derive(Clone)]
 pub struct MediaThread {
-    commands: mpsc::SyncSender<Command>,
-    knocks: mpsc::Sender<DialogKey>,
+    mail: Arc<Mail>,
     bell: Arc<Bell>,
     counters: Arc<ThreadCounters>,
 }
@@ -88,17 +98,18 @@ impl MediaThread {
     /// # Errors
     /// The command, when the queue is full or the thread has ended.
     pub fn try_send(&self, command: Command) -> Result<(), Command> {
-        let sent = self.commands.try_send(command);
+        if !self.mail.is_read.load(Ordering::SeqCst) {
+            return Err(command);
+        }
+        let sent = self.mail.commands.put(command);
         self.bell.ring();
-        sent.map_err(|error| match error {
-            mpsc::TrySendError::Full(command) | mpsc::TrySendError::Disconnected(command) => command,
-        })
+        sent
     }
 
     /// What wakes the thread for the inbox of the call with this dialog.
     pub fn knocker(&self, dialog: DialogKey) -> Knocker {
-        let (knocks, bell) = (self.knocks.clone(), Arc::clone(&self.bell));
-        Knocker { dialog, knocks, bell, waiting: Arc::default() }
+        let (mail, bell) = (Arc::clone(&self.mail), Arc::clone(&self.bell));
+        Knocker { dialog, mail, bell, waiting: Arc::default() }
     }
 
     /// What it counts.
@@ -107,12 +118,11 @@ impl MediaThread {
     }
 }
 
-/// Tells a thread that the inbox of one of its calls has something. The queue of knocks cannot outgrow the number of
-/// calls: a call that has knocked does not knock again until it was looked after.
+/// Tells a thread that the inbox of one of its calls has something.
 #[derive(Clone)]
 pub struct Knocker {
     dialog: DialogKey,
-    knocks: mpsc::Sender<DialogKey>,
+    mail: Arc<Mail>,
     bell: Arc<Bell>,
     waiting: Arc<AtomicBool>,
 }
@@ -121,7 +131,7 @@ impl Knocker {
     /// There is something in the inbox.
     pub fn knock(&self) {
         if !self.waiting.swap(true, Ordering::SeqCst) {
-            let _ = self.knocks.send(self.dialog); // The thread is gone: so is the call.
+            let _ = self.mail.knocks.put(self.dialog); // There is room for as many as there are calls.
             self.bell.ring();
         }
     }
@@ -157,12 +167,15 @@ impl MediaThreads {
         let mut threads = Vec::new();
         let mut handles = Vec::new();
         for number in 0..count.max(1) {
-            let (commands, waiting) = mpsc::sync_channel(COMMANDS);
-            let (knocks, knocked) = mpsc::channel();
+            let mail = Arc::new(Mail {
+                commands: Mailbox::new(COMMANDS),
+                knocks: Mailbox::new(usize::MAX),
+                is_read: AtomicBool::new(true),
+            });
             let bell = Arc::new(Bell::new()?);
             let counters = Arc::new(ThreadCounters::default());
             let thread = thread::Thread::new(
-                thread::Ends { commands: waiting, knocks: knocked, uplink: Arc::clone(uplink) },
+                thread::Ends { mail: Arc::clone(&mail), uplink: Arc::clone(uplink) },
                 Arc::clone(&bell),
                 Arc::clone(&counters),
             )?;
@@ -179,7 +192,7 @@ impl MediaThreads {
                 }
                 thread.run();
             })?;
-            threads.push(MediaThread { commands, knocks, bell, counters });
+            threads.push(MediaThread { mail, bell, counters });
             handles.push(handle);
         }
         Ok(Self { threads, handles })

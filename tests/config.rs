@@ -386,12 +386,27 @@ fn one_budget_of_the_turn_is_read_by_conversation_and_gateway() {
         let route = config.routes.llm["default"].first_speakable_timeout;
         [config.call.patience.filler, route].map(|time| time.as_millis())
     };
-    assert_eq!(read(""), [1_200, 2_500]);
+    assert_eq!(read(""), [1_200, 2_400]);
     assert_eq!(read("[budgets_ms]\ntotal = 800\n"), [800, 1_600]);
     assert_eq!(read("[budgets_ms]\ntotal = 0\n"), [1_200, 2_500], "no budget is no reason to hurry");
     let written = "[budgets_ms]\ntotal = 800\n[conversation]\nfiller_after_ms = 900\n\
                    [timeouts_ms]\nllm_first_token = 2000\n";
     assert_eq!(read(written), [900, 2_000]);
+}
+
+#[test]
+fn the_flow_engine_is_a_last_resort_and_how_models_are_chosen_can_be_said() {
+    let text = "[llm.gpt]\nprovider = \"openai\"\nmodel = \"m\"\nbase_url = \"http://127.0.0.1:1\"\n\
+                [routes.llm.default]\ntargets = [\"gpt\", \"flow\"]\n";
+    let route =
+        |further: &str| load(&format!("{text}{further}")).expect("valid").routes.llm["default"].clone();
+    let usual = route("");
+    assert_eq!((usual.hedge_percent, usual.pass_over_slow), (5, true));
+    assert_eq!(usual.last_resorts, [ai_gateway::TargetId("flow".into())]);
+    assert_eq!(usual.models(), [ai_gateway::TargetId("gpt".into())]);
+    let quiet = route("hedge_percent = 0\npass_over_slow = false\n");
+    assert_eq!((quiet.hedge_percent, quiet.pass_over_slow), (0, false));
+    assert!(load(&format!("{text}hedge_percent = 101\n")).is_err());
 }
 
 #[test]

@@ -183,6 +183,34 @@ fn when_the_model_fails_before_its_first_word_the_flow_answers() {
 }
 
 #[test]
+fn beside_a_late_model_the_next_one_is_asked_and_answers() {
+    let (late, quick) = (Vendors::new(), Vendors::new());
+    let second = format!(
+        "[llm.second]\nprovider = \"openai\"\napi_key = \"env:TANDEM_TEST_LLM_KEY\"\nmodel = \"sim\"\n\
+         base_url = \"{}/v1\"\n",
+        quick.simulators.url("http")
+    );
+    let config = late.config(r#""dg""#, r#""gpt", "second", "flow""#, r#""embedded""#);
+    let patient = "first_speakable_ms = 3000\nhedge_percent = 100";
+    let live = Live::start_in(
+        Folder::new(),
+        &(config.replace("first_speakable_ms = 500", patient) + &second),
+        &KEYS,
+    );
+    late.fault(Provider::OpenAi, FaultKind::Stall);
+    let called = live.call(&questions(2));
+    assert!(both_answered(&called), "{called:?}");
+    let attempts = called.events("llm_attempt").concat();
+    assert!(attempts.contains("\"hedge\"") && !attempts.contains("flow"), "{attempts}");
+    let lost = called.events("hedge_lost");
+    assert!(lost.len() == 2 && lost.concat().contains("gpt"), "{lost:?}");
+    assert!(called.events("sentence").concat().contains("by from nine to five"), "{called:?}");
+    assert_eq!(called.events("fallback"), Vec::<String>::new(), "no turn had to be saved");
+    assert!(live.figure("tandem_gw_hedge_total{result=\"won\"}") >= 2.0);
+    assert_eq!(live.figure("tandem_gw_passed_over{target=\"gpt\"}"), 0.0, "two are too few to tell");
+}
+
+#[test]
 fn when_no_model_answers_the_prepared_sentence_is_spoken_and_the_call_goes_on() {
     each([FaultKind::Http(500), FaultKind::Stall, FaultKind::Reset, FaultKind::Garbage], |fault| {
         let vendors = Vendors::new();

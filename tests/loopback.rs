@@ -222,8 +222,13 @@ impl CallBuilder for ScriptedCalls {
             peer: negotiated.remote,
             codec_silence: vec![0x80; 172],
         };
-        let info =
-            CallInfo { call: new.call, rate: SampleRate::Hz8000, language: "en-US".into(), turn: None };
+        let info = CallInfo {
+            call: new.call,
+            rate: SampleRate::Hz8000,
+            language: "en-US".into(),
+            turn: None,
+            may_hedge: false,
+        };
         Ok(BuiltCall {
             machine: Box::new(machine),
             info,

@@ -8,6 +8,7 @@ use call::{
     CallId, Event, Stamped,
     cdr::{Arrival, Cause, Cdr},
 };
+use conversation::TurnId;
 use example_call::{Directory, INVITE_US, events, figure};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value, trace::v1::Span as WireSpan,
@@ -95,6 +96,39 @@ fn every_profile_has_its_names_for_the_same_call() {
         let mut spans = spans_of(CALL, &events(), labels(true, 100));
         spans.iter_mut().for_each(|span| profile.apply(span));
         golden(&format!("otlp-{}.txt", profile.name()), &plain(&spans, INVITE_US as u64));
+    }
+}
+
+#[test]
+fn a_target_that_was_asked_beside_another_has_its_span_whoever_answers() {
+    let turn = TurnId(1);
+    let attempt =
+        |target: &str, role: &str| Event::LlmAttempt { turn, target: target.into(), role: role.into() };
+    for (lost, won) in [("fast-model", "flow"), ("flow", "fast-model")] {
+        let events = [
+            (
+                0,
+                Event::Started { agent: "demo 1".into(), port_slot: 3, concurrency: 2, codec: "PCMU".into() },
+            ),
+            (40_000, Event::Answered),
+            (50_000, attempt("fast-model", "primary")),
+            (850_000, attempt("flow", "hedge")),
+            (900_000, Event::HedgeLost { turn, target: lost.into(), input_tokens: 9, output_tokens: 0 }),
+            (900_000, Event::FirstToken { turn }),
+            (950_000, Event::ReplyDone { turn, input_tokens: Some(310), output_tokens: Some(12) }),
+            (990_000, Event::AgentDone { turn }),
+            (999_000, Event::Ended { cause: "caller_hung_up".into(), status: None }),
+        ]
+        .map(|(at_us, event)| Stamped { at_us, event });
+        let spans = spans_of(CALL, &events, labels(false, 100));
+        let outcome = |target: &str| {
+            let chat = spans.iter().filter(|span| span.name.starts_with("chat "));
+            let mut of_target =
+                chat.filter(|span| plain(std::slice::from_ref(span), 0).contains(&format!("\"{target}\"")));
+            let text = plain(std::slice::from_ref(of_target.next().expect("it was asked")), 0);
+            (text.contains("outcome = \"won\""), text.contains("outcome = \"cancelled\""))
+        };
+        assert_eq!((outcome(won), outcome(lost)), ((true, false), (false, true)), "{lost} loses");
     }
 }
 

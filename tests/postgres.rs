@@ -2,11 +2,13 @@
 //! Real PostgreSQL, started by the test; skipped, and said so, where it is not installed.
 
 mod example_call;
+mod live;
 mod postgres_server;
 
 use call::CallId;
 use conversation::{Checkpoint, Message, Variables};
 use example_call::{Directory, ended, events, figure, keep, passed_on, running};
+use live::{LISTEN, Live};
 use postgres_server::PostgresServer;
 use std::time::{Duration, Instant};
 use tandem::{
@@ -210,4 +212,18 @@ fn a_database_of_a_newer_tandem_is_left_alone() {
     let directory = Directory::new();
     let opened = Store::open(config(&directory, &server.url()), Metrics::default());
     assert!(matches!(opened.err(), Some(StoreError::Newer { found: 999, .. })));
+}
+
+#[test]
+fn the_program_takes_calls_with_postgresql_also_while_it_hangs() {
+    let Some(server) = PostgresServer::start("serves") else { return };
+    let live = Live::start(&format!("[store]\ndatabase = \"{}\"\n", server.url()));
+    let ended = || server.psql("SELECT count(*) FROM calls WHERE end_us IS NOT NULL");
+    live.call(&format!("{LISTEN}, {{ hang_up = true }}"));
+    eventually("the record of the first call", || ended().as_deref() == Some("1"));
+    server.hang();
+    live.call(&format!("{LISTEN}, {{ hang_up = true }}"));
+    server.go_on();
+    eventually("the record of the call that it slept through", || ended().as_deref() == Some("2"));
+    assert_eq!(live.get("/calls/last").0, 200);
 }

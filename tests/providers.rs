@@ -51,7 +51,7 @@ async fn simulators() -> Simulators {
 }
 
 fn call(rate: SampleRate) -> CallInfo {
-    CallInfo { call: CallId(7), rate, language: "en-US".into(), turn: None }
+    CallInfo { call: CallId(7), rate, language: "en-US".into(), turn: None, may_hedge: false }
 }
 
 /// A call's inbox, read with a limit.
@@ -380,6 +380,7 @@ fn request(said: &str) -> LlmRequest {
         today: jiff::civil::date(2026, 11, 20),
         variables: Default::default(),
         looked_up: Vec::new(),
+        acted: false,
     }
 }
 
@@ -402,6 +403,7 @@ impl Reply {
     /// True when this was the last event.
     fn add(&mut self, event: LlmEvent) -> bool {
         match event {
+            LlmEvent::HedgeLost { .. } => panic!("nobody is asked beside it"),
             LlmEvent::Delta(text) => self.text.push_str(&text),
             LlmEvent::ToolCall(call) => self.calls.push(format!("{} {}", call.name, call.arguments)),
             LlmEvent::Attempt { target, role } => self.attempts.push(format!("{role} {target}")),

@@ -31,6 +31,19 @@ fn refusal(config: StoreConfig) -> StoreError {
 }
 
 #[test]
+fn without_traces_the_records_are_kept_and_nothing_else() {
+    let directory = Directory::new();
+    let config = StoreConfig { traces: false, ..directory.config() };
+    let store = Store::open(config, Metrics::default()).expect("a store");
+    keep(&store, CALL, u64::MAX);
+    let reader = store.reader().expect("readable");
+    let record = reader.call("last").expect("it is there");
+    assert_eq!(record.end_us, ended(CALL).end_us);
+    assert!(reader.events(CALL, 0, 1_000).expect("readable").events.is_empty());
+    assert!(reader.turns(CALL).expect("readable").is_empty());
+}
+
+#[test]
 fn a_call_comes_back_as_it_was_stored() {
     let directory = Directory::new();
     let (store, _) = directory.store();

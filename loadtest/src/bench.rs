@@ -3,11 +3,12 @@
 
 use crate::{
     fleet::{self, Outcome, Plan, Tally},
-    processes::{Addresses, Engines, Server, Simulators},
+    processes::{Addresses, Engines, Extras, Server, Simulators},
     voice::{self, Speech},
 };
 use sip::Transport;
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     sync::{
         atomic::{AtomicU32, Ordering},
@@ -19,6 +20,30 @@ use tandem::{caller::script::Script, store::Reader, telemetry::CallTrace};
 
 /// How long a trace may take to be complete after the end of its call.
 const WRITTEN: Duration = Duration::from_secs(5);
+
+/// Where the processes of a measurement listen.
+#[derive(clap::Args)]
+pub(crate) struct Where {
+    /// Where servers take calls.
+    #[arg(long, default_value = "127.0.0.1:15060")]
+    sip: SocketAddr,
+    /// Where servers answer HTTP.
+    #[arg(long, default_value = "127.0.0.1:15100")]
+    http: SocketAddr,
+    /// Where the simulators of the providers listen.
+    #[arg(long, default_value = "127.0.0.1:15130")]
+    simulators: SocketAddr,
+    /// Ports for RTP.
+    #[arg(long, default_value = "20000-24999")]
+    rtp: String,
+}
+
+impl Where {
+    pub(crate) fn addresses(&self) -> Addresses {
+        let Self { sip, http, simulators, .. } = *self;
+        Addresses { sip, http, simulators, rtp: self.rtp.clone(), tls: None }
+    }
+}
 
 /// The place where figures are taken.
 pub(crate) struct Bench {
@@ -81,6 +106,17 @@ impl Bench {
         further: &[&str],
         config: &str,
     ) -> Result<World, String> {
+        self.start_with(engines, phrase, further, Extras { config: config.to_owned(), ..Extras::default() })
+    }
+
+    /// The same with whatever else the server is to be started with.
+    pub(crate) fn start_with(
+        &self,
+        engines: Engines,
+        phrase: &str,
+        further: &[&str],
+        extras: Extras,
+    ) -> Result<World, String> {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.join(number.to_string());
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -99,7 +135,7 @@ impl Bench {
                 Some(Simulators::start(self.addresses.simulators, &arguments)?)
             }
         };
-        let server = Server::start(&self.program, &self.addresses, engines, &folder, config)?;
+        let server = Server::start(&self.program, &self.addresses, engines, &folder, extras)?;
         Ok(World { server, simulators })
     }
 

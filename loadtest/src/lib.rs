@@ -4,9 +4,13 @@
 
 mod agent;
 mod bench;
+mod exposition;
+mod faults;
 mod figures;
 mod fleet;
 mod machine;
+#[path = "../../tests/postgres_server/mod.rs"]
+mod postgres_server;
 mod processes;
 pub mod providers;
 mod report;
@@ -33,6 +37,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Figures(figures::Args),
+    Faults(faults::Args),
     #[command(alias = "calls")]
     Agent(Box<agent::Args>),
     Sip(sip_bench::Args),
@@ -51,6 +56,7 @@ impl Command {
     fn run(self) -> Result<bool, String> {
         match self {
             Self::Figures(args) => figures::run(&args).map(|()| true),
+            Self::Faults(args) => faults::run(&args),
             Self::Agent(args) => agent::run(&args),
             Self::Sip(args) => sip_bench::run(&args).map(|()| true),
             Self::SipAnswerer(args) => sip_bench::answerer::run(&args).map(|()| true),

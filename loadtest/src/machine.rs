@@ -76,7 +76,7 @@ fn tick() -> Duration {
     Duration::from_secs(1) / u32::try_from(hz).unwrap_or(100).max(1)
 }
 
-/// What all cores, or one, did since the machine's start.
+/// What all cores did since the machine's start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cores {
     total: u64,
@@ -85,16 +85,11 @@ pub(crate) struct Cores {
 
 impl Cores {
     pub(crate) fn read() -> Self {
-        Self::parse(&fs::read_to_string("/proc/stat").unwrap_or_default(), "cpu")
+        Self::parse(&fs::read_to_string("/proc/stat").unwrap_or_default())
     }
 
-    /// Of one core alone.
-    pub(crate) fn read_one(core: usize) -> Self {
-        Self::parse(&fs::read_to_string("/proc/stat").unwrap_or_default(), &format!("cpu{core}"))
-    }
-
-    fn parse(stat: &str, name: &str) -> Self {
-        let of_it = |line: &&str| line.split_whitespace().next() == Some(name);
+    fn parse(stat: &str) -> Self {
+        let of_it = |line: &&str| line.split_whitespace().next() == Some("cpu");
         let line = stat.lines().find(of_it).unwrap_or_default();
         let ticks: Vec<u64> =
             line.split_whitespace().skip(1).take(8).filter_map(|t| t.parse().ok()).collect();
@@ -112,10 +107,6 @@ impl Cores {
 pub(crate) struct Places {
     pub(crate) server: CpuSet,
     pub(crate) others: CpuSet,
-    /// The server's core, by its number.
-    pub(crate) core: usize,
-    /// The first of the others.
-    pub(crate) other: usize,
 }
 
 impl Places {
@@ -124,14 +115,15 @@ impl Places {
         let all = sched_getaffinity(None).map_err(|error| format!("affinity: {error}"))?;
         let mut cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
         let last = cores.pop().ok_or("no core")?;
-        let first = cores.first().copied();
-        let other = first.ok_or("two cores are needed: one for the server, one for the callers")?;
+        if cores.is_empty() {
+            return Err("two cores are needed: one for the server, one for the callers".to_owned());
+        }
         let set = |cores: &[usize]| {
             let mut set = CpuSet::new();
             cores.iter().for_each(|core| set.set(*core));
             set
         };
-        Ok(Self { server: set(&[last]), others: set(&cores), core: last, other })
+        Ok(Self { server: set(&[last]), others: set(&cores) })
     }
 
     /// Starts something that inherits the server's core; afterwards this thread is on the others.
@@ -174,8 +166,8 @@ mod tests {
 
     #[test]
     fn waiting_for_a_disk_is_not_being_busy() {
-        let before = Cores::parse("cpu0 1 2 3\ncpu  100 0 100 700 100 0 0 0 5 5", "cpu");
-        let after = Cores::parse("cpu  150 0 150 770 130 0 0 0 5 5\ncpu0 1 2 3", "cpu");
+        let before = Cores::parse("cpu0 1 2 3\ncpu  100 0 100 700 100 0 0 0 5 5");
+        let after = Cores::parse("cpu  150 0 150 770 130 0 0 0 5 5\ncpu0 1 2 3");
         assert!((after.busy_since(before) - 0.5).abs() < 1e-9);
     }
 }

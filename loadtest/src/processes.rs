@@ -11,7 +11,11 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -23,6 +27,10 @@ const FAREWELL: Duration = Duration::from_secs(10);
 const KEY: &str = "TANDEM_LOADTEST_KEY";
 /// Where in its folder a server's log is kept.
 pub(crate) const LOG: &str = "log";
+/// And its config.
+const CONFIG: &str = "tandem.toml";
+/// Between two looks at whether a server's output is to be read again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What the processes listen on.
 #[derive(Clone, Debug)]
@@ -50,8 +58,20 @@ struct Process {
     farewell: Duration,
 }
 
+impl Process {
+    /// Ends it as a crash of the machine would: it is not told.
+    fn kill(&mut self) {
+        let _it_may_be_gone = self.child.kill();
+        let _no_zombie_is_left = self.child.wait();
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
+        // Whose end has been seen has no number any more: another process may have got it.
+        if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
         let pid = i32::try_from(self.child.id()).map(Pid::from_raw);
         let told = pid.is_ok_and(|pid| kill(pid, Signal::SIGTERM).is_ok());
         let patience = Instant::now() + self.farewell;
@@ -61,8 +81,7 @@ impl Drop for Process {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let _it_may_be_gone = self.child.kill();
-        let _no_zombie_is_left = self.child.wait();
+        self.kill();
     }
 }
 
@@ -105,6 +124,20 @@ impl Bare {
     }
 }
 
+/// What a server is started with, beyond what every measurement's has.
+#[derive(Clone, Default)]
+pub(crate) struct Extras {
+    /// At the end of its config.
+    pub(crate) config: String,
+    /// Its data directory, if it is not to be in its folder.
+    pub(crate) data: Option<PathBuf>,
+    /// What it logs, if not only warnings.
+    pub(crate) log: Option<&'static str>,
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// While it is set, nobody reads what the server says.
+    pub(crate) unread: Arc<AtomicBool>,
+}
+
 /// A running server with a data directory of its own.
 pub(crate) struct Server {
     process: Process,
@@ -112,40 +145,66 @@ pub(crate) struct Server {
     pub(crate) ready_after: Duration,
     /// Its data directory.
     pub(crate) data: PathBuf,
+    program: PathBuf,
+    folder: PathBuf,
+    extras: Extras,
 }
 
 impl Server {
-    /// Starts a server in a new folder, with this further text in its config.
+    /// Starts a server in a new folder.
     pub(crate) fn start(
         program: &Path,
         addresses: &Addresses,
         engines: Engines,
         folder: &Path,
-        further: &str,
+        extras: Extras,
     ) -> Result<Self, String> {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
-        let data = folder.join("data");
+        let data = extras.data.clone().unwrap_or_else(|| folder.join("data"));
         std::fs::create_dir_all(&data).map_err(|error| failed(&error))?;
         let agent = folder.join("agent.toml");
         write(&agent, AGENT).map_err(|error| failed(&error))?;
-        let config = folder.join("tandem.toml");
-        let mut text = config_text(addresses, engines, &data, &agent) + further;
+        let mut text = config_text(addresses, engines, &data, &agent) + &extras.config;
+        if let Some(level) = extras.log {
+            text = text.replace("level = \"warn\"", &format!("level = \"{level}\""));
+        }
         // Where there are pools, the ports are their sum.
-        if further.contains("[[pool]]") {
+        if extras.config.contains("[[pool]]") {
             text = text.replace("ports = 1100\n", "");
         }
-        write(&config, &text).map_err(|error| failed(&error))?;
-        let log = File::create(folder.join(LOG)).map_err(|error| failed(&error))?;
-        let mut command = Command::new(program);
-        command.arg("serve").arg("--config").arg(&config).env(KEY, "any").stdout(Stdio::null());
-        let (process, ready_after) = start(&mut command, Output::Error(Some(log)), "is ready", FAREWELL)
-            .map_err(|error| format!("the server: {error}"))?;
-        Ok(Self { process, ready_after, data })
+        write(&folder.join(CONFIG), &text).map_err(|error| failed(&error))?;
+        let (process, ready_after) = launch(program, folder, &extras)?;
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        Ok(Self { process, ready_after, data, program, folder, extras })
+    }
+
+    /// Ends it without a word, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again with what it left behind.
+    pub(crate) fn start_again(&mut self) -> Result<(), String> {
+        self.process.kill();
+        (self.process, self.ready_after) = launch(&self.program, &self.folder, &self.extras)?;
+        Ok(())
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.child.id()
     }
+}
+
+fn launch(program: &Path, folder: &Path, extras: &Extras) -> Result<(Process, Duration), String> {
+    let log = folder.join(LOG);
+    let log = File::options().append(true).create(true).open(&log);
+    let log = log.map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut command = Command::new(program);
+    command.arg("serve").arg("--config").arg(folder.join(CONFIG));
+    command.envs(extras.environment.iter().map(|(name, value)| (name, value)));
+    command.env(KEY, "any").stdout(Stdio::null());
+    let output = Output::Error(log, Arc::clone(&extras.unread));
+    start(&mut command, output, "is ready", FAREWELL).map_err(|error| format!("the server: {error}"))
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
@@ -155,8 +214,8 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 /// Where a process says that it is ready.
 enum Output {
     Standard,
-    /// What it says afterwards is kept in the file.
-    Error(Option<File>),
+    /// What it says afterwards is kept in the file, and is not read as long as the switch says so.
+    Error(File, Arc<AtomicBool>),
 }
 
 /// Starts a process and waits until a line of its output holds `ready`.
@@ -168,13 +227,15 @@ fn start(
 ) -> Result<(Process, Duration), String> {
     match &output {
         Output::Standard => command.stdout(Stdio::piped()),
-        Output::Error(_) => command.stderr(Stdio::piped()),
+        Output::Error(..) => command.stderr(Stdio::piped()),
     };
     let started = Instant::now();
     let mut child = command.stdin(Stdio::null()).spawn().map_err(|error| error.to_string())?;
     let (stream, mut log): (Option<Box<dyn Read + Send>>, _) = match output {
         Output::Standard => (child.stdout.take().map(|stream| Box::new(stream) as _), None),
-        Output::Error(log) => (child.stderr.take().map(|stream| Box::new(stream) as _), log),
+        Output::Error(log, unread) => {
+            (child.stderr.take().map(|stream| Box::new(stream) as _), Some((log, unread)))
+        }
     };
     let process = Process { child, farewell };
     let stream = stream.ok_or("it has no output")?;
@@ -182,7 +243,10 @@ fn start(
     // Reads on after that, so that the process never waits for us.
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            if let Some(log) = &mut log {
+            if let Some((log, unread)) = &mut log {
+                while unread.load(Ordering::Relaxed) {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
                 let _a_full_disk_is_no_reason_to_stop_reading = writeln!(log, "{line}");
             }
             let _nobody_may_listen_any_more = sender.send((Instant::now(), line));

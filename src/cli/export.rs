@@ -258,7 +258,7 @@ impl Mask {
             (Numbers::Full, value) => value,
             (Numbers::Hash, Value::Text(text)) if !text.is_empty() => {
                 let digest = Sha256::new().chain_update(self.salt).chain_update(&text).finalize();
-                Value::Text(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+                Value::Text(crate::hex::hex(&digest[..8]))
             }
             (Numbers::Hash | Numbers::Redact, Value::Text(_)) => Value::Text(String::new()),
             (Numbers::Hash | Numbers::Redact, value) => value,

@@ -30,7 +30,7 @@ use std::{
     path::Path,
     sync::Arc,
 };
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{net::TcpListener, sync::oneshot, task::block_in_place};
 
 mod banner;
 mod operate;
@@ -122,7 +122,9 @@ impl Running {
         RtpSockets::bind(rtp, 0)
             .map_err(|error| fail(Exit::Address, &bind_error("RTP", "rtp.address or --rtp", rtp, &error)))?;
         let data_dir = |error: StoreError| fail(Exit::DataDir, &error.to_string());
-        let store = Store::open(store_config(config), metrics.clone()).map_err(data_dir)?;
+        // A database server is waited for here, and nowhere else on this runtime.
+        let store =
+            block_in_place(|| Store::open(store_config(config), metrics.clone())).map_err(data_dir)?;
         let webhooks = Webhooks::start(&config.webhooks, &config.server.data_dir, &store, metrics)
             .map_err(|error| fail(Exit::DataDir, &error.to_string()))?;
         // Started even if nothing is kept yet: the config that is read again may say so.
@@ -157,7 +159,7 @@ impl Running {
         let server = start(config, Arc::clone(&calls), &store, (&traces, metrics), (&tls, recorder.as_ref()))
             .map_err(|error| fail(exit_of_start(&error), &start_error(&error)))?;
         end_orphans(&store, &server);
-        let reader = store.reader().map_err(data_dir)?;
+        let reader = block_in_place(|| store.reader()).map_err(data_dir)?;
         let server = Arc::new(server);
         Ok(Self {
             signals,
@@ -195,8 +197,11 @@ impl Running {
         let http = tokio::spawn(http::serve(self.listener, state, async {
             let _dropped_means_stop_too = stopped.await;
         }));
-        let publishing =
-            operations.publish(trunks.clone(), (alerts, config.prices.clone()), self.store.clone());
+        let publishing = operations.publish(
+            trunks.clone(),
+            (alerts, config.prices.clone()),
+            (self.store.clone(), Arc::clone(&self.calls)),
+        );
         let mut runtime = self
             .server
             .outgoing_events()
@@ -240,6 +245,7 @@ fn store_config(config: &Config) -> StoreConfig {
     StoreConfig {
         database: config.store.database.clone(),
         journal_limit: config.store.journal_limit,
+        traces: config.store.traces,
         ..StoreConfig::new(&config.server.data_dir)
     }
 }

@@ -146,7 +146,7 @@ impl Checker<'_> {
     fn used_routes(&mut self, raw: &RawConfig, call: &CallConfig, names: &target::Names) -> target::Routes {
         let default = match call.budgets.total {
             // Twice the budget of the whole is as good as lost: the next target is asked.
-            total if raw.budgets_ms.total.is_some() && !total.is_zero() => total * 2,
+            total if !total.is_zero() => total * 2,
             _ => ai_gateway::Route::FIRST_SPEAKABLE_TIMEOUT,
         };
         let patience = self.milliseconds(&raw.timeouts_ms.llm_first_token, default, 100..=60_000);

@@ -123,6 +123,7 @@ pub(super) struct RawStore {
     pub(super) database: Key<String>,
     pub(super) answer_wait_ms: Key<i64>,
     pub(super) journal_limit_mb: Key<i64>,
+    pub(super) traces: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -308,6 +309,8 @@ pub(super) struct RawLlmRoute {
     pub(super) stall_ms: Key<i64>,
     pub(super) total_ms: Key<i64>,
     pub(super) rounds: Key<i64>,
+    pub(super) hedge_percent: Key<i64>,
+    pub(super) pass_over_slow: Key<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -24,13 +24,16 @@ pub struct Records {
     pub database: DatabaseUrl,
     /// Bytes that may wait in the journal for a database that is down.
     pub journal_limit: u64,
+    /// Whether calls' turns and events are kept with their records.
+    pub traces: bool,
 }
 
 impl Checker<'_> {
     pub(super) fn records(&mut self, raw: &RawStore) -> Records {
         let database = raw.database.as_ref().map_or(DatabaseUrl::Sqlite, |key| self.database(key));
         let megabytes = self.number(&raw.journal_limit_mb, JOURNAL_LIMIT_MB, 128..=1 << 20);
-        Records { database, journal_limit: megabytes << 20 }
+        let traces = raw.traces.as_ref().is_none_or(|key| *key.get_ref());
+        Records { database, journal_limit: megabytes << 20, traces }
     }
 
     /// How long the answer of a call waits for the word that its start is on disk.

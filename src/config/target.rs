@@ -85,6 +85,8 @@ pub struct Route {
 pub(super) struct Names {
     stt: Vec<String>,
     llm: Vec<String>,
+    /// Of those, what is no model.
+    flows: Vec<String>,
     tts: Vec<String>,
 }
 
@@ -97,6 +99,11 @@ impl Names {
         Self {
             stt: stt.keys().cloned().collect(),
             llm: llm.keys().cloned().collect(),
+            flows: llm
+                .iter()
+                .filter(|(_, target)| matches!(target, LlmTarget::Flow))
+                .map(|(name, _)| name.clone())
+                .collect(),
             tts: tts.keys().cloned().collect(),
         }
     }
@@ -201,6 +208,7 @@ impl Checker<'_> {
         let mut tts = stt.clone();
         let flow = LlmRoute {
             first_speakable_timeout: patience,
+            last_resorts: names.flows.iter().cloned().map(TargetId).collect(),
             ..LlmRoute::new("default", [TargetId("flow".to_owned())])
         };
         let mut llm = BTreeMap::from([("default".to_owned(), flow)]);
@@ -220,6 +228,9 @@ impl Checker<'_> {
                 stall_timeout: self.milliseconds(&raw.stall_ms, default.stall_timeout, 100..=60_000),
                 total_timeout: self.milliseconds(&raw.total_ms, default.total_timeout, 1000..=600_000),
                 rounds: self.number(&raw.rounds, default.rounds, 1..=10),
+                hedge_percent: self.number(&raw.hedge_percent, default.hedge_percent, 0..=100),
+                pass_over_slow: raw.pass_over_slow.as_ref().is_none_or(|key| *key.get_ref()),
+                last_resorts: names.flows.iter().cloned().map(TargetId).collect(),
                 ..default
             };
             llm.insert(name.get_ref().clone(), route);

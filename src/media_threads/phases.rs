@@ -24,7 +24,7 @@ impl Phases {
     }
 
     /// The next part, from `now` on, that is not busier than the average of those in use; and when it begins, at most one
-    /// frame away. A call that takes its first step then keeps its heartbeat there.
+    /// frame away. A call is told to keep its heartbeat there.
     pub(super) fn take(&mut self, now: Instant) -> (usize, Instant) {
         let part = FRAME / PARTS as u32;
         let elapsed = now.saturating_duration_since(self.epoch);

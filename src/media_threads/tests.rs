@@ -137,6 +137,7 @@ impl Bench {
                 rate: SampleRate::Hz8000,
                 language: "en-US".into(),
                 turn: None,
+                may_hedge: false,
             },
             providers: Providers {
                 stt: Arc::clone(idle) as _,

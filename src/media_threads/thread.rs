@@ -2,8 +2,9 @@
 //! Nothing it owns is shared or locked, and nothing it does waits, except for the clock.
 
 use super::{
-    Command, DATAGRAMS_PER_STEP, ThreadCounters, Uplink,
+    Command, DATAGRAMS_PER_STEP, Mail, ThreadCounters, Uplink,
     bell::Bell,
+    departures::Departures,
     phases::Phases,
     poller::Poller,
     ticks::{TICK, Ticks},
@@ -21,7 +22,7 @@ use std::{
     net::IpAddr,
     num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -50,8 +51,7 @@ const BELL: u64 = u64::MAX;
 
 /// The thread's ends of its channels.
 pub(super) struct Ends {
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) knocks: mpsc::Receiver<DialogKey>,
+    pub(super) mail: Arc<Mail>,
     pub(super) uplink: Uplink,
 }
 
@@ -68,6 +68,9 @@ struct Resident {
 
 pub(super) struct Thread {
     ends: Ends,
+    /// What was taken from its mail and waits for its turn.
+    commands: VecDeque<Command>,
+    knocks: VecDeque<DialogKey>,
     bell: Arc<Bell>,
     counters: Arc<ThreadCounters>,
     poller: Poller,
@@ -83,6 +86,7 @@ pub(super) struct Thread {
     due: Option<Instant>,
     free: Vec<usize>,
     phases: Phases,
+    departures: Departures,
     ticks: Ticks,
     /// The tick whose calls were woken last.
     served: Instant,
@@ -100,6 +104,8 @@ impl Thread {
         let ticks = Ticks::new();
         Ok(Self {
             ends,
+            commands: VecDeque::new(),
+            knocks: VecDeque::new(),
             bell,
             counters,
             poller,
@@ -110,6 +116,7 @@ impl Thread {
             due: None,
             free: Vec::new(),
             phases: Phases::new(ticks.epoch()),
+            departures: Departures::default(),
             ticks,
             served: Instant::now(),
             cursory: 0,
@@ -124,6 +131,7 @@ impl Thread {
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000));
         while !(self.stopping && self.places.is_empty() && self.notes.is_empty()) {
             let wanted = self.sleep();
+            self.depart(Instant::now());
             let late = self.ticks.at(Instant::now()) > wanted;
             if self.is_busy() && !late {
                 // Packets leave first: how many have come in differs from tick to tick, and they would be late by it. What
@@ -141,6 +149,7 @@ impl Thread {
             }
             self.send_notes();
         }
+        self.ends.mail.is_read.store(false, Ordering::SeqCst);
     }
 
     /// Whether the thread wakes at ticks.
@@ -151,7 +160,8 @@ impl Thread {
     /// Sleeps, and says which tick it was to wake at.
     fn sleep(&self) -> Instant {
         if self.is_busy() {
-            return self.ticks.sleep_after(self.served, self.due);
+            let due = self.due.into_iter().chain(self.departures.due()).min();
+            return self.ticks.sleep_after(self.served, due);
         }
         let mut timeout =
             self.wakes.iter().flatten().min().map(|wake| wake.saturating_duration_since(Instant::now()));
@@ -199,6 +209,7 @@ impl Thread {
             return;
         }
         self.counters.datagrams.fetch_add(1, Ordering::Relaxed);
+        self.depart(now);
         let buffer = std::mem::take(&mut self.buffer);
         let datagram = &buffer[..length];
         let input = if is_rtcp { Input::Rtcp { from, datagram } } else { Input::Rtp { from, datagram } };
@@ -220,7 +231,8 @@ impl Thread {
             }
             let now = Instant::now();
             self.counters.lateness.add(now - wake);
-            self.step(place, now, Input::Timeout);
+            self.depart(now);
+            self.beat(place, now, wake);
             // A machine that wants to be woken in the past again catches up at our pace, not in a busy loop.
             if let Some(wake) = &mut self.wakes[place] {
                 *wake = (*wake).max(now + TICK / 4);
@@ -228,26 +240,52 @@ impl Thread {
         }
     }
 
+    /// A call's own time has come. Its packets leave at the tick after the one that it was due at, or at once if that has
+    /// passed.
+    fn beat(&mut self, place: usize, now: Instant, wake: Instant) {
+        let tick = self.ticks.at(wake - Duration::from_nanos(1)) + TICK;
+        let held = (self.departures.wait() && now < tick + TICK).then_some(tick);
+        self.act(place, held, |actor, notes| Some(actor.step(now, Input::Timeout, notes)));
+    }
+
+    /// Sends the packets whose tick has come. Asked before everything that takes time.
+    fn depart(&mut self, now: Instant) {
+        let Some(places) = self.departures.take(now) else { return };
+        for place in &places {
+            if let Some(Some(resident)) = self.calls.get_mut(*place) {
+                resident.actor.send_leaving();
+            }
+        }
+        self.departures.clear(places);
+    }
+
     fn note_due(&mut self, wake: Instant) {
         self.due = Some(self.due.map_or(wake, |due| due.min(wake)));
     }
 
     fn open_inboxes(&mut self) {
-        // At most one knock for each call is waiting; a call that knocks again meanwhile has its turn next time.
-        for _ in 0..=self.places.len() {
-            let Ok(dialog) = self.ends.knocks.try_recv() else { return };
+        self.ends.mail.knocks.take(&mut self.knocks);
+        while let Some(dialog) = self.knocks.pop_front() {
             let Some(&place) = self.places.get(&dialog) else { continue };
-            self.act(place, |actor, notes| actor.take_inbox(Instant::now(), notes));
+            let now = Instant::now();
+            self.depart(now);
+            self.act(place, None, |actor, notes| actor.take_inbox(now, notes));
             if self.served.elapsed() >= INBOX_TIME && self.is_busy() {
                 break;
             }
         }
-        self.bell.ring(); // There may be more.
+        if !self.knocks.is_empty() {
+            self.bell.ring();
+        }
     }
 
     fn obey(&mut self) {
+        if self.commands.is_empty() {
+            self.ends.mail.commands.take(&mut self.commands);
+        }
         for _ in 0..COMMANDS_AT_ONCE {
-            let Ok(command) = self.ends.commands.try_recv() else { return };
+            let Some(command) = self.commands.pop_front() else { return };
+            self.depart(Instant::now());
             match command {
                 Command::Start(actor) => self.start(actor),
                 Command::Sip(dialog, input) => self.step_dialog(dialog, Input::Sip(input)),
@@ -260,21 +298,22 @@ impl Thread {
         self.bell.ring(); // There may be more.
     }
 
-    fn start(&mut self, actor: Box<CallActor>) {
+    fn start(&mut self, mut actor: Box<CallActor>) {
         let now = Instant::now();
         let place = self.free.pop().unwrap_or_else(|| {
             self.calls.push(None);
             self.wakes.push(None);
             self.calls.len() - 1
         });
+        let (phase, first_step) = self.phases.take(now);
+        actor.keep_beat(first_step);
         let sockets = actor.sockets();
         let rtcp = || sockets.rtcp().map_or(Ok(()), |rtcp| self.poller.add(rtcp, name_of(place, true)));
         let registered = self.poller.add(sockets.rtp(), name_of(place, false)).and_then(|()| rtcp());
         self.places.insert(actor.dialog(), place);
-        let (phase, first_step) = self.phases.take(now);
         self.calls[place] =
             Some(Resident { actor, allowance_since: now, allowance: [DATAGRAMS_PER_STEP; 2], phase });
-        self.counters.calls.store(self.places.len(), Ordering::Relaxed);
+        self.count_calls();
         match registered {
             Ok(()) => {
                 self.wakes[place] = Some(first_step);
@@ -283,10 +322,15 @@ impl Thread {
                     self.step(place, now, Input::Timeout);
                 }
                 // Providers may have reported before the call was here: that knock has found nobody.
-                self.act(place, |actor, _| actor.knock());
+                self.act(place, None, |actor, _| actor.knock());
             }
             Err(_) => self.break_off(place, Cause::InternalError), // Out of descriptors or memory.
         }
+    }
+
+    fn count_calls(&mut self) {
+        self.departures.resize(self.places.len());
+        self.counters.calls.store(self.places.len(), Ordering::Relaxed);
     }
 
     fn step_dialog(&mut self, dialog: DialogKey, input: Input<'_>) {
@@ -297,13 +341,14 @@ impl Thread {
     }
 
     fn step(&mut self, place: usize, now: Instant, input: Input<'_>) {
-        self.act(place, |actor, notes| Some(actor.step(now, input, notes)));
+        self.act(place, None, |actor, notes| Some(actor.step(now, input, notes)));
     }
 
-    /// Lets a call work. A bug in it ends this call and no other.
+    /// Lets a call work. A bug in it ends this call and no other. What it wants to send waits if it is `held` at a tick.
     fn act(
         &mut self,
         place: usize,
+        held: Option<Instant>,
         work: impl FnOnce(&mut CallActor, &mut VecDeque<Note>) -> Option<Progress>,
     ) {
         let Some(Some(Resident { actor, .. })) = self.calls.get_mut(place) else { return };
@@ -314,6 +359,10 @@ impl Thread {
         {
             // Without it we would not hear the peer's reports; the call goes on.
             let _ = self.poller.add(rtcp, name_of(place, true));
+        }
+        match held {
+            Some(tick) if actor.has_leaving() => self.departures.add(place, tick),
+            _ => actor.send_leaving(),
         }
         match done {
             Ok(Some(Progress::Wake(wake))) => {
@@ -350,7 +399,7 @@ impl Thread {
         self.wakes[place] = None;
         self.free.push(place);
         self.phases.give_back(resident.phase);
-        self.counters.calls.store(self.places.len(), Ordering::Relaxed);
+        self.count_calls();
         let notes = &mut self.notes;
         // What a provider's stream does when it is dropped is not ours either.
         let ended = catch_unwind(AssertUnwindSafe(|| end(*resident.actor, Instant::now(), notes)));

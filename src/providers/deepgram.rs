@@ -719,8 +719,13 @@ mod tests {
 
     #[test]
     fn the_models_that_know_turns_are_asked_for_them() {
-        let call =
-            CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "en".into(), turn: None };
+        let call = CallInfo {
+            call: call::CallId(1),
+            rate: SampleRate::Hz8000,
+            language: "en".into(),
+            turn: None,
+            may_hedge: false,
+        };
         let mut config = DeepgramConfig::new(Secret::new("k"), "flux-general-en");
         let url = "wss://api.deepgram.com/v2/listen?model=flux-general-en&encoding=mulaw&sample_rate=8000";
         assert_eq!(config.url(&call), Ok(format!("{url}&eager_eot_threshold=0.5")));
@@ -741,8 +746,13 @@ mod tests {
 
     #[test]
     fn the_address_says_what_the_line_carries() {
-        let call =
-            CallInfo { call: call::CallId(1), rate: SampleRate::Hz8000, language: "de".into(), turn: None };
+        let call = CallInfo {
+            call: call::CallId(1),
+            rate: SampleRate::Hz8000,
+            language: "de".into(),
+            turn: None,
+            may_hedge: false,
+        };
         let mut config = DeepgramConfig::new(Secret::new("k"), "m");
         config.extra_query.push(("keyterm".into(), "Riga & Zeta".into()));
         assert_eq!(

@@ -354,8 +354,13 @@ mod tests {
         });
         let route = TtsInTurn::of(targets.collect(), Duration::from_secs(1));
         let (events, mut inbox) = Events::channel(Arc::new(|| {}));
-        let call =
-            CallInfo { call: CallId(1), rate: SampleRate::Hz8000, language: "en-US".into(), turn: None };
+        let call = CallInfo {
+            call: CallId(1),
+            rate: SampleRate::Hz8000,
+            language: "en-US".into(),
+            turn: None,
+            may_hedge: false,
+        };
         let session = route.open(&call, events);
         for sentence in 0..3 {
             assert!(session.send(TtsCommand::Speak { turn: TurnId(1), sentence, text: "words".into() }));

@@ -101,6 +101,8 @@ pub struct CallInfo {
     pub language: String,
     /// The turn that a request is for; none for what lasts as long as the call.
     pub turn: Option<TurnId>,
+    /// Whether two models may be asked the same, for whoever answers first: not where there is little room left.
+    pub may_hedge: bool,
 }
 
 impl CallInfo {

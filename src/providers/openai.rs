@@ -624,6 +624,7 @@ mod tests {
             today: jiff::civil::date(2026, 11, 20),
             variables: Default::default(),
             looked_up: Vec::new(),
+            acted: false,
         };
         let body = config.body(&request);
         assert_eq!(

@@ -89,7 +89,13 @@ impl CallBuilder for AgentCalls {
     fn build(&self, now: Instant, new: NewCall<'_>) -> Result<BuiltCall, Refusal> {
         let machine = Box::new(self.build_call(now, &new));
         let language = self.agent.language().to_owned();
-        let info = CallInfo { call: new.call, rate: machine.rate(), language, turn: None };
+        let info = CallInfo {
+            call: new.call,
+            rate: machine.rate(),
+            language,
+            turn: None,
+            may_hedge: new.level.allows_speculation(),
+        };
         Ok(BuiltCall {
             machine,
             info,

@@ -23,6 +23,7 @@ use crate::{
     telemetry::{metrics::Metrics, pii::Pii},
     tools::{ToolContext, ToolRunner, ToolSettings},
 };
+use ::ai_gateway::Standings;
 use call::{
     CallConfig, CallContext, CallId, Clips, Localised, Member,
     cdr::{Arrival, Cause},
@@ -34,7 +35,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -456,19 +457,20 @@ impl AgentServices {
         key: &str,
         agent: Arc<Agent>,
         metrics: &Metrics,
-        searcher: &Searcher,
+        (searcher, standings): (&Searcher, &Arc<Mutex<Standings>>),
     ) -> Result<Self, StartError> {
         let (stt, words) = stages::speech_to_text(config, &agent)?;
         let vocabulary = words.map(|words| Vocabulary { agent: agent.name().to_owned(), words });
         let tts = stages::text_to_speech(config, &agent)?;
         let route = agent.route(Stage::Llm).to_owned();
-        let gateway = Arc::new(stages::gateway(config, &agent)?.counted_by(metrics.clone()));
+        let gateway =
+            Arc::new(stages::gateway(config, &agent, Arc::clone(standings))?.counted_by(metrics.clone()));
         let gateway = Arc::new(AgentModels { gateway, route });
         let mut clips = clips::render(&agent, &tts, config.has_wide_band()).await?;
         clips.ambience = config.rooms.get(key).cloned().unwrap_or_default();
         let clips = Arc::new(clips);
         let first = Ready { agent: Arc::clone(&agent), stt, models: Arc::clone(&gateway), tts, clips };
-        let languages = languages(config, &first, metrics).await?;
+        let languages = languages(config, &first, (metrics, standings)).await?;
         let Ready { stt, tts, clips, .. } = first;
         let tools = tool_runner(config, key, &agent, metrics)?;
         tools.discover().await;
@@ -535,7 +537,11 @@ impl Languages {
 }
 
 /// Every language, ready before the first call: a call that changes has nothing to wait for.
-async fn languages(config: &Config, first: &Ready, metrics: &Metrics) -> Result<Languages, StartError> {
+async fn languages(
+    config: &Config,
+    first: &Ready,
+    (metrics, standings): (&Metrics, &Arc<Mutex<Standings>>),
+) -> Result<Languages, StartError> {
     let mut all = Languages::default();
     if first.agent.languages().is_empty() {
         return Ok(all);
@@ -549,7 +555,8 @@ async fn languages(config: &Config, first: &Ready, metrics: &Metrics) -> Result<
             false => stages::speech_to_text(config, &agent)?.0,
         };
         let tts = stages::text_to_speech(config, &agent)?;
-        let gateway = Arc::new(stages::gateway(config, &agent)?.counted_by(metrics.clone()));
+        let gateway = stages::gateway(config, &agent, Arc::clone(standings))?.counted_by(metrics.clone());
+        let gateway = Arc::new(gateway);
         let models = Arc::new(AgentModels { gateway, route: agent.route(Stage::Llm).to_owned() });
         let clips = clips::render(&agent, &tts, config.has_wide_band()).await?;
         // The room stays the same.

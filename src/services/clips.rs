@@ -110,7 +110,8 @@ async fn speak(
     text: &str,
 ) -> Result<Vec<i16>, String> {
     let (events, mut inbox) = Events::channel(Arc::new(|| {}));
-    let info = CallInfo { call: CallId(0), rate, language: language.to_owned(), turn: None };
+    let info =
+        CallInfo { call: CallId(0), rate, language: language.to_owned(), turn: None, may_hedge: false };
     let session = tts.open(&info, events);
     let turn = TurnId::default();
     let command = TtsCommand::Speak { turn, sentence: 0, text: text.to_owned() };

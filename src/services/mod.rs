@@ -42,9 +42,11 @@ pub async fn prepare(
 ) -> Result<TrunkCalls, StartError> {
     let no_thread = |error| StartError::Engine(format!("no thread for searches of documents: {error}"));
     let searcher = Searcher::start(metrics.clone()).map_err(no_thread)?;
+    let standings = stages::standings(&config);
     let mut agents = BTreeMap::new();
     for (key, agent) in &config.agents {
-        let services = AgentServices::prepare(&config, key, Arc::clone(agent), metrics, &searcher).await?;
+        let services =
+            AgentServices::prepare(&config, key, Arc::clone(agent), metrics, (&searcher, &standings)).await?;
         agents.insert(key.clone(), services);
     }
     TrunkCalls::new(config, agents, checkpoints)

@@ -18,8 +18,13 @@ use crate::{
         openai::OpenAi,
     },
 };
+use ::ai_gateway::Standings;
 use conversation::{Agent, Stage};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 use tokio::runtime::Handle;
 
 /// Threads that speak with the embedded voice: one renders a hundred times faster than it is heard.
@@ -120,13 +125,23 @@ pub(super) fn embedded_tts() -> Result<EmbeddedTts, StartError> {
 }
 
 /// The gateway of one agent: its flow is a target like any other.
-pub(super) fn gateway(config: &Config, agent: &Arc<Agent>) -> Result<AiGateway, StartError> {
+pub(super) fn gateway(
+    config: &Config,
+    agent: &Arc<Agent>,
+    standings: Arc<Mutex<Standings>>,
+) -> Result<AiGateway, StartError> {
     let mut targets: BTreeMap<String, Arc<dyn LanguageModel>> = BTreeMap::new();
     for (name, target) in &config.llm {
         targets.insert(name.clone(), language_model(name, target, agent)?);
     }
     AiGateway::new(config.routes.llm.values().cloned(), targets)
+        .map(|gateway| gateway.with_standings(standings))
         .map_err(|error| StartError::Provider(error.to_string()))
+}
+
+/// What models may take until they can be heard, for all agents together: a slow model is slow for each of them.
+pub(super) fn standings(config: &Config) -> Arc<Mutex<Standings>> {
+    Arc::new(Mutex::new(Standings::new(config.call.budgets.speakable().unwrap_or_default())))
 }
 
 fn language_model(

@@ -42,7 +42,7 @@ impl CallerKey {
             unreachable!("HMAC takes keys of any length");
         };
         let hash = mac.chain_update(caller).chain_update([0]).chain_update(called).finalize().into_bytes();
-        Self(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(crate::hex::hex(&hash))
     }
 }
 

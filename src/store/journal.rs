@@ -372,7 +372,7 @@ fn decode(line: &[u8]) -> Option<Entry> {
 }
 
 fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(CHECKSUM / 2).map(|byte| format!("{byte:02x}")).collect()
+    crate::hex::hex(&Sha256::digest(bytes)[..CHECKSUM / 2])
 }
 
 fn put_aside(folder: &Path, lines: &[&[u8]]) -> io::Result<()> {

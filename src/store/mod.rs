@@ -84,6 +84,8 @@ pub struct StoreConfig {
     pub directory: PathBuf,
     /// The database that the journal is taken over into.
     pub database: DatabaseUrl,
+    /// Whether turns and events are kept at all, or call records only.
+    pub traces: bool,
     /// How long traces are kept.
     pub retention: Retention,
     /// Bytes the SQLite file may grow to; what does not fit is treated like a full disk. `None`: as much as there is.
@@ -100,6 +102,7 @@ impl StoreConfig {
         Self {
             directory: directory.into(),
             database: DatabaseUrl::default(),
+            traces: true,
             retention: Retention::default(),
             size_limit: None,
             journal_reserve: 64 << 20,
@@ -209,6 +212,9 @@ impl Store {
 
     /// Something happened in a call. `seq` counts from 1 within it.
     pub fn event(&self, call: CallId, seq: u64, stamped: Stamped) {
+        if !self.0.config.traces {
+            return;
+        }
         if self.0.queue.try_send(Message::Event(call, seq, Box::new(stamped))).is_err() {
             self.0.metrics.queue_dropped("store", 1);
         }
@@ -333,7 +339,7 @@ fn node(directory: &Path) -> std::io::Result<String> {
     }
     let mut chance = [0; 6];
     std::io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut chance)?;
-    let name: String = chance.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = crate::hex::hex(&chance);
     let written = fs::write(&path, format!("{name}\n"));
     written.and_then(|()| File::open(&path)?.sync_all())?;
     Ok(name)

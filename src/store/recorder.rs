@@ -126,7 +126,12 @@ pub(super) struct Recorder {
     wake: Box<dyn Fn() + Send>,
     ticked: Instant,
     complained: Option<Instant>,
+    /// When the calls ended whose records are not on the disk yet, in microseconds since 1970.
+    ended: Vec<i64>,
 }
+
+/// Ends that are remembered while the disk takes nothing.
+const ENDS: usize = 4_096;
 
 impl Recorder {
     pub(super) fn new(
@@ -135,7 +140,7 @@ impl Recorder {
         metrics: Metrics,
         wake: Box<dyn Fn() + Send>,
     ) -> Self {
-        Self { journal, progress, metrics, wake, ticked: Instant::now(), complained: None }
+        Self { journal, progress, metrics, wake, ticked: Instant::now(), complained: None, ended: Vec::new() }
     }
 
     /// Gives the calls of a dead server their end, and says which peers are to be told.
@@ -201,7 +206,10 @@ impl Recorder {
                     entries.push(Entry::Begin { record, dialog });
                     waiting.extend(recorded);
                 }
-                Wish::End(record) => entries.push(Entry::End { record }),
+                Wish::End(record) => {
+                    self.ended.extend(record.end_us.filter(|_| self.ended.len() < ENDS));
+                    entries.push(Entry::End { record });
+                }
                 Wish::Told(call) => entries.push(Entry::Told { call }),
                 Wish::Flush(done) => flushes.push(done),
                 Wish::Close => closing = true,
@@ -226,10 +234,21 @@ impl Recorder {
         self.progress.ends(self.journal.end());
         (self.wake)();
         self.metrics.cdr_lost(appended.lost);
-        if !appended.durable {
+        if appended.durable {
+            self.tell_ends();
+        } else {
             self.complain(appended.lost);
         }
         appended.durable
+    }
+
+    /// How long after their calls' ends the records have come to the disk.
+    fn tell_ends(&mut self) {
+        let now = unix_us();
+        for end in self.ended.drain(..) {
+            self.metrics
+                .cdr_end_durable(Duration::from_micros(now.saturating_sub(end).max(0).unsigned_abs()));
+        }
     }
 
     fn tick(&mut self) {

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::telemetry::Metrics;
 use call::{CallId, Event, Stamped};
+use conversation::TurnId;
 use std::{
     sync::{
         Arc, LazyLock,
@@ -307,77 +308,45 @@ fn put_leg(leg: LegRecord) -> Statement {
     Statement::new(PUT_LEG.as_str(), LEG_COLUMNS.iter().map(|column| (column.get)(&leg)).collect())
 }
 
-/// An event goes down as it is, and what it says about its turn goes to the turn's row.
+/// An event goes down as it is, and what it says about its call or its turn goes to their rows.
+#[expect(clippy::wildcard_enum_match_arm, reason = "few of many events change a row")]
 fn put_event(call: CallId, seq: u64, stamped: &Stamped) -> Vec<Statement> {
     let Ok(json) = serde_json::to_string(&stamped.event) else { return Vec::new() };
     let (id, at) = (call.to_value(), stamped.at_us.to_value());
-    let mut statements =
-        vec![Statement::new(PUT_EVENT, vec![id.clone(), seq.to_value(), at.clone(), Value::Text(json)])];
-    let mut turn = |turn: u32, sql: &'static str, values: Vec<Value>| {
-        let turn = turn.to_value();
-        statements.push(Statement::new(PUT_TURN, vec![id.clone(), turn.clone(), at.clone()]));
-        let values = [id.clone(), turn].into_iter().chain(values).collect();
-        statements.push(Statement::new(sql, values));
-    };
+    let event = vec![id.clone(), seq.to_value(), at.clone(), Value::Text(json)];
+    let mut statements = vec![Statement::new(PUT_EVENT, event)];
     match &stamped.event {
-        Event::TurnEnded { turn: number, text, reason, .. } => {
-            turn(number.0, TURN_ENDED, vec![text.to_value(), reason.to_value()]);
-        }
-        Event::Sentence { turn: number, text, .. } => turn(number.0, TURN_SENTENCE, vec![text.to_value()]),
-        Event::BargeIn { turn: number, .. } => turn(number.0, TURN_INTERRUPTED, Vec::new()),
-        Event::Latency { turn: number, latency } => {
-            let stages = serde_json::to_string(&latency.stages).unwrap_or_default();
-            turn(number.0, TURN_LATENCY, vec![latency.total_us.to_value(), Value::Text(stages)]);
-        }
         Event::Answered => statements.push(Statement::new(ANSWERED, vec![id, at])),
         Event::Started { agent, port_slot, concurrency, codec } => {
             let started = [agent.to_value(), port_slot.to_value(), concurrency.to_value(), codec.to_value()];
             statements.push(Statement::new(STARTED, [id].into_iter().chain(started).collect()));
         }
-        Event::Acked
-        | Event::Unrecorded
-        | Event::Cost { .. }
-        | Event::Speech { .. }
-        | Event::Floor { .. }
-        | Event::Heard { .. }
-        | Event::Digit
-        | Event::Hold { .. }
-        | Event::Ducked { .. }
-        | Event::ProviderTurn { .. }
-        | Event::Guessed { .. }
-        | Event::GuessUsed { .. }
-        | Event::GuessWasted { .. }
-        | Event::AgentPaused { .. }
-        | Event::AgentResumed { .. }
-        | Event::Asked { .. }
-        | Event::LlmAttempt { .. }
-        | Event::FirstToken { .. }
-        | Event::FirstAudio { .. }
-        | Event::FirstPacket { .. }
-        | Event::ReplyDone { .. }
-        | Event::ToolStarted { .. }
-        | Event::ToolEnded { .. }
-        | Event::Expecting { .. }
-        | Event::Transfer { .. }
-        | Event::Path { .. }
-        | Event::HandedOver { .. }
-        | Event::Continued { .. }
-        | Event::Noted { .. }
-        | Event::Knowledge { .. }
-        | Event::Language { .. }
-        | Event::AgentDone { .. }
-        | Event::Filler { .. }
-        | Event::Loop { .. }
-        | Event::NoInput { .. }
-        | Event::Fallback { .. }
-        | Event::ProviderFailed { .. }
-        | Event::Dropped { .. }
-        | Event::KeysSent { .. }
-        | Event::MediaFault { .. }
-        | Event::Quality { .. }
-        | Event::Ended { .. } => {}
+        event => {
+            if let Some((turn, sql, values)) = of_turn(event) {
+                let turn = turn.0.to_value();
+                statements.push(Statement::new(PUT_TURN, vec![id.clone(), turn.clone(), at]));
+                statements.push(Statement::new(sql, [id, turn].into_iter().chain(values).collect()));
+            }
+        }
     }
     statements
+}
+
+/// What an event says about its turn, and the statement for it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "few of many events change a turn's row")]
+fn of_turn(event: &Event) -> Option<(TurnId, &'static str, Vec<Value>)> {
+    match event {
+        Event::TurnEnded { turn, text, reason, .. } => {
+            Some((*turn, TURN_ENDED, vec![text.to_value(), reason.to_value()]))
+        }
+        Event::Sentence { turn, text, .. } => Some((*turn, TURN_SENTENCE, vec![text.to_value()])),
+        Event::BargeIn { turn, .. } => Some((*turn, TURN_INTERRUPTED, Vec::new())),
+        Event::Latency { turn, latency } => {
+            let stages = serde_json::to_string(&latency.stages).unwrap_or_default();
+            Some((*turn, TURN_LATENCY, vec![latency.total_us.to_value(), Value::Text(stages)]))
+        }
+        _ => None,
+    }
 }
 
 const POSITION: &str = "SELECT segment, byte FROM journal_positions WHERE node = ?1";

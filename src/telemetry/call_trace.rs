@@ -228,6 +228,8 @@ impl CallTrace {
         gaps
     }
 
+    /// What an event says about its turn; about the rest there may be a line for the reader.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no part of a turn is taken below")]
     fn take(&mut self, stamped: &Stamped) {
         let at = stamped.at_us;
         match &stamped.event {
@@ -239,6 +241,11 @@ impl CallTrace {
             Event::LlmAttempt { turn, target, role } => {
                 let attempt = AttemptTrace { at_us: at, target: target.clone(), role: role.clone() };
                 self.turn(*turn, at).attempts.push(attempt);
+            }
+            Event::HedgeLost { turn, target, input_tokens, output_tokens } => {
+                let text =
+                    format!("{target} was asked for nothing: {input_tokens} tokens in, {output_tokens} out");
+                self.turn(*turn, at).asides.push(Note { at_us: at, about: "hedge".into(), text });
             }
             Event::FirstToken { turn } => self.turn(*turn, at).reach(Mark::FirstToken),
             Event::Sentence { turn, text, .. } => {
@@ -281,6 +288,20 @@ impl CallTrace {
                 let text = format!("right: asked {saved_ms} ms before the turn was over");
                 self.turn(*turn, at).asides.push(Note { at_us: at, about: "guess".into(), text });
             }
+            Event::Knowledge { turn, came, passages, took_ms, waited_ms } => {
+                let (came, passages) = (came.clone(), passages.clone());
+                let known = KnowledgeTrace { came, took_ms: *took_ms, waited_ms: *waited_ms, passages };
+                self.turn(*turn, at).knowledge = Some(known);
+            }
+            Event::Ended { .. } => self.running = false,
+            event => self.take_note(at, event),
+        }
+    }
+
+    /// A line for the reader.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "not every event is worth one")]
+    fn take_note(&mut self, at: u64, event: &Event) {
+        match event {
             Event::GuessWasted { turn, why, input_tokens, output_tokens, .. } => {
                 let spent = format!("{input_tokens} tokens in, {output_tokens} out");
                 self.note(at, "guess", format!("turn {turn} wasted, {why}: {spent}"));
@@ -291,11 +312,6 @@ impl CallTrace {
             Event::Transfer { destination, state, status } => {
                 let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
                 self.note(at, "transfer", format!("to {destination}: {state}{status}"));
-            }
-            Event::Knowledge { turn, came, passages, took_ms, waited_ms } => {
-                let (came, passages) = (came.clone(), passages.clone());
-                let known = KnowledgeTrace { came, took_ms: *took_ms, waited_ms: *waited_ms, passages };
-                self.turn(*turn, at).knowledge = Some(known);
             }
             Event::Path { nodes, .. } => self.note(at, "path", nodes.join(" -> ")),
             Event::Continued { messages } => {
@@ -311,7 +327,6 @@ impl CallTrace {
             Event::Dropped { queue, count } => {
                 self.note(at, queue, format!("{count} dropped, it was not keeping up"))
             }
-            Event::Cost { .. } => {}
             Event::Unrecorded => self.note(at, "store", "answered before its start was on disk".to_owned()),
             Event::MediaFault { fault, active } => self.note(
                 at,
@@ -319,21 +334,7 @@ impl CallTrace {
                 format!("{}{}", media_fault(fault), if *active { "" } else { ": over" }),
             ),
             Event::KeysSent { count } => self.note(at, "keys", format!("pressed {count} for the other side")),
-            Event::Ended { .. } => self.running = false,
-            Event::Started { .. }
-            | Event::Answered
-            | Event::Acked
-            | Event::Speech { .. }
-            | Event::Floor { .. }
-            | Event::Heard { .. }
-            | Event::Digit
-            | Event::Hold { .. }
-            | Event::Ducked { .. }
-            | Event::ProviderTurn { .. }
-            | Event::Guessed { .. }
-            | Event::AgentPaused { .. }
-            | Event::Expecting { .. }
-            | Event::Quality { .. } => {}
+            _ => {}
         }
     }
 

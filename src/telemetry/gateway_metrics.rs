@@ -4,7 +4,7 @@
 use super::metrics::{Counters, Histograms, Known, LABEL_VALUES, OTHER, add, in_seconds, seconds};
 use ai_gateway::FailureClass;
 use prometheus_client::{
-    metrics::{family::Family, histogram::Histogram},
+    metrics::{family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use std::time::Duration;
@@ -12,7 +12,9 @@ use std::time::Duration;
 /// Seconds that the gateway itself may take: it is in the path of every reply.
 const OVERHEAD_SECONDS: [f64; 10] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01];
-const ROLES: [&str; 3] = ["primary", "fallback", "retry"];
+const ROLES: [&str; 4] = ["primary", "fallback", "hedge", "retry"];
+/// What became of the wish to ask a second target.
+const HEDGES: [&str; 3] = ["won", "lost", "suppressed"];
 const OUTCOMES: [&str; 3] = ["won", "failed", "cancelled"];
 
 pub(super) struct GatewayFigures {
@@ -20,6 +22,8 @@ pub(super) struct GatewayFigures {
     fallbacks: Counters<4>,
     first_speakable: Histograms,
     overhead: Histogram,
+    hedges: Counters<1>,
+    passed_over: Family<[(&'static str, String); 1], Gauge>,
     targets: Known,
     routes: Known,
 }
@@ -42,6 +46,18 @@ impl GatewayFigures {
                 "From a target's first word to its way to the call",
                 Histogram::new(OVERHEAD_SECONDS),
             ),
+            hedges: add(
+                of,
+                "gw_hedge",
+                "Second targets asked beside a late one: whether they answered, or could not be afforded",
+                Family::default(),
+            ),
+            passed_over: add(
+                of,
+                "gw_passed_over",
+                "1 while a target is over its budget and another one is asked first",
+                Family::default(),
+            ),
             targets: Known::new(targets),
             routes: Known::new(&[OTHER]),
         };
@@ -49,8 +65,12 @@ impl GatewayFigures {
             for (role, outcome) in ROLES.iter().flat_map(|role| OUTCOMES.map(|outcome| (*role, outcome))) {
                 drop(figures.attempts.get_or_create(&labels("llm", &target, role, outcome)));
             }
-            drop(figures.first_speakable.get_or_create(&[("target", target)]));
+            drop(figures.first_speakable.get_or_create(&[("target", target.clone())]));
+            drop(figures.passed_over.get_or_create(&[("target", target)]));
         }
+        HEDGES
+            .iter()
+            .for_each(|result| drop(figures.hedges.get_or_create(&[("result", (*result).to_owned())])));
         figures
     }
 
@@ -74,6 +94,16 @@ impl GatewayFigures {
             ("reason", reason.to_owned()),
         ];
         self.fallbacks.get_or_create(&labels).inc();
+    }
+
+    /// What became of the wish to ask a second target.
+    pub(super) fn hedge(&self, result: &'static str) {
+        self.hedges.get_or_create(&[("result", result.to_owned())]).inc();
+    }
+
+    /// Whether a target is passed over from now on.
+    pub(super) fn passed_over(&self, target: &str, is: bool) {
+        self.passed_over.get_or_create(&[("target", self.targets.or_other(target))]).set(i64::from(is));
     }
 
     pub(super) fn overhead(&self, took: Duration) {

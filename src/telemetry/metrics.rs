@@ -284,6 +284,17 @@ impl Metrics {
         self.figures.gateway.fallback(route, from_to, reason);
     }
 
+    /// A second target was asked beside a late one and `won` or `lost`, or was not asked because too many had been
+    /// (`suppressed`).
+    pub fn gateway_hedge(&self, result: &'static str) {
+        self.figures.gateway.hedge(result);
+    }
+
+    /// A target is passed over from now on because it is over its budget, or is not any more.
+    pub fn gateway_passed_over(&self, target: &str, is: bool) {
+        self.figures.gateway.passed_over(target, is);
+    }
+
     /// The gateway took so long to pass a first word on.
     pub fn gateway_overhead(&self, took: Duration) {
         self.figures.gateway.overhead(took);
@@ -375,6 +386,11 @@ impl Metrics {
     /// The journal has made something durable, or tried to.
     pub fn journal_synced(&self, took: Duration) {
         self.figures.records.journal_synced(took);
+    }
+
+    /// The record of a call is on the disk, so long after the call's end.
+    pub fn cdr_end_durable(&self, took: Duration) {
+        self.figures.records.end_durable(took);
     }
 
     /// Call records were lost.
@@ -669,7 +685,7 @@ mod tests {
         has(&metrics, "tandem_sip_messages_total{direction=\"in\",method=\"other\",status=\"\"} 1000");
         has(&metrics, "tandem_sip_dropped_total{reason=\"other\"} 1000");
         has(&metrics, "tandem_provider_failures_total{stage=\"other\"} 1000");
-        assert!(metrics.encode().expect("a string takes it").lines().count() < 1_000);
+        assert!(metrics.encode().expect("a string takes it").lines().count() < 1_100);
     }
 
     #[test]

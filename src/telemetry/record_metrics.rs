@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Seconds that a disk takes to make something durable.
 const SYNC_SECONDS: [f64; 10] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
+/// Seconds from a call's end to its record on the disk.
+const END_SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 2.0, 10.0];
 /// Seconds of a call: a wrong number hangs up within 10, a talk takes minutes.
 const CALL_SECONDS: [f64; 10] = [5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1_200.0, 1_800.0];
 
@@ -25,6 +27,7 @@ pub(super) struct RecordFigures {
     damaged: Counter,
     lost: Counter,
     journal_sync: Histogram,
+    end_durable: Histogram,
     webhooks: Counters<2>,
     webhook_seconds: Histogram,
     hooks: Known,
@@ -76,6 +79,12 @@ impl RecordFigures {
                 "journal_sync",
                 "What the disk takes to make call records durable",
                 Histogram::new(SYNC_SECONDS),
+            ),
+            end_durable: seconds(
+                of,
+                "cdr_end_durable",
+                "From a call's end to its record on the disk",
+                Histogram::new(END_SECONDS),
             ),
             webhooks: add(
                 of,
@@ -168,6 +177,10 @@ impl RecordFigures {
 
     pub(super) fn journal_synced(&self, took: Duration) {
         self.journal_sync.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn end_durable(&self, took: Duration) {
+        self.end_durable.observe(took.as_secs_f64());
     }
 
     pub(super) fn webhook(&self, hook: &str, result: &str, count: u64) {

@@ -142,6 +142,9 @@ impl TurnFigures {
                 self.guessed("wasted");
                 self.wasted_tokens.inc_by(u64::from(*input_tokens) + u64::from(*output_tokens));
             }
+            Event::HedgeLost { input_tokens, output_tokens, .. } => {
+                self.wasted_tokens.inc_by(u64::from(*input_tokens) + u64::from(*output_tokens));
+            }
             Event::Filler { rung, .. } => {
                 self.degraded.get_or_create(&[("level", listed(rung, &DEGRADED))]).inc();
             }

@@ -401,6 +401,6 @@ impl IdempotencyKey {
 
 impl std::fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.digest[..16].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&crate::hex::hex(&self.digest[..16]))
     }
 }

@@ -10,7 +10,7 @@ pub const SIGNATURE_HEADER: &str = "Tandem-Signature";
 
 /// The header's value for a body that leaves at `at_s`, in seconds since the Unix epoch.
 pub fn sign(secret: &Secret, at_s: i64, body: &str) -> String {
-    let hex: String = mac(secret, at_s, body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = crate::hex::hex(&mac(secret, at_s, body));
     format!("t={at_s},v1={hex}")
 }
 

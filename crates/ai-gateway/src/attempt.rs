@@ -20,6 +20,8 @@ pub enum Input {
         /// What it reports.
         event: TargetEvent,
     },
+    /// After [`Output::MayHedge`]: another target may be asked.
+    Hedge,
     /// The instant that `step` asked for has come.
     Timeout,
 }
@@ -53,7 +55,11 @@ pub enum Output {
     Cancel {
         /// Which try.
         attempt: AttemptId,
+        /// What for.
+        why: Cancelled,
     },
+    /// The first target is late: [`Input::Hedge`] has another one asked beside it, where that can be afforded.
+    MayHedge,
     /// This try's answer is the one: pass on what was held back and everything that follows.
     Forward {
         /// Which try.
@@ -70,13 +76,25 @@ pub enum Output {
     },
 }
 
+/// Why nobody waits for a try any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It took too long.
+    Late,
+    /// Another one can be heard.
+    Lost,
+}
+
 /// One request's way through a route.
 ///
 /// Targets are tried in order. A target that fails, or says nothing speakable in time, is followed by the next
-/// one; a target whose answer has begun is never replaced, so that the caller hears no answer twice.
+/// one; a target whose answer has begun is never replaced, so that the caller hears no answer twice. Where a request
+/// may be hedged, the next target is asked beside a late one, and whichever can be heard first answers.
 pub struct Attempt {
     route: Route,
     state: State,
+    /// How long the first target may say nothing until the next one is asked beside it.
+    hedge_after: Option<Duration>,
     deadline: Instant,
     tried: u32,
     round: u32,
@@ -86,11 +104,10 @@ pub struct Attempt {
 
 enum State {
     New,
-    /// Nothing speakable has come yet.
+    /// Nothing speakable has come yet, of one target or of two.
     Trying {
-        attempt: AttemptId,
-        target: TargetId,
-        until: Instant,
+        open: Vec<Open>,
+        hedge_at: Option<Instant>,
     },
     /// The caller hears this one.
     Forwarding {
@@ -105,6 +122,13 @@ enum State {
     Over,
 }
 
+/// A target that is being asked.
+struct Open {
+    attempt: AttemptId,
+    target: TargetId,
+    until: Instant,
+}
+
 /// A try needs at least this long to have any prospect.
 const LEAST_TRY: Duration = Duration::from_millis(250);
 /// Between two rounds: long enough for a restarted connection, too short to be heard as a further silence.
@@ -117,12 +141,20 @@ impl Attempt {
         Self {
             route,
             state: State::New,
+            hedge_after: None,
             deadline,
             tried: 0,
             round: 0,
             waiting: Vec::new(),
             failures: Vec::new(),
         }
+    }
+
+    /// The same; when the first target has said nothing for so long, the next one is asked beside it, unless that is a last
+    /// resort.
+    #[must_use]
+    pub fn hedged_after(self, after: Option<Duration>) -> Self {
+        Self { hedge_after: after, ..self }
     }
 
     /// Takes one input, appends what to do about it to `out`, and returns when to come back with
@@ -136,10 +168,11 @@ impl Attempt {
                 }
             }
             Input::TargetEvent { attempt, event } => {
-                if self.current() == Some(attempt) {
+                if self.is_open(attempt) {
                     self.handle_event(now, attempt, event, out);
                 }
             }
+            Input::Hedge => self.hedge(now, out),
             Input::Timeout => self.handle_timeout(now, out),
         }
         self.next_wake()
@@ -158,19 +191,23 @@ impl Attempt {
                     self.state = State::Over;
                     out.push(Output::Done);
                 } else {
-                    self.fail(now, Failure::new(FailureClass::Internal, "an empty reply"), out);
+                    self.fail(now, attempt, Failure::new(FailureClass::Internal, "an empty reply"), out);
                 }
             }
-            TargetEvent::Failed(failure) => self.fail(now, failure, out),
+            TargetEvent::Failed(failure) => self.fail(now, attempt, failure, out),
         }
     }
 
     fn handle_speakable(&mut self, now: Instant, attempt: AttemptId, out: &mut Vec<Output>) {
         let stalls = now + self.route.stall_timeout;
         self.state = match std::mem::replace(&mut self.state, State::Over) {
-            State::Trying { target, .. } => {
+            State::Trying { open, .. } => {
+                // Whoever else was asked is too late.
+                let late = open.iter().filter(|other| other.attempt != attempt);
+                out.extend(late.map(|other| Output::Cancel { attempt: other.attempt, why: Cancelled::Lost }));
+                let Some(won) = open.into_iter().find(|one| one.attempt == attempt) else { return };
                 out.push(Output::Forward { attempt });
-                State::Forwarding { attempt, target, stalls }
+                State::Forwarding { attempt, target: won.target, stalls }
             }
             State::Forwarding { target, .. } => State::Forwarding { attempt, target, stalls },
             other @ (State::New | State::Pausing { .. } | State::Over) => other,
@@ -178,35 +215,41 @@ impl Attempt {
     }
 
     fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let reason = match &self.state {
-            State::Trying { attempt, until, .. } if now >= *until => {
-                out.push(Output::Cancel { attempt: *attempt });
-                "nothing to say in time"
-            }
-            State::Forwarding { attempt, stalls, .. } if now >= (*stalls).min(self.deadline) => {
-                out.push(Output::Cancel { attempt: *attempt });
-                if now >= self.deadline {
-                    "the reply took too long"
-                } else {
-                    "silent in the middle of the reply"
+        let (attempt, reason) = match &mut self.state {
+            State::Trying { open, hedge_at } => match open.iter().find(|one| now >= one.until) {
+                Some(late) => (late.attempt, "nothing to say in time"),
+                None if hedge_at.is_some_and(|at| now >= at) => {
+                    *hedge_at = None;
+                    if self.can_hedge(now) {
+                        out.push(Output::MayHedge);
+                    }
+                    return;
                 }
+                None => return,
+            },
+            State::Forwarding { attempt, .. } if now >= self.deadline => {
+                (*attempt, "the reply took too long")
+            }
+            State::Forwarding { attempt, stalls, .. } if now >= *stalls => {
+                (*attempt, "silent in the middle of the reply")
             }
             State::Pausing { until } if now >= *until => return self.try_next(now, out),
-            State::New
-            | State::Trying { .. }
-            | State::Forwarding { .. }
-            | State::Pausing { .. }
-            | State::Over => return,
+            State::New | State::Forwarding { .. } | State::Pausing { .. } | State::Over => return,
         };
-        self.fail(now, Failure::new(FailureClass::Timeout, reason), out);
+        out.push(Output::Cancel { attempt, why: Cancelled::Late });
+        self.fail(now, attempt, Failure::new(FailureClass::Timeout, reason), out);
     }
 
-    /// The current try has failed: goes on with the next one, or gives up.
-    fn fail(&mut self, now: Instant, failure: Failure, out: &mut Vec<Output>) {
+    /// A try has failed: the other one is waited for, the next one is made, or all is given up.
+    fn fail(&mut self, now: Instant, attempt: AttemptId, failure: Failure, out: &mut Vec<Output>) {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Trying { target, .. } => {
-                self.failures.push((target, failure));
-                self.try_next(now, out);
+            State::Trying { mut open, .. } => {
+                let failed = open.iter().position(|one| one.attempt == attempt);
+                self.failures.extend(failed.map(|at| (open.swap_remove(at).target, failure)));
+                if open.is_empty() {
+                    return self.try_next(now, out);
+                }
+                self.state = State::Trying { open, hedge_at: None };
             }
             State::Forwarding { target, .. } => {
                 self.failures.push((target, failure));
@@ -216,6 +259,34 @@ impl Attempt {
         }
     }
 
+    /// Whether there is another model, and time for it.
+    fn can_hedge(&self, now: Instant) -> bool {
+        let next = self.waiting.last();
+        next.is_some_and(|target| !self.route.last_resorts.contains(target))
+            && now + LEAST_TRY <= self.deadline
+    }
+
+    /// Asks the next target beside the one that is late.
+    fn hedge(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let alone = matches!(&self.state, State::Trying { open, hedge_at: None } if open.len() == 1);
+        if !alone || !self.can_hedge(now) {
+            return;
+        }
+        let Some(target) = self.waiting.pop() else { return };
+        let opened = self.open(now, target, Role::Hedge, out);
+        if let State::Trying { open, .. } = &mut self.state {
+            open.push(opened);
+        }
+    }
+
+    fn open(&mut self, now: Instant, target: TargetId, role: Role, out: &mut Vec<Output>) -> Open {
+        let attempt = AttemptId(self.tried);
+        self.tried += 1;
+        let until = (now + self.route.first_speakable_timeout).min(self.deadline);
+        out.push(Output::Try { attempt, target: target.clone(), role });
+        Open { attempt, target, until }
+    }
+
     fn try_next(&mut self, now: Instant, out: &mut Vec<Output>) {
         if now + LEAST_TRY > self.deadline {
             return self.give_up(false, out);
@@ -223,16 +294,14 @@ impl Attempt {
         let Some(target) = self.waiting.pop() else {
             return self.begin_round(now, out);
         };
-        let attempt = AttemptId(self.tried);
         let role = match (self.round, self.tried) {
             (0, 0) => Role::Primary,
             (0, _) => Role::Fallback,
             (_, _) => Role::Retry,
         };
-        self.tried += 1;
-        let until = (now + self.route.first_speakable_timeout).min(self.deadline);
-        out.push(Output::Try { attempt, target: target.clone(), role });
-        self.state = State::Trying { attempt, target, until };
+        let hedge_after = self.hedge_after.filter(|_| role == Role::Primary);
+        let open = vec![self.open(now, target, role, out)];
+        self.state = State::Trying { open, hedge_at: hedge_after.map(|after| now + after) };
     }
 
     /// All have been tried: after a pause, those that may do better now are tried again.
@@ -254,17 +323,19 @@ impl Attempt {
         out.push(Output::Failed { failures: std::mem::take(&mut self.failures), partial });
     }
 
-    fn current(&self) -> Option<AttemptId> {
+    fn is_open(&self, attempt: AttemptId) -> bool {
         match &self.state {
-            State::Trying { attempt, .. } | State::Forwarding { attempt, .. } => Some(*attempt),
-            State::New | State::Pausing { .. } | State::Over => None,
+            State::Trying { open, .. } => open.iter().any(|one| one.attempt == attempt),
+            State::Forwarding { attempt: heard, .. } => *heard == attempt,
+            State::New | State::Pausing { .. } | State::Over => false,
         }
     }
 
     fn next_wake(&self) -> Option<Instant> {
         match &self.state {
             State::New => Some(self.deadline),
-            State::Trying { until, .. } | State::Pausing { until } => Some(*until),
+            State::Trying { open, hedge_at } => open.iter().map(|one| one.until).chain(*hedge_at).min(),
+            State::Pausing { until } => Some(*until),
             State::Forwarding { stalls, .. } => Some((*stalls).min(self.deadline)),
             State::Over => None,
         }
@@ -326,10 +397,18 @@ mod tests {
         Output::Try { attempt: AttemptId(attempt), target: TargetId(target.into()), role }
     }
 
+    fn late(attempt: u32) -> Output {
+        Output::Cancel { attempt: AttemptId(attempt), why: Cancelled::Late }
+    }
+
     fn failed(out: &[Output]) -> Option<(usize, bool)> {
         out.iter().find_map(|output| match output {
             Output::Failed { failures, partial } => Some((failures.len(), *partial)),
-            Output::Try { .. } | Output::Cancel { .. } | Output::Forward { .. } | Output::Done => None,
+            Output::Try { .. }
+            | Output::Cancel { .. }
+            | Output::MayHedge
+            | Output::Forward { .. }
+            | Output::Done => None,
         })
     }
 
@@ -351,7 +430,7 @@ mod tests {
         assert_eq!(case.wake, Some(case.now + Duration::from_millis(2_500)));
         case.report(0, TargetEvent::Progress);
         let out = case.wait();
-        assert_eq!(out, [Output::Cancel { attempt: AttemptId(0) }, tried(1, "b", Role::Fallback)]);
+        assert_eq!(out, [late(0), tried(1, "b", Role::Fallback)]);
         assert_eq!(case.report(0, TargetEvent::Speakable), [], "the loser is not heard");
         assert_eq!(case.fail(0, FailureClass::Network), []);
         assert_eq!(case.report(1, TargetEvent::Speakable), [Output::Forward { attempt: AttemptId(1) }]);
@@ -377,7 +456,7 @@ mod tests {
         case.report(0, TargetEvent::Progress);
         assert_eq!(case.wake, Some(case.now + Route::STALL_TIMEOUT));
         let out = case.wait();
-        assert_eq!(out[0], Output::Cancel { attempt: AttemptId(0) });
+        assert_eq!(out[0], late(0));
         assert_eq!(failed(&out), Some((1, true)));
     }
 
@@ -421,6 +500,62 @@ mod tests {
         let mut case = Case::new(&["a", "b"]);
         case.step(Input::Start);
         assert_eq!(case.report(0, TargetEvent::Done), [tried(1, "b", Role::Fallback)]);
+    }
+
+    fn hedged(targets: &[&str], last_resorts: &[&str]) -> Case {
+        let mut case = Case::new(targets);
+        let mut route = Route::new("reply", targets.iter().map(|t| TargetId((*t).into())));
+        route.last_resorts = last_resorts.iter().map(|t| TargetId((*t).into())).collect();
+        case.attempt = Attempt::new(case.now, route).hedged_after(Some(Duration::from_millis(600)));
+        case
+    }
+
+    #[test]
+    fn beside_a_late_target_the_next_is_asked_and_the_first_to_speak_answers() {
+        for winner in [0, 1] {
+            let mut case = hedged(&["a", "b"], &[]);
+            case.step(Input::Start);
+            assert_eq!(case.wake, Some(case.now + Duration::from_millis(600)));
+            assert_eq!(case.wait(), [Output::MayHedge]);
+            assert_eq!(case.step(Input::Hedge), [tried(1, "b", Role::Hedge)], "nobody is cancelled");
+            assert_eq!(case.step(Input::Hedge), [], "two are enough");
+            let (won, lost) = (AttemptId(winner), AttemptId(1 - winner));
+            let out = case.report(winner, TargetEvent::Speakable);
+            let cancelled = Output::Cancel { attempt: lost, why: Cancelled::Lost };
+            assert_eq!(out, [cancelled, Output::Forward { attempt: won }]);
+            assert_eq!(case.report(lost.0, TargetEvent::Speakable), [], "the loser is not heard");
+            assert_eq!(case.report(winner, TargetEvent::Done), [Output::Done]);
+        }
+    }
+
+    #[test]
+    fn a_target_that_speaks_in_time_is_not_hedged() {
+        let mut case = hedged(&["a", "b"], &[]);
+        case.step(Input::Start);
+        case.now += Duration::from_millis(599);
+        case.report(0, TargetEvent::Speakable);
+        assert_eq!(case.wait()[0], late(0), "it stalled, and nothing else");
+    }
+
+    #[test]
+    fn a_last_resort_is_never_asked_beside_a_model() {
+        let mut case = hedged(&["a", "flow"], &["flow"]);
+        case.step(Input::Start);
+        assert_eq!(case.wait(), []);
+        assert_eq!(case.step(Input::Hedge), []);
+        // It still stands in when the model has failed.
+        assert_eq!(case.wait(), [late(0), tried(1, "flow", Role::Fallback)]);
+    }
+
+    #[test]
+    fn of_two_that_are_asked_one_may_fail_and_the_other_is_waited_for() {
+        let mut case = hedged(&["a", "b", "c"], &[]);
+        case.step(Input::Start);
+        case.wait();
+        case.step(Input::Hedge);
+        assert_eq!(case.fail(0, FailureClass::Network), []);
+        assert_eq!(case.fail(1, FailureClass::Network), [tried(2, "c", Role::Fallback)]);
+        assert_eq!(case.report(2, TargetEvent::Speakable), [Output::Forward { attempt: AttemptId(2) }]);
     }
 
     #[test]
@@ -471,27 +606,35 @@ mod tests {
     /// What must hold for every course of events.
     #[derive(Default)]
     struct Promises {
-        open: Option<AttemptId>,
+        open: Vec<(AttemptId, TargetId)>,
         forwarded: Option<AttemptId>,
         ends: u32,
         refused: Vec<TargetId>,
-        target: Option<TargetId>,
     }
 
     impl Promises {
+        fn close(&mut self, attempt: AttemptId) -> Option<TargetId> {
+            let at = self.open.iter().position(|(open, _)| *open == attempt)?;
+            Some(self.open.remove(at).1)
+        }
+
         fn check(&mut self, out: &[Output], seed: u64) {
             for output in out {
                 assert_eq!(self.ends, 0, "seed {seed}: something after the end");
                 match output {
-                    Output::Try { attempt, target, .. } => {
-                        assert_eq!(self.open, None, "seed {seed}: two at once");
+                    Output::Try { attempt, target, role } => {
+                        let beside = usize::from(*role == Role::Hedge);
+                        assert_eq!(self.open.len(), beside, "seed {seed}: only a hedge is a second one");
+                        assert!(*role != Role::Hedge || target.0 != "flow", "seed {seed}: a last resort");
                         assert_eq!(self.forwarded, None, "seed {seed}: an answer begun again");
                         assert!(!self.refused.contains(target), "seed {seed}: {target} had refused");
-                        (self.open, self.target) = (Some(*attempt), Some(target.clone()));
+                        self.open.push((*attempt, target.clone()));
                     }
-                    Output::Cancel { attempt } => assert_eq!(self.open.take(), Some(*attempt), "seed {seed}"),
+                    Output::MayHedge => assert_eq!(self.open.len(), 1, "seed {seed}"),
+                    Output::Cancel { attempt, .. } => assert!(self.close(*attempt).is_some(), "seed {seed}"),
                     Output::Forward { attempt } => {
-                        assert_eq!(self.open, Some(*attempt), "seed {seed}");
+                        let open: Vec<_> = self.open.iter().map(|(attempt, _)| *attempt).collect();
+                        assert_eq!(open, [*attempt], "seed {seed}: the other one is closed first");
                         assert_eq!(self.forwarded.replace(*attempt), None, "seed {seed}: forwarded twice");
                     }
                     Output::Done => {
@@ -509,8 +652,10 @@ mod tests {
 
     fn run(seed: u64) {
         let mut chance = Chance(seed);
-        let targets = &["a", "b", "c"][..chance.below(4) as usize];
-        let mut case = Case::new(targets);
+        let targets = &["a", "b", "flow"][..chance.below(4) as usize];
+        let mut case = hedged(targets, &["flow"]);
+        let after = Duration::from_millis(chance.below(3_000));
+        case.attempt.hedge_after = (chance.below(2) == 0).then_some(after);
         let begun = case.now;
         let mut promises = Promises::default();
         promises.check(&case.step(Input::Start), seed);
@@ -520,13 +665,15 @@ mod tests {
             let out = if later < wake {
                 case.now = later;
                 // Now and then somebody who was cancelled long ago still talks.
-                let attempt = promises.open.unwrap_or(AttemptId(chance.below(3) as u32));
+                let which = chance.below(promises.open.len().max(1) as u64) as usize;
+                let gone = AttemptId(chance.below(3) as u32);
+                let attempt = promises.open.get(which).map_or(gone, |(attempt, _)| *attempt);
                 let event = chance.event();
-                if let (TargetEvent::Failed(f), Some(_)) = (&event, promises.open) {
-                    promises.refused.extend(promises.target.clone().filter(|_| !f.class.is_passing()));
-                }
                 if matches!(event, TargetEvent::Failed(_) | TargetEvent::Done) {
-                    promises.open = None;
+                    let ended = promises.close(attempt);
+                    if let TargetEvent::Failed(f) = &event {
+                        promises.refused.extend(ended.filter(|_| !f.class.is_passing()));
+                    }
                 }
                 case.report(attempt.0, event)
             } else {
@@ -534,6 +681,10 @@ mod tests {
                 case.wait()
             };
             promises.check(&out, seed);
+            if out.contains(&Output::MayHedge) && chance.below(3) > 0 {
+                let out = case.step(Input::Hedge);
+                promises.check(&out, seed);
+            }
             assert!(case.now <= begun + Route::TOTAL_TIMEOUT, "seed {seed}: took too long");
         }
         assert_eq!((promises.ends, case.wake), (1, None), "seed {seed}: exactly one end");

@@ -5,8 +5,10 @@ mod attempt;
 mod cost;
 mod failure;
 mod route;
+mod standings;
 
-pub use attempt::{Attempt, AttemptId, Input, Output, TargetEvent};
+pub use attempt::{Attempt, AttemptId, Cancelled, Input, Output, TargetEvent};
 pub use cost::{LlmRate, Rates};
 pub use failure::{Failure, FailureClass};
 pub use route::{Role, Route, TargetId};
+pub use standings::{Change, Choice, Standings};

@@ -20,6 +20,8 @@ pub enum Role {
     Primary,
     /// One before it failed.
     Fallback,
+    /// The first one is late: whichever of the two can be heard first answers.
+    Hedge,
     /// All were tried once; what failed for a passing reason is tried again.
     Retry,
 }
@@ -30,6 +32,7 @@ impl Role {
         match self {
             Self::Primary => "primary",
             Self::Fallback => "fallback",
+            Self::Hedge => "hedge",
             Self::Retry => "retry",
         }
     }
@@ -50,6 +53,13 @@ pub struct Route {
     pub total_timeout: Duration,
     /// How often the whole list is gone through. A second round serves those whose failure may have passed.
     pub rounds: u32,
+    /// Targets that are no model: they answer at once and know little. They stand in when models fail, where they stand
+    /// in the list; nobody is passed over for them, and they are never asked beside a model.
+    pub last_resorts: Vec<TargetId>,
+    /// Of a hundred requests, so many may be asked of a second target while the first one is late. 0: none.
+    pub hedge_percent: u32,
+    /// Whether a target that is over its budget is passed over for one within it.
+    pub pass_over_slow: bool,
 }
 
 impl Route {
@@ -60,6 +70,15 @@ impl Route {
     /// Nobody listens to a longer monologue on the phone.
     pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
 
+    /// Enough for the slowest twentieth of replies, and no more than a twentieth of what they cost.
+    pub const HEDGE_PERCENT: u32 = 5;
+
+    /// Models that stand before the first last resort: only among these one may be preferred to another.
+    pub fn models(&self) -> &[TargetId] {
+        let end = self.targets.iter().position(|target| self.last_resorts.contains(target));
+        &self.targets[..end.unwrap_or(self.targets.len())]
+    }
+
     /// A route with the default times.
     pub fn new(name: impl Into<String>, targets: impl IntoIterator<Item = TargetId>) -> Self {
         Self {
@@ -69,6 +88,9 @@ impl Route {
             stall_timeout: Self::STALL_TIMEOUT,
             total_timeout: Self::TOTAL_TIMEOUT,
             rounds: 2,
+            last_resorts: Vec::new(),
+            hedge_percent: Self::HEDGE_PERCENT,
+            pass_over_slow: true,
         }
     }
 }

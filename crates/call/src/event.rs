@@ -154,8 +154,19 @@ pub enum Event {
         turn: TurnId,
         /// The target's name.
         target: String,
-        /// `primary` or `fallback`.
+        /// `primary`, `fallback`, `hedge` or `retry`.
         role: String,
+    },
+    /// A second target was asked beside a late one, and one of the two answers. This is the other one.
+    HedgeLost {
+        /// For which turn.
+        turn: TurnId,
+        /// The target's name.
+        target: String,
+        /// Tokens in, about: nobody counted them.
+        input_tokens: u32,
+        /// Tokens out, likewise.
+        output_tokens: u32,
     },
     /// The first piece of the reply came.
     FirstToken {

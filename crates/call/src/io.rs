@@ -155,8 +155,17 @@ pub enum LlmEvent {
     Attempt {
         /// The target's name in the config.
         target: String,
-        /// `primary` or `fallback`.
+        /// `primary`, `fallback`, `hedge` or `retry`.
         role: &'static str,
+    },
+    /// Two targets were asked and another one answers: what was asked of this one is for nothing.
+    HedgeLost {
+        /// The target's name in the config.
+        target: String,
+        /// Tokens in, estimated: it was cut off before it counted them.
+        input_tokens: u32,
+        /// Tokens out, likewise.
+        output_tokens: u32,
     },
     /// A piece of the reply.
     Delta(String),
@@ -176,6 +185,24 @@ pub enum LlmEvent {
         /// For the operator.
         reason: String,
     },
+}
+
+impl LlmEvent {
+    /// What a call says of a lost hedge.
+    pub(crate) fn hedge_lost(&self, turn: TurnId) -> Option<Event> {
+        match self {
+            Self::HedgeLost { target, input_tokens, output_tokens } => {
+                let (target, input_tokens, output_tokens) = (target.clone(), *input_tokens, *output_tokens);
+                Some(Event::HedgeLost { turn, target, input_tokens, output_tokens })
+            }
+            Self::Attempt { .. }
+            | Self::Delta(_)
+            | Self::ToolCall(_)
+            | Self::Expect(_)
+            | Self::Done { .. }
+            | Self::Failed { .. } => None,
+        }
+    }
 }
 
 /// When a spoken word ends.

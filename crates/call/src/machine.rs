@@ -63,9 +63,9 @@ pub struct Call {
     pub(crate) turn: TurnId,
     pub(crate) reply: Option<Reply>,
     pub(crate) next_frame: Instant,
-    /// When it was stepped first: its frames are whole ones away from then. Whoever steps many calls chooses that time, so
-    /// that they do not all work at once; answers come together, when the start of many calls is on disk.
-    beat: Instant,
+    /// Its frames are whole ones away from then. Answers come together, when the start of many calls is on disk, and what
+    /// providers say at the beginning does, too: neither may decide when a call works.
+    beat: Option<Instant>,
     /// The number of the frame that is under way.
     frame: u64,
     pub(crate) hearing: Hearing,
@@ -145,7 +145,7 @@ impl Call {
             turn: TurnId::default(),
             reply: None,
             next_frame: now + FRAME,
-            beat: now,
+            beat: None,
             frame: 0,
             hearing: Hearing::default(),
             speculation: Speculation::default(),
@@ -177,12 +177,18 @@ impl Call {
         self.rate
     }
 
+    /// Its 20 ms begin at `at` and whole frames away from it. Without this, the time of the first step counts. Whoever steps
+    /// many calls spreads them by it.
+    pub const fn keep_beat(&mut self, at: Instant) {
+        self.beat = Some(at);
+    }
+
     /// Takes one input, appends what to do about it to `out`, and returns when to come back with [`Input::Timeout`] if
     /// nothing else happens first; `None` when the call is over and can be dropped.
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) -> Option<Instant> {
         match self.phase {
             Phase::Arrived => {
-                self.beat = now;
+                self.beat.get_or_insert(now);
                 self.arrive(now, out);
             }
             Phase::Ringing { .. } | Phase::Answered | Phase::Talking | Phase::Leaving => {}
@@ -448,8 +454,14 @@ impl Call {
 
     /// The next frame's time, at most 20 ms away.
     pub(crate) fn next_beat(&self, now: Instant) -> Instant {
-        let passed = now.saturating_duration_since(self.beat).as_nanos() / FRAME.as_nanos();
-        self.beat + FRAME * u32::try_from(passed + 1).unwrap_or(u32::MAX)
+        let beat = self.beat.unwrap_or(now);
+        let (passed, ahead) = (now.saturating_duration_since(beat), beat.saturating_duration_since(now));
+        let frames = |time: Duration| u32::try_from(time.as_nanos() / FRAME.as_nanos()).unwrap_or(u32::MAX);
+        match ahead.is_zero() {
+            true => beat + FRAME * frames(passed).saturating_add(1),
+            // It lies ahead: the first one after now that is whole frames before it.
+            false => beat - FRAME * frames(ahead - Duration::from_nanos(1)),
+        }
     }
 
     fn watch_floor(&mut self, now: Instant, out: &mut Vec<Output>) {

@@ -63,6 +63,7 @@ impl Call {
             LlmEvent::Attempt { target, role } => {
                 out.push(Output::Event(Event::LlmAttempt { turn, target, role: role.to_owned() }));
             }
+            LlmEvent::HedgeLost { .. } => out.extend(event.hedge_lost(turn).map(Output::Event)),
             LlmEvent::Delta(text) if text.is_empty() => {}
             LlmEvent::Delta(text) => self.handle_delta(now, turn, &text, out),
             LlmEvent::ToolCall(call) => self.start_tool(now, turn, call, out),

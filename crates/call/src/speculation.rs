@@ -9,8 +9,6 @@ use std::time::Instant;
 const MOST_EVENTS: usize = 2_000;
 /// Guesses within one turn of the caller. Who keeps adding words is not worth a third.
 const MOST_GUESSES: u32 = 2;
-/// Characters of a token, roughly, where the provider does not count.
-const PER_TOKEN: usize = 4;
 
 /// The guess under way, and what guesses have cost in this call.
 #[derive(Default)]
@@ -97,7 +95,7 @@ impl Call {
             text,
             began: now,
             before,
-            input_tokens: tokens_of(&request),
+            input_tokens: request.tokens(),
             output_tokens: 0,
             counted: false,
             characters: 0,
@@ -141,6 +139,7 @@ impl Call {
                 guess.output_tokens = output_tokens.map_or(0, u64::from);
             }
             LlmEvent::Attempt { .. }
+            | LlmEvent::HedgeLost { .. }
             | LlmEvent::ToolCall(_)
             | LlmEvent::Expect(_)
             | LlmEvent::Failed { .. } => {}
@@ -194,6 +193,7 @@ impl Call {
         self.speculation.given_up.clone_from(&guess.text);
         let (input, output) = (guess.input_tokens, guess.output());
         out.push(Output::Cancel { turn: guess.turn });
+        out.extend(guess.hedges().map(Output::Event));
         out.push(Output::Event(Event::GuessWasted {
             turn: guess.turn,
             why: why.to_owned(),
@@ -206,7 +206,7 @@ impl Call {
 
     /// The model is asked in earnest: what that costs is what waste is measured against.
     pub(crate) fn note_tokens(&mut self, request: &LlmRequest) {
-        self.speculation.tokens += tokens_of(request);
+        self.speculation.tokens += request.tokens();
     }
 }
 
@@ -216,7 +216,11 @@ impl Guess {
     }
 
     fn output(&self) -> u64 {
-        if self.counted { self.output_tokens } else { self.characters.div_ceil(PER_TOKEN) as u64 }
+        if self.counted {
+            self.output_tokens
+        } else {
+            self.characters.div_ceil(LlmRequest::BYTES_PER_TOKEN) as u64
+        }
     }
 
     /// Whom the gateway asked last.
@@ -224,12 +228,19 @@ impl Guess {
         let attempts = self.llm.iter().rev().filter_map(|event| match event {
             LlmEvent::Attempt { target, .. } => Some(target.clone()),
             LlmEvent::Delta(_)
+            | LlmEvent::HedgeLost { .. }
             | LlmEvent::ToolCall(_)
             | LlmEvent::Expect(_)
             | LlmEvent::Done { .. }
             | LlmEvent::Failed { .. } => None,
         });
         attempts.take(1).collect()
+    }
+
+    /// What was asked beside, and for nothing.
+    fn hedges(&self) -> impl Iterator<Item = Event> {
+        let turn = self.turn;
+        self.llm.iter().filter_map(move |event| event.hedge_lost(turn))
     }
 
     fn tokens(&self) -> u64 {
@@ -245,17 +256,4 @@ fn same(a: &str, b: &str) -> bool {
         kept.collect::<String>().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     letters(a) == letters(b)
-}
-
-/// What a request costs, roughly.
-fn tokens_of(request: &LlmRequest) -> u64 {
-    let said = request.messages.iter().map(|message| match message {
-        Message::User { text } => text.len(),
-        Message::Assistant { text, tool_calls, .. } => {
-            text.len() + tool_calls.iter().map(|call| call.arguments.len()).sum::<usize>()
-        }
-        Message::Tool { result, .. } => result.len(),
-    });
-    let tools = request.tools.iter().map(|tool| tool.description.len() + tool.parameters.to_string().len());
-    (request.system.len() + said.sum::<usize>() + tools.sum::<usize>()).div_ceil(PER_TOKEN) as u64
 }

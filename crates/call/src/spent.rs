@@ -26,7 +26,8 @@ pub struct Spent {
 /// A turn's own.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Turn {
-    target: String,
+    /// Who is being asked: one target, or two, of which the last one is heard if nothing else is said.
+    targets: Vec<String>,
     characters: u64,
     llm: Sum,
 }
@@ -58,7 +59,7 @@ pub struct Parts {
     pub tts: Option<f64>,
     /// The trunk.
     pub telephony: Option<f64>,
-    /// What of all this was spent on guesses at the end of a turn that came to nothing.
+    /// What of all this was spent on guesses at the end of a turn that came to nothing, and on second targets.
     pub wasted: Option<f64>,
 }
 
@@ -74,8 +75,23 @@ impl Spent {
     #[expect(clippy::wildcard_enum_match_arm, reason = "few of many events cost anything")]
     pub(crate) fn observe(&mut self, event: &Event, rates: Option<&Rates>) {
         match event {
-            Event::LlmAttempt { turn, target, .. } => {
-                self.turns.entry(*turn).or_default().target.clone_from(target)
+            Event::LlmAttempt { turn, target, role } => {
+                let targets = &mut self.turns.entry(*turn).or_default().targets;
+                if role != "hedge" {
+                    targets.clear();
+                }
+                targets.push(target.clone());
+            }
+            Event::HedgeLost { turn, target, input_tokens, output_tokens } => {
+                self.input_tokens += u64::from(*input_tokens);
+                self.output_tokens += u64::from(*output_tokens);
+                let cost =
+                    rates.and_then(|rates| rates.reply(target, Some(*input_tokens), Some(*output_tokens)));
+                let turn = self.turns.entry(*turn).or_default();
+                turn.targets.retain(|asked| asked != target);
+                turn.llm.add(cost);
+                self.llm.add(cost);
+                self.wasted.add(cost);
             }
             Event::Sentence { turn, text, .. } => {
                 let characters = text.chars().count() as u64;
@@ -86,7 +102,8 @@ impl Spent {
                 self.input_tokens += u64::from(input_tokens.unwrap_or(0));
                 self.output_tokens += u64::from(output_tokens.unwrap_or(0));
                 let turn = self.turns.entry(*turn).or_default();
-                let cost = rates.and_then(|rates| rates.reply(&turn.target, *input_tokens, *output_tokens));
+                let target = turn.targets.last().map_or("", String::as_str);
+                let cost = rates.and_then(|rates| rates.reply(target, *input_tokens, *output_tokens));
                 turn.llm.add(cost);
                 self.llm.add(cost);
             }
@@ -213,6 +230,28 @@ mod tests {
         assert!(speech.tts > after.tts && speech.wasted > after.wasted, "{speech:?}");
         tell(&mut cdr, 9, wasted("nobody-priced-it", 0));
         assert_eq!(cdr.cost().expect("there are prices").1.wasted, None);
+    }
+
+    #[test]
+    fn whoever_answers_is_paid_and_whoever_was_asked_beside_is_paid_too() {
+        // (who loses, what the reply then costs: only "gpt" has a price)
+        for (loser, known) in [("free", true), ("gpt", false)] {
+            let mut cdr = cdr();
+            tell(&mut cdr, 5, attempt("gpt"));
+            let (turn, role) = (TurnId(1), "hedge".to_owned());
+            tell(&mut cdr, 6, Event::LlmAttempt { turn, target: "free".into(), role });
+            let lost = Event::HedgeLost { turn, target: loser.into(), input_tokens: 1_000, output_tokens: 0 };
+            tell(&mut cdr, 7, lost);
+            let parts = cdr.cost().expect("there are prices").1;
+            assert_eq!(parts.wasted.is_some(), !known, "{loser}: {parts:?}");
+            assert_eq!(cdr.spent.input_tokens, 1_000);
+            let winner = cdr.spent.turns[&turn].targets.clone();
+            assert_eq!(
+                winner,
+                [if loser == "gpt" { "free" } else { "gpt" }],
+                "{loser} is not paid for the reply"
+            );
+        }
     }
 
     #[test]

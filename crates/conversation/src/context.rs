@@ -2,7 +2,7 @@
 //! Knows turns, sentences and tool calls. Knows nothing of how they were made or played.
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, ToolClass},
     checkpoint::Checkpoint,
     grammar::day_name,
     graph::Position,
@@ -318,9 +318,18 @@ impl Context {
             ));
         }
         let tools = agent.tools().iter().map(|tool| tool.spec.clone()).collect();
+        let messages = self.messages();
+        let acted = messages.iter().rev().map_while(|message| match message {
+            Message::User { .. } => None,
+            Message::Assistant { .. } => Some(false),
+            Message::Tool { name, .. } => Some(
+                agent.tools().iter().any(|tool| tool.spec.name == *name && tool.class != ToolClass::Read),
+            ),
+        });
         LlmRequest {
             system,
-            messages: self.messages(),
+            acted: acted.into_iter().any(|acts| acts),
+            messages,
             tools,
             today,
             variables: self.variables.clone(),

@@ -22,9 +22,28 @@ pub struct LlmRequest {
     pub variables: Variables,
     /// What was looked up for the caller's last words, and for those before, oldest first.
     pub looked_up: Vec<LookedUp>,
+    /// A tool that changes something has run since the caller's last words. What is asked now is not asked of two models.
+    pub acted: bool,
 }
 
 impl LlmRequest {
+    /// About so many bytes of a European language are a token.
+    pub const BYTES_PER_TOKEN: usize = 4;
+
+    /// What it costs, roughly, in tokens: for where a provider was cut off before it counted them.
+    pub fn tokens(&self) -> u64 {
+        let said = self.messages.iter().map(|message| match message {
+            Message::User { text } => text.len(),
+            Message::Assistant { text, tool_calls, .. } => {
+                text.len() + tool_calls.iter().map(|call| call.arguments.len()).sum::<usize>()
+            }
+            Message::Tool { result, .. } => result.len(),
+        });
+        let tools = self.tools.iter().map(|tool| tool.description.len() + tool.parameters.to_string().len());
+        (self.system.len() + said.sum::<usize>() + tools.sum::<usize>()).div_ceil(Self::BYTES_PER_TOKEN)
+            as u64
+    }
+
     /// The passages that were looked up for something that the caller said.
     pub fn passages_for(&self, said: &str) -> &[Passage] {
         let found = self.looked_up.iter().rev().find(|looked_up| looked_up.said == said);

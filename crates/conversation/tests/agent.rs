@@ -181,6 +181,7 @@ fn reaction(agent: &Agent, text: &str) -> String {
             today,
             variables: Default::default(),
             looked_up: Vec::new(),
+            acted: false,
         },
     );
     match (reply.tool_calls.first(), reply.expect) {

@@ -48,6 +48,7 @@ impl Phone {
             today,
             variables: Default::default(),
             looked_up: Vec::new(),
+            acted: false,
         };
         flow_reply(&self.agent, &request)
     }
@@ -485,6 +486,7 @@ fn any_message_list_is_answered() {
             today,
             variables: Default::default(),
             looked_up: Vec::new(),
+            acted: false,
         };
         assert!(!flow_reply(&agent, &request).pieces.is_empty());
     }

@@ -1,9 +1,7 @@
 //! What is played in place of lost audio: the last pitch periods again, fading out.
 //! Does not know packets: the jitter buffer says what is missing.
 
-use crate::SampleRate;
-use crate::resample::dot;
-use crate::tail::Tail;
+use crate::{SampleRate, dot::dot, tail::Tail};
 
 /// Samples at 8 kHz in a frame; everything below is reckoned from it.
 const FRAME_8K: usize = SampleRate::Hz8000.frame_samples();

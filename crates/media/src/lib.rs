@@ -7,6 +7,7 @@ mod conceal;
 mod decoder;
 mod digit_merger;
 mod digits;
+mod dot;
 mod echo;
 mod encoder;
 mod frame;

@@ -1,7 +1,7 @@
 //! Whether a sound has the pitch of a voice, as a vowel and a hum have, or none, as a cough, a hiss and traffic have.
 //! Does not know words, nor whether the sound is speech.
 
-use crate::{Frame, SampleRate};
+use crate::{Frame, SampleRate, dot::dot};
 
 /// The signal is looked at with so many samples a second: a pitch needs no more.
 const HZ: usize = 4_000;
@@ -48,13 +48,13 @@ impl Pitch {
     /// How much of the last frame repeats itself at the best pitch, 0 to 1.
     pub fn strength(&self) -> f32 {
         let now = &self.samples[LONGEST..];
-        let energy = product(now, now);
+        let energy = dot(now, now);
         if energy < FRAME_SAMPLES as f32 {
             return 0.0;
         }
         let at = |lag: usize| {
             let before = &self.samples[LONGEST - lag..][..FRAME_SAMPLES];
-            product(now, before) / (energy * product(before, before)).sqrt().max(1.0)
+            dot(now, before) / (energy * dot(before, before)).sqrt().max(1.0)
         };
         (SHORTEST..=LONGEST).map(at).fold(0.0, f32::max).min(1.0)
     }
@@ -63,10 +63,6 @@ impl Pitch {
     pub fn is_voiced(&self) -> bool {
         self.strength() >= VOICED
     }
-}
-
-fn product(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]

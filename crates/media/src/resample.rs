@@ -1,6 +1,7 @@
 //! Changes the sample rate of a stream with a polyphase FIR filter, 2 ms of delay.
 //! Does not know where streams begin: one resampler serves one stream.
 
+use crate::dot::dot;
 use std::f64::consts::PI;
 
 /// Converts one stream of 16-bit samples from one rate to another.
@@ -125,20 +126,6 @@ fn bessel_i0(x: f64) -> f64 {
         sum += term;
     }
     sum
-}
-
-/// Sum of products in eight lanes, so that the compiler may use vector instructions.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 8];
-    let (a8, a_rest) = a.as_chunks::<8>();
-    let (b8, b_rest) = b.as_chunks::<8>();
-    for (x, y) in a8.iter().zip(b8) {
-        for lane in 0..8 {
-            lanes[lane] += x[lane] * y[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    lanes.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub(crate) fn write(acts: impl Iterator<Item = (u64, String)>, trace: &[Stamped]
     })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the rest is described below")]
 fn describe(event: &Event) -> Option<String> {
     Some(match event {
         Event::Started { port_slot, codec, .. } if codec.is_empty() => format!("call in slot {port_slot}"),
@@ -43,6 +44,7 @@ fn describe(event: &Event) -> Option<String> {
         Event::Asked { turn } => format!("turn {turn} asked"),
         Event::LlmAttempt { role, .. } if role == "primary" => return None,
         Event::LlmAttempt { turn, target, .. } => format!("turn {turn} asked {target} instead"),
+        Event::HedgeLost { turn, target, .. } => format!("turn {turn} is not answered by {target}"),
         Event::FirstToken { turn } => format!("turn {turn} first token"),
         Event::Sentence { turn, sentence, text } => format!("turn {turn} sentence {sentence}: {text:?}"),
         Event::FirstAudio { turn } => format!("turn {turn} first audio"),
@@ -57,6 +59,13 @@ fn describe(event: &Event) -> Option<String> {
             format!("transfer to {destination}: {state}, {status}")
         }
         Event::Path { turn, nodes } => format!("turn {turn} goes {}", nodes.join(" -> ")),
+        event => return describe_floor_and_faults(event),
+    })
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the rest is described above")]
+fn describe_floor_and_faults(event: &Event) -> Option<String> {
+    Some(match event {
         Event::Continued { messages } => format!("goes on after {messages} messages"),
         Event::HandedOver { agent } => format!("handed over to {agent}"),
         Event::Language { language, why } => format!("speaks {language} ({why})"),
@@ -89,6 +98,7 @@ fn describe(event: &Event) -> Option<String> {
         }
         Event::Ended { cause, status: None } => format!("ended: {cause}"),
         Event::Ended { cause, status: Some(status) } => format!("ended: {cause}, {status}"),
+        _ => return None,
     })
 }
 

@@ -6,7 +6,7 @@ use crate::{
     figures::ASK,
     fleet::{self, Outcome, Tally},
     machine::{Cores, Usage},
-    processes::Engines,
+    processes::{Engines, Extras},
     report::Report,
     spread::Spread,
 };
@@ -55,10 +55,40 @@ impl Reading {
 }
 
 pub(super) fn measure(bench: &Bench, calls: usize, seconds: u64, report: &mut Report) -> Result<(), String> {
+    let (outcomes, [idle, before, after]) = hold(bench, calls, seconds, Extras::default(), || {})?;
+    let group: &'static str = group(calls);
+    add_cost(group, calls, [&idle, &before, &after], report);
+    add_packets(group, &outcomes, report);
+    add_failures(group, &outcomes, report);
+    Ok(())
+}
+
+/// The server's processor time for each second of a call, in milliseconds, when it is started with this and `meanwhile` is
+/// done once a second; and how its callers fared.
+pub(super) fn cost(
+    bench: &Bench,
+    calls: usize,
+    seconds: u64,
+    extras: Extras,
+    meanwhile: impl Fn(),
+) -> Result<(f64, Vec<Outcome>), String> {
+    let (outcomes, [_, before, after]) = hold(bench, calls, seconds, extras, meanwhile)?;
+    let call_seconds = (after.at - before.at).as_secs_f64() * calls as f64;
+    Ok(((after.server.cpu - before.server.cpu).as_secs_f64() * 1_000.0 / call_seconds, outcomes))
+}
+
+/// Lets a new server hold so many calls for so long. Readings: before the first call, and around the measured time.
+fn hold(
+    bench: &Bench,
+    calls: usize,
+    seconds: u64,
+    extras: Extras,
+    meanwhile: impl Fn(),
+) -> Result<(Vec<Outcome>, [Reading; 3]), String> {
     let ramp = SPACING * calls as u32 + SETTLE;
     let measured = Duration::from_secs(seconds);
     eprintln!("{calls} calls at once with simulated providers, {seconds} s of them measured ...");
-    let world = bench.start(Engines::Simulated, ASK, &["--reply", REPLY])?;
+    let world = bench.start_with(Engines::Simulated, ASK, &["--reply", REPLY], extras)?;
     let idle = Reading::take(&world)?;
     let uri = bench.uri();
     let mut plan =
@@ -73,18 +103,14 @@ pub(super) fn measure(bench: &Bench, calls: usize, seconds: u64, report: &mut Re
         let callers = scope.spawn(move || fleet::run(plan, |_| script.clone(), news, tally));
         std::thread::sleep(ramp);
         let before = Reading::take(&world);
-        watch(measured, tally);
+        watch(measured, tally, &meanwhile);
         let after = Reading::take(&world);
         let _callers_may_have_given_up = sender.send(News::Stop);
         (callers.join(), before.and_then(|before| Ok((before, after?))))
     });
     let outcomes = outcomes.map_err(|_| "the callers' thread failed".to_owned())??;
     let (before, after) = readings?;
-    let group: &'static str = group(calls);
-    add_cost(group, calls, [&idle, &before, &after], report);
-    add_packets(group, &outcomes, report);
-    add_failures(group, &outcomes, report);
-    Ok(())
+    Ok((outcomes, [idle, before, after]))
 }
 
 /// Names live as long as the report; the usual ones are known.
@@ -96,12 +122,18 @@ fn group(calls: usize) -> &'static str {
     }
 }
 
-fn watch(time: Duration, tally: &Tally) {
+fn watch(time: Duration, tally: &Tally, meanwhile: &impl Fn()) {
     let start = Instant::now();
     let mut packets = tally.packets.load(Ordering::Relaxed);
+    let mut told = start;
     while start.elapsed() < time {
         let left = time.saturating_sub(start.elapsed());
-        std::thread::sleep(left.min(Duration::from_secs(5)));
+        std::thread::sleep(left.min(Duration::from_secs(1)));
+        meanwhile();
+        if told.elapsed() < Duration::from_secs(5) {
+            continue;
+        }
+        told = Instant::now();
         let now = tally.packets.load(Ordering::Relaxed);
         let received = now - std::mem::replace(&mut packets, now);
         let failed = tally.failed.load(Ordering::Relaxed);

@@ -6,17 +6,16 @@ mod load;
 pub(crate) mod media;
 mod ports;
 mod ready;
+mod telemetry;
 mod turns;
 
 use crate::{
-    bench::Bench,
+    bench::{Bench, Where},
     machine::{self, Facts},
-    processes::Addresses,
     report::Report,
 };
 use clap::{Args as ClapArgs, ValueEnum};
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -42,18 +41,8 @@ pub(crate) struct Args {
     /// Fewer calls for a shorter time: a first look, not a figure to be quoted.
     #[arg(long)]
     quick: bool,
-    /// Where servers take calls.
-    #[arg(long, default_value = "127.0.0.1:15060")]
-    sip: SocketAddr,
-    /// Where servers answer HTTP.
-    #[arg(long, default_value = "127.0.0.1:15100")]
-    http: SocketAddr,
-    /// Where the simulators of the providers listen.
-    #[arg(long, default_value = "127.0.0.1:15130")]
-    simulators: SocketAddr,
-    /// Ports for RTP.
-    #[arg(long, default_value = "20000-24999")]
-    rtp: String,
+    #[command(flatten)]
+    at: Where,
 }
 
 /// What can be measured alone.
@@ -77,6 +66,8 @@ enum Part {
     SetUp,
     /// More calls than there are ports: overflow, refusals, caps.
     Ports,
+    /// What traces, metrics and logs cost.
+    Telemetry,
 }
 
 /// Everything that callers say.
@@ -98,14 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     eprintln!(
         "Callers and simulators stand for the outside: they are preferred where this user may do so (nice -5)."
     );
-    let addresses = Addresses {
-        sip: args.sip,
-        http: args.http,
-        simulators: args.simulators,
-        rtp: args.rtp.clone(),
-        tls: None,
-    };
-    let bench = Bench::new(program, addresses, &WORDS)?;
+    let bench = Bench::new(program, args.at.addresses(), &WORDS)?;
     let mut report = Report::default();
     let wants = |part| args.only.is_empty() || args.only.contains(&part);
     if wants(Part::Ready) {
@@ -134,6 +118,9 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     };
     for calls in calls(&[50, 200], &[50]).into_iter().filter(|_| wants(Part::Load)) {
         load::measure(&bench, calls, seconds, &mut report)?;
+    }
+    for calls in calls(&[50], &[50]).into_iter().filter(|_| wants(Part::Telemetry)) {
+        telemetry::measure(&bench, calls, seconds, &mut report)?;
     }
     if wants(Part::Media) || wants(Part::Recorded) {
         let calls = calls(&media::CALLS, &media::QUICK_CALLS);

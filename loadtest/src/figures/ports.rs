@@ -4,16 +4,13 @@
 
 use crate::{
     bench::{Bench, World},
+    exposition::{figure, metrics, quantile},
     processes::{Engines, LOG},
     report::Report,
     sip_bench::setups::{self, Load, Outcome},
     spread::Spread,
 };
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 const GROUP: &str = "Ports: a pool of 25 (a bank's 250, scaled) with an overflow pool of 5";
 /// The bank's ports, a tenth of them, and those for what comes from 95 % on.
@@ -26,7 +23,6 @@ const RAMP: [u32; 4] = [18, 22, 24, 29];
 const PACE: u32 = 10;
 /// For the figures, which the server publishes once a second.
 const PUBLISHED: Duration = Duration::from_millis(1_500);
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<(), String> {
     eprintln!("{GROUP} ...");
@@ -76,11 +72,15 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<(), String> 
     let (sum, count) = (of("tandem_journal_sync_seconds_sum"), of("tandem_journal_sync_seconds_count"));
     report.values(
         GROUP,
-        "a record made durable, on average",
+        "a write of the journal, on average",
         "ms",
         &[("", sum / count * 1e3), ("n", count)],
-        "≤ 100",
+        "",
     );
+    let at = |share| quantile(&text, "tandem_cdr_end_durable_seconds", share).unwrap_or((f64::NAN, 0.0));
+    let ((half, _), (most, ends)) = (at(0.5), at(0.99));
+    let values = [("p50 ≤", half * 1e3), ("p99 ≤", most * 1e3), ("n", ends)];
+    report.values(GROUP, "end or refusal of a call to its record on the disk", "ms", &values, "p99 ≤ 100");
     let lost = of("tandem_cdr_lost_total") + of("tandem_port_leaked_total");
     report.values(GROUP, "records lost and ports leaked", "", &[("", lost)], "0");
     Ok(())
@@ -115,33 +115,4 @@ fn busy(http: SocketAddr) -> Result<[f64; 2], String> {
     let text = metrics(http)?;
     let of = |pool: &str| figure(&text, &format!("tandem_pool_ports_busy{{pool=\"{pool}\"}}"));
     Ok([of("main").ok_or("no figure of the pool main")?, of("backup").ok_or("no figure of the pool backup")?])
-}
-
-fn figure(text: &str, series: &str) -> Option<f64> {
-    let line = text.lines().find(|line| line.split(' ').next() == Some(series))?;
-    line.split(' ').nth(1)?.parse().ok()
-}
-
-fn metrics(http: SocketAddr) -> Result<String, String> {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&http, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    };
-    ask().map_err(|error| format!("http://{http}/metrics: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_figure_is_found_by_its_whole_name() {
-        let text = "tandem_pool_ports_busy_max{pool=\"main\"} 9\ntandem_pool_ports_busy{pool=\"main\"} 7\n";
-        assert_eq!(figure(text, "tandem_pool_ports_busy{pool=\"main\"}"), Some(7.0));
-        assert_eq!(figure(text, "tandem_pool_ports_busy"), None);
-    }
 }

@@ -213,6 +213,16 @@ fn sides(c: &mut Criterion) {
             echo.received(frame);
         });
     });
+    // Both sides speak and are not alike: every delay is looked at.
+    let others: Vec<_> = frames.iter().rev().cloned().collect();
+    c.bench_function("echo guard/both directions, compared", |b| {
+        b.iter(|| {
+            let now = next() % frames.len();
+            echo.sent(&frames[now]);
+            echo.received(&others[now]);
+            black_box(echo.is_echo());
+        });
+    });
     let (mut pitch, mut next) = (Pitch::default(), counter());
     c.bench_function("pitch/followed, not asked", |b| b.iter(|| pitch.push(&frames[next() % frames.len()])));
     let mut next = counter();

@@ -63,7 +63,7 @@ impl Operations {
         &self,
         trunks: TrunkStates,
         (alerts, prices): (Alerts, Prices),
-        store: Store,
+        (store, calls): (Store, Arc<TrunkCalls>),
     ) -> JoinHandle<()> {
         let (server, status, metrics) = (self.server.clone(), self.status.clone(), self.metrics.clone());
         tokio::spawn(async move {
@@ -83,6 +83,7 @@ impl Operations {
                     troubles: &metrics.troubles(),
                     media_lag,
                     database_behind: store.database_behind(),
+                    agents_stale: calls.is_stale(),
                 };
                 for alert in rules.look(Instant::now(), signs) {
                     tracing::warn!(state = alert.state, about = alert.about, "{}", alert.text);

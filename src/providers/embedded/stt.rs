@@ -397,6 +397,7 @@ mod tests {
                 rate: SampleRate::Hz8000,
                 language: "en-US".to_owned(),
                 turn: None,
+                may_hedge: false,
             };
             (stt.start(&info, events), inbox)
         };
@@ -415,8 +416,13 @@ mod tests {
     async fn a_whole_call_through_the_threads() {
         let stt = stt(2);
         let (events, mut inbox) = Events::channel(Arc::new(|| ()));
-        let info =
-            CallInfo { call: CallId(7), rate: SampleRate::Hz8000, language: "en-US".to_owned(), turn: None };
+        let info = CallInfo {
+            call: CallId(7),
+            rate: SampleRate::Hz8000,
+            language: "en-US".to_owned(),
+            turn: None,
+            may_hedge: false,
+        };
         let stream = stt.start(&info, events);
         for frame in frames("cancel my appointment") {
             while !stream.send(SttCommand::Audio(frame.clone())) {

@@ -271,8 +271,13 @@ mod tests {
 
     fn session(tts: &EmbeddedTts) -> (TtsStream, mpsc::Receiver<ProviderEvent>) {
         let (events, inbox) = Events::channel(Arc::new(|| ()));
-        let info =
-            CallInfo { call: CallId(1), rate: SampleRate::Hz8000, language: "en-US".to_owned(), turn: None };
+        let info = CallInfo {
+            call: CallId(1),
+            rate: SampleRate::Hz8000,
+            language: "en-US".to_owned(),
+            turn: None,
+            may_hedge: false,
+        };
         (tts.open(&info, events), inbox)
     }
 

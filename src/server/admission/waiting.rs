@@ -2,9 +2,10 @@
 //! Knows how they wait, and what becomes of what they hold. Whom to ask the builder of calls knows.
 
 use super::{
-    Admission, Admitted, Arc, Arrival, AssertUnwindSafe, AtCap, CallFacts, Cause, ContextAnswer, Denied,
-    DialogKey, IncomingInvite, Instant, Message, Place, Refusal, Request, catch_unwind, no_ports,
+    Admission, Admitted, Arc, Arrival, AtCap, CallFacts, Cause, ContextAnswer, Denied, DialogKey,
+    IncomingInvite, Instant, Message, Place, Refusal, Request, no_ports,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::task::JoinHandle;
 
 /// A call that waits for what somebody else says about it. It holds its slot, and no ports: it may never need any.

@@ -22,6 +22,8 @@ pub struct Signs<'a> {
     pub media_lag: Duration,
     /// Since when the database has not taken what the journal holds.
     pub database_behind: Duration,
+    /// The agents' files have been read again and cannot be used.
+    pub agents_stale: bool,
 }
 
 /// The rules, with what they remember.
@@ -89,7 +91,7 @@ impl AlertRules {
             self.providers(now, signs),
             self.budgets(now, signs),
             self.records(now, signs),
-            vec![self.media()],
+            vec![self.media(), agents(signs)],
         ];
         let (busy, cap) = signs.pools.iter().fold((0, 0), |sum, pool| (sum.0 + pool.busy, sum.1 + pool.cap));
         for condition in conditions.into_iter().flatten() {
@@ -282,6 +284,22 @@ impl AlertRules {
     }
 }
 
+/// Whether new calls get the agents that stand in the files.
+fn agents(signs: Signs<'_>) -> Condition {
+    Condition {
+        about: "agents_stale",
+        subject: "agents".to_owned(),
+        level: "alert",
+        wrong: signs.agents_stale,
+        over: !signs.agents_stale,
+        figure: "a change of the agents' files or of the config is not in use".to_owned(),
+        firing: "Agents were read again and could not be used: calls go on with those from before. The log says which \
+                 file and line; tandem check says it too."
+            .to_owned(),
+        resolved: "The agents' files are in use as they stand.".to_owned(),
+    }
+}
+
 /// By how much each count has grown.
 fn since<'a>(
     now: &'a [(&'static str, u64)],
@@ -332,7 +350,14 @@ mod tests {
     }
 
     fn signs<'a>(pools: &'a [PoolFigures], troubles: &'a Troubles) -> Signs<'a> {
-        Signs { pools, permits: &[], troubles, media_lag: Duration::ZERO, database_behind: Duration::ZERO }
+        Signs {
+            pools,
+            permits: &[],
+            troubles,
+            media_lag: Duration::ZERO,
+            database_behind: Duration::ZERO,
+            agents_stale: false,
+        }
     }
 
     /// What is told, with the second: each second the signs are what `at` makes of them.
@@ -479,6 +504,19 @@ mod tests {
                 (1_000, "resolved", "records_lost"),
             ]
         );
+    }
+
+    #[test]
+    fn agents_that_cannot_be_read_again_are_told_once_each_way() {
+        let (mut rules, troubles, start) = (AlertRules::default(), Troubles::default(), Instant::now());
+        let told: Vec<_> = (0..10)
+            .flat_map(|second| {
+                let signs = Signs { agents_stale: (3..6).contains(&second), ..signs(&[], &troubles) };
+                let alerts = rules.look(start + Duration::from_secs(second), signs);
+                alerts.into_iter().map(move |alert| (second, alert.state, alert.about)).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(told, [(3, "firing", "agents_stale"), (6, "resolved", "agents_stale")]);
     }
 
     #[test]

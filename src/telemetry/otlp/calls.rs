@@ -194,6 +194,9 @@ impl Call {
                 self.open(id, *turn, at, at, labels, out).attempt(at, target, role);
                 self.decide(id, *turn, at, target, role);
             }
+            Event::HedgeLost { turn, target, .. } => {
+                self.open(id, *turn, at, at, labels, out).hedge_lost(at, target);
+            }
             Event::FirstToken { turn } => self.open(id, *turn, at, at, labels, out).first_token(at),
             Event::ReplyDone { turn, input_tokens, output_tokens } => {
                 self.sums.tokens.0 += u64::from(input_tokens.unwrap_or_default());

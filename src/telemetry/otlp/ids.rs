@@ -71,7 +71,7 @@ pub(super) fn digest(text: &str) -> String {
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hex::hex(bytes)
 }
 
 /// The finaliser of SplitMix64: ids must look random, for collectors that sample by their digits.

@@ -12,6 +12,9 @@ use call::{
 };
 use conversation::TurnId;
 
+/// The role of a target that is asked beside another one.
+const HEDGE: &str = "hedge";
+
 /// A turn that has begun.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -117,7 +120,9 @@ impl Turn {
 
     /// Another target is asked; the one before it had nothing to say in time, or has called tools.
     pub(super) fn attempt(&mut self, at: u64, target: &str, role: &str) {
-        self.end_attempt(at, "failed");
+        if role != HEDGE {
+            self.end_attempt(at, "failed");
+        }
         self.attempts.push(Attempt {
             at,
             target: target.to_owned(),
@@ -129,14 +134,29 @@ impl Turn {
         });
     }
 
+    /// Two targets were asked; this is the one that nobody waits for any more.
+    pub(super) fn hedge_lost(&mut self, at: u64, target: &str) {
+        let mut open = self.attempts.iter_mut().rev().filter(|attempt| attempt.ended.is_none());
+        if let Some(lost) = open.find(|attempt| attempt.target == target) {
+            (lost.ended, lost.outcome) = (Some(at), "cancelled");
+        }
+    }
+
+    /// The target that is being asked, or was last.
+    fn asked(&mut self) -> Option<&mut Attempt> {
+        let open = self.attempts.iter().rposition(|attempt| attempt.ended.is_none());
+        let last = self.attempts.len().checked_sub(1)?;
+        self.attempts.get_mut(open.unwrap_or(last))
+    }
+
     pub(super) fn first_token(&mut self, at: u64) {
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.asked() {
             attempt.first_token.get_or_insert(at);
         }
     }
 
     pub(super) fn reply_done(&mut self, at: u64, tokens: (Option<u32>, Option<u32>)) {
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.asked() {
             attempt.tokens = tokens;
         }
         self.end_attempt(at, "won");
@@ -188,8 +208,10 @@ impl Turn {
         self.attempts.iter().any(|attempt| attempt.role != "primary")
     }
 
+    /// The last of those that are being asked is done; what else was asked beside it has failed unheard of.
     fn end_attempt(&mut self, at: u64, outcome: &'static str) {
-        if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.ended.is_none()) {
+        let open = self.attempts.iter_mut().rev().filter(|attempt| attempt.ended.is_none());
+        for (attempt, outcome) in open.zip(std::iter::once(outcome).chain(std::iter::repeat("failed"))) {
             (attempt.ended, attempt.outcome) = (Some(at), outcome);
         }
     }

@@ -147,6 +147,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                 rate: SampleRate::Hz8000,
                 language: "en".into(),
                 turn: None,
+                may_hedge: false,
             },
             providers: Providers {
                 stt: Arc::new(Nobody),

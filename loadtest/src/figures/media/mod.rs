@@ -8,7 +8,7 @@ pub(crate) mod floor;
 use crate::{
     bench::{Bench, World},
     figures::ASK,
-    machine::{self, Cores, Places, Usage},
+    machine::{self, Places, Usage},
     processes::{Bare, Engines},
     report::Report,
     spread::Spread,
@@ -80,7 +80,7 @@ struct Measured {
     short: u64,
     /// The share of packets with more than silence or comfort noise.
     voiced: f64,
-    /// How busy the server's core and the first of the others were.
+    /// The share of a core that the server used, and that simulators and callers did.
     busy: [f64; 2],
     /// Calls that were refused or did not last.
     failed: usize,
@@ -92,18 +92,16 @@ struct Reading {
     server: Usage,
     simulators: Usage,
     callers: Usage,
-    cores: [Cores; 2],
 }
 
 impl Reading {
-    fn take(server: u32, simulators: Option<u32>, places: &Places) -> Result<Self, String> {
+    fn take(server: u32, simulators: Option<u32>) -> Result<Self, String> {
         let usage = |pid| Usage::of(pid).map_err(|error| format!("/proc/{pid}: {error}"));
         Ok(Self {
             at: Instant::now(),
             server: usage(server)?,
             simulators: simulators.map_or(Ok(Usage::default()), usage)?,
             callers: usage(std::process::id())?,
-            cores: [places.core, places.other].map(Cores::read_one),
         })
     }
 }
@@ -161,7 +159,7 @@ impl Place<'_> {
         let arguments = [kind.name(), "--address", &ip, "--port", &port, "--calls", &count];
         let server = places.on_the_servers(|| Bare::start(&arguments))?;
         let streams = Streams::open(address, calls).map_err(|error| format!("callers' sockets: {error}"))?;
-        let before = Reading::take(server.pid(), None, places)?;
+        let before = Reading::take(server.pid(), None)?;
         self.listen(kind, streams, (server.pid(), None), &before, |targets, _| {
             for line in 0..calls {
                 let _they_have_just_begun =
@@ -183,7 +181,7 @@ impl Place<'_> {
         let sip = bench.addresses.sip;
         let streams = Streams::open(sip.ip(), calls).map_err(|error| format!("callers' sockets: {error}"))?;
         let ids = (server.pid(), Some(simulators.pid()));
-        let before = Reading::take(server.pid(), ids.1, places)?;
+        let before = Reading::take(server.pid(), ids.1)?;
         self.listen(Kind::Full, streams, ids, &before, |targets, ports| {
             let progress = |placed: usize| {
                 if placed.is_multiple_of(100) {
@@ -256,9 +254,9 @@ impl Place<'_> {
                 let begins = SystemTime::now() + settle;
                 let _nobody_else_sets_it = measured.set(begins..begins + self.time);
                 std::thread::sleep(settle);
-                let before = Reading::take(server, simulators, &self.places)?;
+                let before = Reading::take(server, simulators)?;
                 watch(self.time, &packets);
-                let after = Reading::take(server, simulators, &self.places)?;
+                let after = Reading::take(server, simulators)?;
                 let failed =
                     up.map_or(Ok(0), Calls::hang_up).map_err(|error| format!("hanging up: {error}"))?;
                 Ok((before, after, failed))
@@ -288,16 +286,19 @@ impl Place<'_> {
         let packets: u64 = heard.iter().map(|line| line.wire.packets).sum();
         let voiced: u64 = heard.iter().map(|line| line.voiced).sum();
         let due = calls as u64 * self.time.as_millis() as u64 / 20;
+        let server = cost(|reading| reading.server);
+        let others = [cost(|reading| reading.simulators), cost(|reading| reading.callers)];
         Measured {
             calls,
-            cost: cost(|reading| reading.server),
-            others: [cost(|reading| reading.simulators), cost(|reading| reading.callers)],
+            cost: server,
+            others,
             memory: after.server.resident.saturating_sub(idle.server.resident) as f64 / 1024.0 / calls as f64,
             off: gaps.map(|us| (f64::from(*us) / 1_000.0 - 20.0).abs()).collect(),
             lost: heard.iter().map(|line| line.wire.lost).sum(),
             short: due.saturating_sub(packets),
             voiced: voiced as f64 / packets.max(1) as f64,
-            busy: [0, 1].map(|core| after.cores[core].busy_since(before.cores[core])),
+            // Not what the kernel says of the cores: it looks once in a tick, and these threads work in between.
+            busy: [server, others.iter().sum()].map(|cost| cost * calls as f64 / 1_000.0),
             failed,
         }
     }
@@ -331,7 +332,7 @@ fn add(group: &'static str, [floor, echo, full]: [&Measured; 3], report: &mut Re
     let missing = [("frames never sent", full.short as f64), ("calls failed", full.failed as f64)];
     report.values(group, "full: missing", "", &missing, "0");
     let busy = [("server's", full.busy[0] * 100.0), ("callers' and simulators'", full.busy[1] * 100.0)];
-    report.values(group, "full: cores in use", "%", &busy, "");
+    report.values(group, "full: a core in use by", "%", &busy, "");
     report.values(group, "full: the agent speaks, of the time", "%", &[("", full.voiced * 100.0)], "");
 }
 
