@@ -371,6 +371,10 @@ fn a_file_with_a_wrong_language_is_refused_with_its_line() {
         wrong("Guten Tag,", "Guten Tag {name},").split(';').next(),
         Some("15: there is no variable `{name}`")
     );
+    assert_eq!(
+        wrong("\"fr-FR\"", "\"it\"").split(';').next(),
+        Some("19: nothing is ready for `fallbacks.not_heard` in `it`")
+    );
     let end = "[[tool]]\nname = \"end_call\"";
     let menu = format!("[menu]\nprompt = \"Press.\"\n[[menu.option]]\nkey = \"1\"\nsay = \"Hello.\"\n{end}");
     let menu = wrong(end, &menu);

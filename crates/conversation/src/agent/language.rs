@@ -7,7 +7,7 @@ use super::{
     prepared::fallbacks,
     raw::{Check, RawFallbacks, RawRoutes, RawSpeech},
 };
-use crate::{detection::matching, endpointing::Phrases, graph::Guard, variables::Template};
+use crate::{detection::matching, endpointing::Phrases, graph::Guard, spoken::Language, variables::Template};
 use serde::Deserialize;
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
@@ -166,6 +166,7 @@ impl Check<'_> {
         let menu = self.menu_in_language(agent.menu(), &raw.tag, raw.menu, names.tools)?;
         let mut other = agent.clone();
         self.texts_in_language(&mut other, &raw.tag, &raw.nodes, &raw.slots, names)?;
+        self.fallbacks_in_language(&raw.tag, &raw.fallbacks)?;
         let at = self.place(Elsewhere::Language, &raw.tag);
         let language = raw.tag.into_inner();
         let filled_in = |text: &Spanned<String>| self.filled_in(text, names.variables);
@@ -259,6 +260,27 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Sentences are ready in a few languages. In others a caller would hear English in a voice that speaks none.
+    fn fallbacks_in_language(&self, tag: &Spanned<String>, raw: &RawFallbacks) -> Result<(), AgentError> {
+        let written = [
+            ("not_heard", raw.not_heard.is_some()),
+            ("trouble", raw.trouble.is_some()),
+            ("still_there", raw.still_there.is_some()),
+            ("goodbye", raw.goodbye.is_some()),
+            ("acknowledge", raw.acknowledge.is_some()),
+            ("one_moment", raw.one_moment.is_some()),
+            ("ending_soon", raw.ending_soon.is_some()),
+        ];
+        match written.iter().find(|(_, written)| !written) {
+            Some((name, _)) if Language::of(tag.get_ref()).is_none() => {
+                let message = format!("nothing is ready for `fallbacks.{name}` in `{}`", tag.get_ref());
+                let help = "write [language.fallbacks] below this, with each sentence of [fallbacks]";
+                Err(self.error(tag, message, help))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A menu in the first language is no menu in another.
