@@ -230,14 +230,10 @@ fn nobody_hears_a_sentence_in_the_old_voice_after_the_change() {
             });
             assert!(old.is_none(), "seed {seed}: {old:?} after {at:?}\n{}", world.timeline());
         }
-        let told: Vec<&str> = world
-            .trace()
-            .iter()
-            .filter_map(|stamped| match &stamped.event {
-                Event::Language { language, .. } => Some(language.as_str()),
-                _ => None,
-            })
-            .collect();
+        let told = world.trace().iter().filter_map(|stamped| {
+            if let Event::Language { language, .. } = &stamped.event { Some(language.as_str()) } else { None }
+        });
+        let told: Vec<&str> = told.collect();
         let asked: Vec<&str> = world.languages().iter().map(|(_, tag)| tag.as_str()).collect();
         assert_eq!(told, asked, "seed {seed}: the trace says what the shell was told");
         assert_eq!(world.cdr_of(0).0.and_then(|cdr| cdr.language.as_deref()), asked.last().copied());

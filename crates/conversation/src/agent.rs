@@ -139,7 +139,7 @@ pub struct Agent {
     spoken: Arc<Spoken>,
     menu: Option<Menu>,
     /// Besides its first one.
-    languages: Vec<Arc<Agent>>,
+    languages: Vec<Arc<Self>>,
     language_key: Option<char>,
     detect_turns: u32,
     hints: Vec<String>,
