@@ -10,6 +10,7 @@ use crate::{
     },
     recorder::Tap,
     rtp_socket::{RtpSockets, is_full},
+    turn_pool::TurnSession,
     vad_pool::VadSession,
 };
 use call::{
@@ -161,6 +162,8 @@ pub struct CallParts {
     pub knocker: Knocker,
     /// Where what is said goes, if it is recorded.
     pub recording: Option<Tap>,
+    /// The model that listens if the caller sounds finished.
+    pub listener: Option<TurnSession>,
     /// Who says whether there is speech in a frame, if that is not the machine itself.
     pub vad: Option<VadSession>,
 }
@@ -331,6 +334,7 @@ impl CallActor {
                 ProviderEvent::Tts(turn, event) => Input::Tts(turn, event),
                 ProviderEvent::Tool(turn, result) => Input::Tool(turn, result),
                 ProviderEvent::Found(number, result) => Input::Found { number, result },
+                ProviderEvent::TurnJudged(pause, probability) => Input::TurnJudged { pause, probability },
                 ProviderEvent::Failed { stage, reason } => {
                     self.record(now, Event::ProviderFailed { stage: stage.to_owned(), reason });
                     continue;
@@ -419,7 +423,15 @@ impl CallActor {
                     vad.push(number, frame);
                 }
             }
+            Output::JudgeTurn { pause } => {
+                if let Some(listener) = &self.parts.listener {
+                    listener.judge(pause, &self.events);
+                }
+            }
             Output::Hear(frame) => {
+                if let Some(listener) = &mut self.parts.listener {
+                    listener.hear(&frame);
+                }
                 self.unheard.push(frame);
                 if self.unheard.len() >= self.stt.chunk() {
                     self.pass_frames_on(now);

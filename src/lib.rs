@@ -33,5 +33,6 @@ pub mod store;
 pub mod telemetry;
 pub mod tools;
 pub mod trunks;
+pub mod turn_pool;
 pub mod vad_pool;
 pub mod webhooks;

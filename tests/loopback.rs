@@ -195,6 +195,7 @@ impl Machine for Scripted {
             | Input::Found { .. }
             | Input::Recorded
             | Input::Judged { .. }
+            | Input::TurnJudged { .. }
             | Input::HangUp(_)
             | Input::Press { .. }
             | Input::Timeout => {}

@@ -20,6 +20,7 @@ use crate::{
         traces::TraceSink,
     },
     trunks::{TrunkMetrics, TrunkStates, Trunks, rules},
+    turn_pool::TurnPool,
     vad_pool::VadPool,
     webhooks::Webhooks,
 };
@@ -301,6 +302,19 @@ fn vad_pool(threads: usize) -> io::Result<Option<Arc<VadPool>>> {
     VadPool::start(threads, || media::vad::Earshot).map(|pool| Some(Arc::new(pool)))
 }
 
+/// The model that listens if callers sound finished, where the config names one.
+fn listener(config: &Config) -> io::Result<Option<Arc<TurnPool>>> {
+    let Some(model) = &config.turn_model else { return Ok(None) };
+    let pool = TurnPool::start(&model.path, model.threads).map_err(|error| {
+        io::Error::other(format!(
+            "conversation.turn_model = \"{}\": {error}; name another file, or take the key out",
+            model.path.display()
+        ))
+    })?;
+    tracing::info!(path = %model.path.display(), threads = model.threads, "an end-of-turn model listens");
+    Ok(Some(Arc::new(pool)))
+}
+
 fn endpoint(config: &Config) -> EndpointConfig {
     let default = EndpointConfig::default();
     // A dialog outlives its call until the answer to its BYE: the cap of calls must be met before this one.
@@ -345,6 +359,7 @@ fn start(
         media_priority: config.media.priority,
         recorder: recorder.cloned(),
         vad: vad_pool(config.media.vad_threads)?,
+        listener: listener(config)?,
         seed: config.server.seed,
         ..defaults
     };

@@ -293,7 +293,7 @@ fn knowledge_files(text: &str) -> Vec<String> {
     items.filter_map(|item| item.get("file")?.as_str().map(str::to_owned)).collect()
 }
 
-fn similar_file(path: &Path) -> String {
+pub(super) fn similar_file(path: &Path) -> String {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = path.file_name().unwrap_or_default().to_string_lossy();
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

@@ -3,7 +3,8 @@
 
 use super::{
     Config, ConfigError, DEMO, Http, Log, LogFormat, Media, Overrides, Problem, Recording, Rtp, Server, Sip,
-    Unmatched,
+    TurnModel, Unmatched,
+    agent::similar_file,
     checker::{Checker, Secrets},
     defaults::*,
     pool::{Pool, resize},
@@ -85,6 +86,7 @@ impl Checker<'_> {
         let tts = self.tts_targets(&raw.tts, call.patience.speech);
         let routes = self.used_routes(&raw, &call, &target::Names::of(&stt, &llm, &tts));
         let recording = self.recording(&raw.recording, &raw.server);
+        let turn_model = self.turn_model(&raw.conversation);
         let mut agents = BTreeMap::new();
         let default_agent = self.agent(&raw.agent.file, DEMO, &mut agents);
         for key in raw.agent.more.iter().flat_map(|more| more.get_ref()) {
@@ -117,7 +119,8 @@ impl Checker<'_> {
             store: self.records(&raw.store),
             webhooks: self.webhooks(&raw.webhook),
             prices: self.prices(&raw.prices, &time_zone),
-            call: CallConfig { record: recording.is_some(), ..call },
+            call: CallConfig { record: recording.is_some(), turn_model: turn_model.is_some(), ..call },
+            turn_model,
             recording,
             time_zone,
             stt,
@@ -240,6 +243,18 @@ impl Checker<'_> {
         enabled.then_some(Recording { directory, consent })
     }
 
+    /// A path that is not absolute starts at the config's folder.
+    fn turn_model(&mut self, raw: &RawConversation) -> Option<TurnModel> {
+        let threads = self.number(&raw.turn_model_threads, 1, 1..=64);
+        let key = raw.turn_model.as_ref()?;
+        let path = self.folder.join(key.get_ref());
+        if !path.is_file() {
+            let message = format!("there is no file `{}`", path.display());
+            self.error(key, message, similar_file(&path));
+        }
+        Some(TurnModel { path, threads })
+    }
+
     fn http(&mut self, raw: &RawHttp) -> Http {
         let listen: SocketAddr = self.parsed(&raw.listen, HTTP_LISTEN, |text| {
             text.parse().map_err(|_| format!("`{text}` is not an IP address and a port; write {HTTP_LISTEN}"))
@@ -294,6 +309,7 @@ impl Checker<'_> {
             record: default.record,
             comfort_noise_dbfs: self.comfort_noise(&raw.media, default.comfort_noise_dbfs),
             tones_too: default.tones_too,
+            turn_model: default.turn_model,
             vad_elsewhere: raw.media.vad_threads.as_ref().is_some_and(|threads| *threads.get_ref() > 0),
             floor,
         }

@@ -71,6 +71,15 @@ pub struct Recording {
     pub consent: Option<String>,
 }
 
+/// A neural model that says whether a caller sounds finished: `turn_model` of `[conversation]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnModel {
+    /// An ONNX file.
+    pub path: PathBuf,
+    /// Threads that it runs on.
+    pub threads: usize,
+}
+
 /// Everything a deployment decides, checked. What has a default is filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -92,6 +101,8 @@ pub struct Config {
     pub prices: Prices,
     /// Where what is said is written to, if it is.
     pub recording: Option<Recording>,
+    /// The model that listens if callers sound finished, if there is one.
+    pub turn_model: Option<TurnModel>,
     /// How every call behaves: turn-taking, jitter buffer, patience, budgets.
     pub call: CallConfig,
     /// Where "tomorrow" is reckoned.

@@ -185,6 +185,8 @@ pub(super) struct RawRecording {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table: write [conversation] on a line of its own")]
 pub(super) struct RawConversation {
+    pub(super) turn_model: Key<String>,
+    pub(super) turn_model_threads: Key<i64>,
     pub(super) end_of_turn_complete_ms: Key<i64>,
     pub(super) end_of_turn_yes_no_ms: Key<i64>,
     pub(super) end_of_turn_eager_ms: Key<i64>,

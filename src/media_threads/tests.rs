@@ -154,6 +154,7 @@ impl Bench {
             knocker: self.thread().knocker(dialog),
             recording: None,
             vad: None,
+            listener: None,
         };
         let _runtime = self.runtime.enter();
         self.tell(Command::Start(Box::new(CallActor::new(parts))));
@@ -203,6 +204,7 @@ fn echo() -> Script {
             | Input::Found { .. }
             | Input::Recorded
             | Input::Judged { .. }
+            | Input::TurnJudged { .. }
             | Input::Press { .. }
             | Input::HangUp(_)
             | Input::Timeout => {}
@@ -343,6 +345,7 @@ fn a_sentence_without_room_fails_its_turn_and_is_not_forgotten() {
                 | Input::Found { .. }
                 | Input::Recorded
                 | Input::Judged { .. }
+                | Input::TurnJudged { .. }
                 | Input::Press { .. }
                 | Input::HangUp(_) => panic!("not expected: {input:?}"),
             }
@@ -410,6 +413,7 @@ fn reports_move_to_the_shared_port_and_back() {
                 Input::Sip(_)
                 | Input::Recorded
                 | Input::Judged { .. }
+                | Input::TurnJudged { .. }
                 | Input::Press { .. }
                 | Input::Stt(_)
                 | Input::Llm(..)

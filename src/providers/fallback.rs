@@ -272,6 +272,7 @@ impl Speaker {
             | ProviderEvent::Llm(..)
             | ProviderEvent::Tool(..)
             | ProviderEvent::Found(..)
+            | ProviderEvent::TurnJudged(..)
             | ProviderEvent::Failed { .. } => {}
         }
     }

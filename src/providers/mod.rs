@@ -39,6 +39,8 @@ pub enum ProviderEvent {
     Tool(TurnId, ToolResult),
     /// What a search of the agent's documents found, or why it found nothing.
     Found(u32, Result<Vec<Passage>, String>),
+    /// What the model that listens says of the caller's pause with this number: how likely it is that this was all.
+    TurnJudged(u32, f32),
     /// From a route: one of its targets has failed and the next one is asked. The trace is to say so; the call, for which
     /// nothing has changed, never sees it.
     Failed {

@@ -27,6 +27,7 @@ use crate::{
     sip_transport::{
         self, Ladders, Listening, Request, SipCounters, SipHandle, SipSockets, SipTransportConfig, Tls,
     },
+    turn_pool::{TurnCounters, TurnPool},
     vad_pool::{VadCounters, VadPool},
 };
 use admission::{Admission, Message};
@@ -94,6 +95,8 @@ pub struct ServerConfig {
     pub recorder: Option<Arc<Recorder>>,
     /// What judges the frames of all calls together; the calls' config must say so, too.
     pub vad: Option<Arc<VadPool>>,
+    /// The model that listens if callers sound finished, where there is one.
+    pub listener: Option<Arc<TurnPool>>,
     /// Makes tags, branches and the chance inside calls repeatable. Calls are named at random in any case.
     pub seed: Option<u64>,
 }
@@ -118,6 +121,7 @@ impl Default for ServerConfig {
             media_priority: MediaPriority::default(),
             recorder: None,
             vad: None,
+            listener: None,
             seed: None,
         }
     }
@@ -199,6 +203,7 @@ pub struct Server {
     status: watch::Receiver<Status>,
     counters: Arc<ActorCounters>,
     outgoing: Mutex<Option<OutgoingEvents>>,
+    listener: Option<Arc<TurnPool>>,
     vad: Option<Arc<VadPool>>,
     records: Arc<dyn RecordSink>,
 }
@@ -221,6 +226,7 @@ impl Server {
         let transport = config.transport.clone();
         let (outgoing, outgoing_events) = link::outgoing();
         let vad = config.vad.clone();
+        let listener = config.listener.clone();
         let records = Arc::clone(&services.records);
         let admission = Admission::new(
             config,
@@ -232,7 +238,7 @@ impl Server {
         );
         let task = sip_transport::run(sockets, endpoint, admission, transport, (sip.clone(), requests));
         let outgoing = Mutex::new(Some(outgoing_events));
-        Ok(Self { sip, task, threads, status, counters, outgoing, vad, records })
+        Ok(Self { sip, task, threads, status, counters, outgoing, vad, listener, records })
     }
 
     /// Where it listens.
@@ -271,6 +277,11 @@ impl Server {
     }
 
     /// What the threads count that judge all calls' frames, if there are any.
+    pub fn turn_counters(&self) -> Option<&TurnCounters> {
+        self.listener.as_ref().map(|listener| &**listener.counters())
+    }
+
+    /// What the threads that judge frames count, where there are any.
     pub fn vad_counters(&self) -> Option<&VadCounters> {
         self.vad.as_ref().map(|vad| &**vad.counters())
     }

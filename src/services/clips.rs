@@ -130,6 +130,7 @@ async fn speak(
                 | ProviderEvent::Llm(..)
                 | ProviderEvent::Tool(..)
                 | ProviderEvent::Found(..)
+                | ProviderEvent::TurnJudged(..)
                 | ProviderEvent::Failed { .. } => {}
             }
         }

@@ -42,7 +42,7 @@ pub(super) const OTHER: &str = "other";
 
 const STAGES: [&str; 6] = ["stt", "llm", "tts", "tool", "knowledge", OTHER];
 
-const QUEUES: [&str; 20] = [
+const QUEUES: [&str; 21] = [
     "embeddings",
     "alerts",
     "mail",
@@ -59,6 +59,7 @@ const QUEUES: [&str; 20] = [
     "recording",
     "vad_audio",
     "vad_answers",
+    "turn_pauses",
     "rtp_send",
     "rtp_receive",
     "commands",

@@ -32,6 +32,9 @@ pub struct CallConfig {
     /// Whether a detector elsewhere says if frames hold speech: each is told with [`crate::Output::Judge`], answers come
     /// with [`crate::Input::Judged`] before the next one. While they are late, the call's own detector decides.
     pub vad_elsewhere: bool,
+    /// Whether a model listens if the caller sounds finished: it is asked with [`crate::Output::JudgeTurn`] in each pause and
+    /// answers with [`crate::Input::TurnJudged`]. Until it does, and if it does not, the words decide alone.
+    pub turn_model: bool,
 }
 
 /// What is begun on a guess.
@@ -132,6 +135,7 @@ impl Default for CallConfig {
             comfort_noise_dbfs: Some(COMFORT_NOISE_DBFS),
             tones_too: false,
             vad_elsewhere: false,
+            turn_model: false,
         }
     }
 }

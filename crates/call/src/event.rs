@@ -63,6 +63,11 @@ pub enum Event {
         /// Whether it began.
         active: bool,
     },
+    /// How finished the caller sounded in a pause, says the model that listens.
+    TurnByEar {
+        /// 0: there is more to come; 100: that was all.
+        percent: u8,
+    },
     /// Who has the floor now: `caller`, `agent` or `nobody`.
     Floor {
         /// The new holder.

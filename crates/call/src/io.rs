@@ -40,6 +40,13 @@ pub enum Input<'a> {
         /// The answer.
         probability: f32,
     },
+    /// A model has listened to the caller up to the pause with this number: how probable it is, 0 to 1, that this was all.
+    TurnJudged {
+        /// As in [`Output::JudgeTurn`].
+        pause: u32,
+        /// The answer.
+        probability: f32,
+    },
     /// A search of the agent's documents has ended.
     Found {
         /// Which one.
@@ -298,6 +305,11 @@ pub enum Output {
     Rate(SampleRate),
     /// The caller's audio for speech-to-text: one frame every 20 ms, without gaps.
     Hear(Frame),
+    /// The caller pauses: does what was heard last sound finished? Only where the config says that somebody listens.
+    JudgeTurn {
+        /// Counts the call's pauses.
+        pause: u32,
+    },
     /// Is there speech in this? Only where the config says that somebody elsewhere knows.
     Judge {
         /// Counts the call's frames.

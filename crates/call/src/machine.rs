@@ -68,6 +68,8 @@ pub struct Call {
     beat: Option<Instant>,
     /// The number of the frame that is under way.
     frame: u64,
+    /// The caller's pauses so far.
+    pub(crate) pauses: u32,
     pub(crate) hearing: Hearing,
     pub(crate) speculation: Speculation,
     pub(crate) searches: Searches,
@@ -147,6 +149,7 @@ impl Call {
             next_frame: now + FRAME,
             beat: None,
             frame: 0,
+            pauses: 0,
             hearing: Hearing::default(),
             speculation: Speculation::default(),
             searches: Searches::default(),
@@ -240,6 +243,7 @@ impl Call {
                     leg.judged(number, probability);
                 }
             }
+            Input::TurnJudged { pause, probability } => self.handle_by_ear(now, pause, probability, out),
             Input::Press { keys, by } => self.press_keys(&keys, by, out),
             Input::HangUp(HangUp::Drain) => self.say_goodbye(now, Cause::ServerStopping, out),
             Input::HangUp(HangUp::Admin) => self.end(Cause::Admin, out),

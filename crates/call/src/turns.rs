@@ -72,7 +72,13 @@ impl Call {
     pub(crate) fn decide(&mut self, now: Instant, decision: Option<Decision>, out: &mut Vec<Output>) {
         match decision {
             None => {}
-            Some(Decision::CallerPaused) => out.push(Output::FinalizeStt),
+            Some(Decision::CallerPaused) => {
+                out.push(Output::FinalizeStt);
+                self.pauses = self.pauses.wrapping_add(1);
+                if self.config.turn_model {
+                    out.push(Output::JudgeTurn { pause: self.pauses });
+                }
+            }
             Some(Decision::EndOfTurn { text, digits, ended, wait, reason }) => {
                 let waited = now.saturating_duration_since(ended);
                 let heard =
@@ -89,6 +95,23 @@ impl Call {
             Some(Decision::BargeIn { onset, silent }) => self.barge_in(now, onset, silent, out),
             Some(Decision::NoInput { count }) => self.prompt_caller(now, count, out),
         }
+    }
+
+    /// A model has listened; what it says of an earlier pause has come too late.
+    pub(crate) fn handle_by_ear(
+        &mut self,
+        now: Instant,
+        pause: u32,
+        probability: f32,
+        out: &mut Vec<Output>,
+    ) {
+        if pause != self.pauses || self.floor.holder() != Holder::Caller {
+            return;
+        }
+        let percent = (probability.clamp(0.0, 1.0) * 100.0).round() as u8;
+        out.push(Output::Event(Event::TurnByEar { percent }));
+        let decision = self.floor.handle_by_ear(now, probability);
+        self.decide(now, decision, out);
     }
 
     fn answer_caller(&mut self, now: Instant, mut heard: Heard, marks: Marks, out: &mut Vec<Output>) {

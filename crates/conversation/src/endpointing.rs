@@ -23,6 +23,8 @@ pub enum EndOfTurnReason {
     Punctuation,
     /// The words sound like a whole sentence.
     Sentence,
+    /// It sounds finished, says the model that listens to how it is said.
+    Sound,
     /// Speech-to-text held the turn to be over.
     Provider,
     /// Speech-to-text held the turn to be probably over.
@@ -55,6 +57,7 @@ impl EndOfTurnReason {
             Self::Email => "email",
             Self::Punctuation => "punctuation",
             Self::Sentence => "sentence",
+            Self::Sound => "sound",
             Self::Provider => "provider",
             Self::ProviderEager => "provider_eager",
             Self::Stable => "stable",
@@ -109,6 +112,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) language: &'a str,
     pub(crate) phrases: Option<&'a Phrases>,
     pub(crate) classifier: &'a dyn TurnClassifier,
+    /// How likely it is over by how it sounds, if there is a model that listens.
+    pub(crate) sound: Option<f32>,
 }
 
 /// From what a classifier says: over, or not over.
@@ -116,10 +121,11 @@ const LIKELY: f32 = 0.75;
 const UNLIKELY: f32 = 0.25;
 
 /// Judges the words heard so far. What was asked for weighs most, then how the words end, then the agent's phrases, the
-/// punctuation, and last the classifier.
+/// punctuation, and last the classifier. A model that listens decides where they leave it open, and casts doubt where the
+/// punctuation is sure: it hears what is written down, too, but not what it means.
 pub(crate) fn judge(evidence: &Evidence<'_>) -> Completeness {
     use Completeness::{Complete, Incomplete, Unsure};
-    let &Evidence { text, expectation, language, phrases, classifier } = evidence;
+    let &Evidence { text, expectation, language, phrases, classifier, sound } = evidence;
     let heard = words(text);
     let Some(last) = heard.last() else { return Unsure };
     if let Some(judged) = asked_for(&heard, expectation) {
@@ -139,13 +145,21 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Completeness {
     if phrases.is_some_and(|phrases| phrases.ends_with(&heard)) {
         return Complete(EndOfTurnReason::Phrase);
     }
-    if text.trim_end().ends_with(['.', '!', '?']) {
-        return Complete(EndOfTurnReason::Punctuation);
-    }
-    match classifier.likelihood(&SoFar { text, expectation, language }) {
-        Some(likely) if likely >= LIKELY => Complete(EndOfTurnReason::Sentence),
-        Some(likely) if likely <= UNLIKELY => Incomplete,
-        Some(_) | None => Unsure,
+    let by_words = if text.trim_end().ends_with(['.', '!', '?']) {
+        Complete(EndOfTurnReason::Punctuation)
+    } else {
+        match classifier.likelihood(&SoFar { text, expectation, language }) {
+            Some(likely) if likely >= LIKELY => Complete(EndOfTurnReason::Sentence),
+            Some(likely) if likely <= UNLIKELY => Incomplete,
+            Some(_) | None => Unsure,
+        }
+    };
+    match (by_words, sound) {
+        (Complete(_), Some(likely)) if likely <= UNLIKELY => Unsure,
+        (Incomplete, Some(likely)) if likely >= LIKELY => Unsure,
+        (Unsure, Some(likely)) if likely >= LIKELY => Complete(EndOfTurnReason::Sound),
+        (Unsure, Some(likely)) if likely <= UNLIKELY => Incomplete,
+        _ => by_words,
     }
 }
 
@@ -234,7 +248,43 @@ mod tests {
     use crate::completeness::SmallWords;
 
     fn judge(text: &str, expectation: Expectation, phrases: Option<&Phrases>) -> Completeness {
-        super::judge(&Evidence { text, expectation, language: "en", phrases, classifier: &SmallWords })
+        let sound = None;
+        super::judge(&Evidence { text, expectation, language: "en", phrases, classifier: &SmallWords, sound })
+    }
+
+    #[test]
+    fn how_it_sounds_decides_where_words_leave_it_open() {
+        use Completeness::{Complete, Incomplete, Unsure};
+        use EndOfTurnReason::{Punctuation, Sound};
+        for (text, sound, wanted) in [
+            ("opening hours", 0.9, Complete(Sound)),
+            ("opening hours", 0.5, Unsure),
+            ("opening hours", 0.1, Incomplete),
+            ("i would like to", 0.9, Incomplete),
+            ("Opening hours.", 0.9, Complete(Punctuation)),
+            ("Opening hours.", 0.1, Unsure),
+        ] {
+            let judged = super::judge(&Evidence {
+                text,
+                expectation: Expectation::Any,
+                language: "en",
+                phrases: None,
+                classifier: &SmallWords,
+                sound: Some(sound),
+            });
+            assert_eq!(judged, wanted, "{text} at {sound}");
+        }
+        let asked = |sound| {
+            super::judge(&Evidence {
+                text: "one two three",
+                expectation: Expectation::Digits { count: Some(5) },
+                language: "en",
+                phrases: None,
+                classifier: &SmallWords,
+                sound,
+            })
+        };
+        assert_eq!(asked(Some(0.99)), asked(None), "digits that were asked for are counted, not heard");
     }
 
     #[test]

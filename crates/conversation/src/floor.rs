@@ -265,6 +265,8 @@ struct Utterance {
     paused: Option<Instant>,
     /// How finished the text sounds, judged since the pause.
     sounds: Completeness,
+    /// What the model that listens says of this pause.
+    by_ear: Option<f32>,
     /// It took the floor from the agent, who owes an answer even if nothing was understood.
     cut_in: bool,
     /// It was taken for a backchannel: an answer only if the agent then ends with a question.
@@ -393,6 +395,7 @@ impl Floor {
             self.utterance.speech += FRAME;
             self.utterance.voiced += if sound == Sound::Voiced { FRAME } else { Duration::ZERO };
             self.utterance.paused = None;
+            self.utterance.by_ear = None;
             self.answered.speech_since = true;
         }
         match self.holder {
@@ -442,6 +445,16 @@ impl Floor {
             return None;
         }
         self.utterance.provider = (turn != ProviderTurn::Resumed).then_some(turn);
+        self.handle_timeout(now)
+    }
+
+    /// A model has listened to what was said up to the pause that goes on: how likely it is, 0 to 1, that it is all.
+    pub fn handle_by_ear(&mut self, now: Instant, likelihood: f32) -> Option<Decision> {
+        if self.holder != Holder::Caller || self.utterance.paused.is_none() {
+            return None;
+        }
+        self.utterance.by_ear = Some(likelihood);
+        self.judge();
         self.handle_timeout(now)
     }
 
@@ -516,6 +529,7 @@ impl Floor {
                 language: &self.config.language,
                 phrases: self.config.phrases.as_deref(),
                 classifier: &*self.config.classifier,
+                sound: self.utterance.by_ear,
             });
         }
     }

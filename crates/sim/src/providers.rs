@@ -22,6 +22,7 @@ pub(crate) enum Report {
     Tts(TurnId, TtsEvent),
     Tool(TurnId, ToolResult),
     Found(u32, Result<Vec<Passage>, String>),
+    TurnJudged(u32, f32),
 }
 
 type Later = Vec<(Instant, Report)>;
@@ -213,6 +214,14 @@ impl Providers {
         found.sort_by(|a, b| b.fit.total_cmp(&a.fit));
         found.truncate(most);
         vec![(at, Report::Found(number, Ok(found)))]
+    }
+
+    /// What the model that listens says of a pause.
+    pub(crate) fn judge_turn(&self, now: Instant, pause: u32) -> Later {
+        let by_ear = &self.scenario.by_ear;
+        let percent = by_ear.get(pause as usize - 1).or(by_ear.last());
+        let answer = |percent: &u8| Report::TurnJudged(pause, f32::from(*percent) / 100.0);
+        percent.map(|percent| (now + self.scenario.timings.by_ear, answer(percent))).into_iter().collect()
     }
 
     /// A sentence's audio: every turn has a voice of its own, see [`voice`].

@@ -84,6 +84,10 @@ impl Scenario {
             packets,
             wake_late: ms(chance, 0, 35),
             replies: (0..8).map(|_| said(chance)).collect(),
+            by_ear: match seed % 3 {
+                0 => vec![(seed / 3 % 101) as u8, (seed / 7 % 101) as u8],
+                _ => Vec::new(),
+            },
             documents: if seed.is_multiple_of(2) { DOCUMENTS.to_vec() } else { Vec::new() },
             timings: Timings {
                 stt_final: ms(chance, 20, 300),
@@ -92,6 +96,7 @@ impl Scenario {
                 tts_first_audio: ms(chance, 50, 300),
                 // Around the budget of 80 ms, on both sides.
                 look_up: Duration::from_millis(seed * 7 % 160),
+                by_ear: Duration::from_millis(seed * 13 % 900),
             },
             faults: if faulty { vec![one_of(chance, FAULTS)] } else { look_up_fault(seed) },
             faulty: (ms(chance, 0, 8_000), ms(chance, 2_000, 30_000)),

@@ -28,6 +28,9 @@ pub struct Scenario {
     pub replies: Vec<Said>,
     /// What the agent's documents have, if it has any: passages that are found by any of their title's words.
     pub documents: Vec<(&'static str, &'static str)>,
+    /// How finished the caller sounds to the model that listens, in percent: one for each pause, the last one again after
+    /// that. Nothing: there is no such model.
+    pub by_ear: Vec<u8>,
     /// How fast the providers are.
     pub timings: Timings,
     /// What goes wrong.
@@ -197,6 +200,8 @@ pub struct Timings {
     pub tts_first_audio: Duration,
     /// From the beginning of a search in the documents to its end.
     pub look_up: Duration,
+    /// From a pause to what the model that listens says of it.
+    pub by_ear: Duration,
 }
 
 /// What goes wrong with a provider.
@@ -241,6 +246,7 @@ impl Default for Timings {
             llm_per_token: ms(25),
             tts_first_audio: ms(150),
             look_up: ms(10),
+            by_ear: ms(90),
         }
     }
 }
@@ -258,6 +264,7 @@ impl Scenario {
             wake_late: Duration::ZERO,
             replies: vec![Said::text("We open at nine. We close at five.")],
             documents: Vec::new(),
+            by_ear: Vec::new(),
             timings: Timings::default(),
             faults: Vec::new(),
             faulty: (Duration::ZERO, Duration::MAX),

@@ -71,6 +71,7 @@ fn describe_floor_and_faults(event: &Event) -> Option<String> {
         Event::Language { language, why } => format!("speaks {language} ({why})"),
         Event::Noted { turn, text } => format!("turn {turn} noted {text:?}"),
         Event::Expecting { expectation } => format!("expects {expectation:?}"),
+        Event::TurnByEar { percent } => format!("caller sounds {percent} % finished"),
         Event::Ducked { active: true } => "agent speaks more quietly".into(),
         Event::Ducked { active: false } => "agent speaks as before".into(),
         Event::AgentPaused { turn, reaction_ms } => {

@@ -334,6 +334,7 @@ impl World {
                         Report::Tts(turn, event) => Input::Tts(turn, event),
                         Report::Tool(turn, result) => Input::Tool(turn, result),
                         Report::Found(number, result) => Input::Found { number, result },
+                        Report::TurnJudged(pause, probability) => Input::TurnJudged { pause, probability },
                     },
                 )
             }
@@ -447,7 +448,8 @@ impl World {
         line.slot = Some(grant.slot);
         line.dialog = Some(invite.dialog);
         line.told.cdr = Some(Cdr::new(arrival(number)));
-        line.call = Some((Call::new(self.now, self.config.clone(), setup), None));
+        let config = CallConfig { turn_model: !line.scenario.by_ear.is_empty(), ..self.config.clone() };
+        line.call = Some((Call::new(self.now, config, setup), None));
         self.step_call(number, Input::Timeout);
     }
 
@@ -494,6 +496,7 @@ impl World {
             // Nobody records here, ports cost nothing, and voices speak at any rate.
             Output::Record { .. } | Output::RtcpMux(_) | Output::Rate(_) | Output::Judge { .. } => return,
             Output::FinalizeStt => line.providers.finalize(now),
+            Output::JudgeTurn { pause } => line.providers.judge_turn(now, pause),
             Output::LookUp { number, words, passages } => {
                 line.providers.look_up(now, number, &words, passages)
             }

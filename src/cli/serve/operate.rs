@@ -165,7 +165,7 @@ struct Seen {
 const TRANSPORT_REASONS: [&str; 5] =
     ["connection_refused", "connection_cut", "stream_send_failed", "datagram_send_failed", "panic"];
 /// The queues that the server counts itself.
-const QUEUES: [&str; 8] = [
+const QUEUES: [&str; 9] = [
     "stt_audio",
     "sentences",
     "rtp_send",
@@ -174,6 +174,7 @@ const QUEUES: [&str; 8] = [
     "recording",
     "vad_audio",
     "vad_answers",
+    "turn_pauses",
 ];
 
 impl Seen {
@@ -262,6 +263,9 @@ impl Seen {
             actors.recording_frames_lost.load(Relaxed),
             vad.map_or(0, |vad| vad.refused.load(Relaxed)),
             vad.map_or(0, |vad| vad.late.load(Relaxed)),
+            server
+                .turn_counters()
+                .map_or(0, |turns| turns.refused.load(Relaxed) + turns.failed.load(Relaxed)),
         ];
         for ((queue, now), before) in QUEUES.iter().zip(now).zip(self.queues) {
             metrics.queue_dropped(queue, now - before);

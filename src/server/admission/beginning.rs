@@ -127,6 +127,7 @@ impl Admission {
             counters: Arc::clone(&self.counters),
             knocker: self.threads[thread].knocker(invite.dialog),
             vad: self.config.vad.as_ref().map(|vad| vad.open()),
+            listener: self.config.listener.as_ref().map(|listener| listener.open()),
         }
     }
 

@@ -164,6 +164,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             knocker: thread.knocker(dialog),
             recording: None,
             vad: None,
+            listener: None,
         })));
         while let Err(again) = thread.try_send(start) {
             start = again;
