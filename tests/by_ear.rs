@@ -129,3 +129,27 @@ fn a_server_with_a_model_asks_it_in_every_pause() {
     let trace = server.trace(&["last"]).to_string();
     assert!(trace.contains("turn_by_ear"), "{trace}");
 }
+
+#[test]
+fn a_model_that_is_none_stops_the_start_and_is_told_with_its_reason() {
+    let folder = served::folder();
+    let not_one = repository("engines/turn-model/tests/models/make.py");
+    let config = format!("[conversation]\nturn_model = \"{}\"\n", not_one.display());
+    std::fs::write(folder.join("t.toml"), config).expect("our folder");
+    let tandem = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tandem"));
+        command.args(arguments).current_dir(&folder).output().expect("tandem starts")
+    };
+    let started =
+        tandem(&["serve", "--config", "t.toml", "--sip", "udp:127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    let told = String::from_utf8_lossy(&started.stderr);
+    assert!(!started.status.success());
+    assert!(told.contains("conversation.turn_model") && told.contains("no ONNX model"), "{told}");
+
+    std::fs::write(folder.join("t.toml"), "[conversation]\nturn_model = \"gone.onnx\"\n")
+        .expect("our folder");
+    let checked = tandem(&["check", "t.toml"]);
+    let told = String::from_utf8_lossy(&checked.stdout);
+    assert!(told.contains("t.toml:2:14: warning: there is no file"), "{told}");
+    std::fs::remove_dir_all(&folder).expect("our folder");
+}

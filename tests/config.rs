@@ -347,7 +347,17 @@ fn the_template_repeats_every_default_truthfully() {
     // Files and addresses that have no default.
     let external = text.find("[[server.external]]").zip(text.find("[sip]")).expect("both are there");
     text.replace_range(external.0..external.1, "");
-    let own = ["certificate", "key", "client_ca", "client_certificate", "client_key", "ca", "hep", "more"];
+    let own = [
+        "certificate",
+        "key",
+        "client_ca",
+        "client_certificate",
+        "client_key",
+        "ca",
+        "hep",
+        "more",
+        "turn_model",
+    ];
     let has_none = |line: &str| own.iter().any(|name| line.starts_with(&format!("{name} = ")));
     text = text.lines().filter(|line| !has_none(line)).map(|line| format!("{line}\n")).collect();
     text = text

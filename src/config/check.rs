@@ -250,7 +250,8 @@ impl Checker<'_> {
         let path = self.folder.join(key.get_ref());
         if !path.is_file() {
             let message = format!("there is no file `{}`", path.display());
-            self.error(key, message, similar_file(&path));
+            // The server will not start without it; a config may be written before.
+            self.warn(key, message, similar_file(&path));
         }
         Some(TurnModel { path, threads })
     }

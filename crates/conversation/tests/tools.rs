@@ -203,7 +203,7 @@ fn the_agents_in_the_manual_are_agents() {
     let manual = include_str!("../../../agents/README.md");
     let blocks: Vec<&str> =
         manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 3);
     for block in blocks {
         Agent::parse(block, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error} in\n{block}"));
     }
