@@ -108,9 +108,9 @@ impl TurnModel {
             .model
             .run(vec![(self.input, ValueOrView::from(input))], &[self.output], Some(options))
             .map_err(|error| Error::Shape(error.to_string()))?;
-        let number = |answer: &Value| match answer {
-            Value::FloatTensor(numbers) => numbers.item().copied(), // Where there is one alone.
-            _ => None,
+        let number = |answer: &Value| {
+            let Value::FloatTensor(numbers) = answer else { return None };
+            numbers.item().copied() // Where there is one alone.
         };
         answers
             .first()
