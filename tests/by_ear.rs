@@ -26,12 +26,7 @@ fn who_sounds_finished_is_answered_without_the_usual_wait() {
     check(
         world(open_ended(&[96])),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "opening hours" (1200 ms)
         4.050 caller sounds 96 % finished
         4.080 understood "opening hours"
@@ -45,9 +40,7 @@ fn who_sounds_finished_is_answered_without_the_usual_wait() {
         4.620 turn 1 is heard
         4.620 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
         6.580 turn 1 done
-        8.030 caller hangs up
-        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
-        8.060 ended: caller_hung_up
+        [hung up 8.030: 399 in, 402 out]
         "#,
     );
 }
@@ -59,12 +52,7 @@ fn who_sounds_unfinished_is_given_time() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "opening hours" (1200 ms)
         4.050 caller sounds 4 % finished
         4.080 understood "opening hours"
@@ -80,9 +68,7 @@ fn who_sounds_unfinished_is_given_time() {
         6.509 turn 1 first audio
         6.520 turn 1 is heard
         6.520 gap 880 ms = jitter 20 + end_of_turn 250 + stt_final 70 + llm_first_token 300 + first_sentence 79 + tts_first_audio 150 + pacing 11
-        8.030 caller hangs up
-        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
-        8.060 ended: caller_hung_up
+        [hung up 8.030: 399 in, 402 out]
         "#,
     );
 }
@@ -94,12 +80,7 @@ fn a_model_that_is_late_changes_nothing() {
     check(
         world(scenario),
         r#"
-        0.000 call in slot 0, PCMU
-        0.000 answered
-        0.060 acknowledged
-        0.060 turn 0 sentence 0: "Hello, how can I help?"
-        0.060 turn 0 is heard
-        1.040 turn 0 done
+        [greeted]
         2.530 caller says "opening hours" (1200 ms)
         4.080 understood "opening hours"
         4.460 turn 1 ended: "opening hours" (pause, waited 700 ms)
@@ -112,9 +93,7 @@ fn a_model_that_is_late_changes_nothing() {
         5.000 turn 1 is heard
         5.000 gap 1260 ms = jitter 20 + end_of_turn 700 + llm_first_token 300 + first_sentence 77 + tts_first_audio 150 + pacing 13
         6.960 turn 1 done
-        8.030 caller hangs up
-        8.060 packets: 399 received, 0 lost, 0 foreign, 402 sent
-        8.060 ended: caller_hung_up
+        [hung up 8.030: 399 in, 402 out]
         "#,
     );
 }
