@@ -241,7 +241,7 @@ pub enum Event {
     Language {
         /// Its tag.
         language: String,
-        /// `detected`, `tool` or `key`; `voice_failed`: back to what there was before.
+        /// `detected`, `tool`, `key` or `resumed`; `stt_failed`, `llm_failed`, `tts_failed`: back to what there was before.
         why: String,
     },
     /// How the passing on of the caller goes.
