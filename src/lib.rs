@@ -21,6 +21,7 @@ pub mod http;
 pub mod knowledge;
 pub mod media_threads;
 pub mod providers;
+pub mod queue;
 pub mod recorder;
 pub mod report;
 pub mod resume;

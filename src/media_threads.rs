@@ -4,7 +4,6 @@
 mod bell;
 mod departures;
 mod lateness;
-mod mailbox;
 mod phases;
 mod poller;
 mod priority;
@@ -18,15 +17,18 @@ pub use bell::Bell;
 pub use lateness::{BUCKETS_US, Lateness, LatenessSnapshot};
 pub use priority::MediaPriority;
 
-use crate::call_actor::{CallActor, Note};
+use crate::{
+    call_actor::{CallActor, Note},
+    queue::{self, Sender},
+};
 use call::{HangUp, SipInput, cdr::Cause};
-use mailbox::Mailbox;
 use sip::DialogKey;
 use std::{
     io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::TrySendError,
     },
     thread::JoinHandle,
     time::Duration,
@@ -75,19 +77,11 @@ pub struct ThreadCounters {
 /// 2.5 ms packets needs 8. What is over that is a flood, and is thrown away unread.
 pub const DATAGRAMS_PER_STEP: u32 = 200;
 
-/// What waits for one thread.
-struct Mail {
-    commands: Mailbox<Command>,
-    /// Cannot outgrow the number of calls: one that has knocked does not knock again until it was looked after.
-    knocks: Mailbox<DialogKey>,
-    /// The thread is there to read it.
-    is_read: AtomicBool,
-}
-
 /// One media thread, as others see it.
 #[derive(Clone)]
 pub struct MediaThread {
-    mail: Arc<Mail>,
+    commands: Sender<Command>,
+    knocks: Sender<DialogKey>,
     bell: Arc<Bell>,
     counters: Arc<ThreadCounters>,
 }
@@ -98,18 +92,17 @@ impl MediaThread {
     /// # Errors
     /// The command, when the queue is full or the thread has ended.
     pub fn try_send(&self, command: Command) -> Result<(), Command> {
-        if !self.mail.is_read.load(Ordering::SeqCst) {
-            return Err(command);
-        }
-        let sent = self.mail.commands.put(command);
+        let sent = self.commands.try_send(command);
         self.bell.ring();
-        sent
+        sent.map_err(|error| match error {
+            TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
+        })
     }
 
     /// What wakes the thread for the inbox of the call with this dialog.
     pub fn knocker(&self, dialog: DialogKey) -> Knocker {
-        let (mail, bell) = (Arc::clone(&self.mail), Arc::clone(&self.bell));
-        Knocker { dialog, mail, bell, waiting: Arc::default() }
+        let (knocks, bell) = (self.knocks.clone(), Arc::clone(&self.bell));
+        Knocker { dialog, knocks, bell, waiting: Arc::default() }
     }
 
     /// What it counts.
@@ -118,11 +111,12 @@ impl MediaThread {
     }
 }
 
-/// Tells a thread that the inbox of one of its calls has something.
+/// Tells a thread that the inbox of one of its calls has something. The queue of knocks cannot outgrow the number of
+/// calls: a call that has knocked does not knock again until it was looked after.
 #[derive(Clone)]
 pub struct Knocker {
     dialog: DialogKey,
-    mail: Arc<Mail>,
+    knocks: Sender<DialogKey>,
     bell: Arc<Bell>,
     waiting: Arc<AtomicBool>,
 }
@@ -131,7 +125,7 @@ impl Knocker {
     /// There is something in the inbox.
     pub fn knock(&self) {
         if !self.waiting.swap(true, Ordering::SeqCst) {
-            let _ = self.mail.knocks.put(self.dialog); // There is room for as many as there are calls.
+            let _ = self.knocks.try_send(self.dialog); // The thread is gone: so is the call.
             self.bell.ring();
         }
     }
@@ -167,15 +161,12 @@ impl MediaThreads {
         let mut threads = Vec::new();
         let mut handles = Vec::new();
         for number in 0..count.max(1) {
-            let mail = Arc::new(Mail {
-                commands: Mailbox::new(COMMANDS),
-                knocks: Mailbox::new(usize::MAX),
-                is_read: AtomicBool::new(true),
-            });
+            let (commands, waiting) = queue::bounded(COMMANDS);
+            let (knocks, knocked) = queue::bounded(usize::MAX);
             let bell = Arc::new(Bell::new()?);
             let counters = Arc::new(ThreadCounters::default());
             let thread = thread::Thread::new(
-                thread::Ends { mail: Arc::clone(&mail), uplink: Arc::clone(uplink) },
+                thread::Ends { commands: waiting, knocks: knocked, uplink: Arc::clone(uplink) },
                 Arc::clone(&bell),
                 Arc::clone(&counters),
             )?;
@@ -192,7 +183,7 @@ impl MediaThreads {
                 }
                 thread.run();
             })?;
-            threads.push(MediaThread { mail, bell, counters });
+            threads.push(MediaThread { commands, knocks, bell, counters });
             handles.push(handle);
         }
         Ok(Self { threads, handles })

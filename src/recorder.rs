@@ -1,6 +1,7 @@
 //! Writes what is said in calls: a stereo WAV file each, the caller left, the agent right, on the clock of their packets.
 //! Knows files and the queue to the thread that writes them. Knows nothing of consent, and no call ever waits for it.
 
+use crate::queue::{Receiver, Sender, bounded};
 use call::{CallId, Side, cdr::Recorded};
 use jiff::Timestamp;
 use media::{Frame, Resampler, SampleRate};
@@ -13,7 +14,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+        mpsc::RecvTimeoutError,
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -48,7 +49,7 @@ pub struct RecorderCounters {
 
 /// The thread that writes, and the way to it.
 pub struct Recorder {
-    chunks: Option<SyncSender<Chunk>>,
+    chunks: Option<Sender<Chunk>>,
     folder: PathBuf,
     consent: Option<String>,
     counters: Arc<RecorderCounters>,
@@ -94,7 +95,7 @@ impl Recorder {
 
     fn start_with_room(folder: &Path, consent: Option<String>, room: usize) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let (chunks, queue) = mpsc::sync_channel(room);
+        let (chunks, queue) = bounded(room);
         let counters = Arc::new(RecorderCounters::default());
         let writer = Writer { files: HashMap::new(), counters: Arc::clone(&counters) };
         let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || writer.run(&queue))?;
@@ -141,7 +142,7 @@ impl Recorder {
 pub struct Tap {
     recording: Arc<Recording>,
     consent: Option<String>,
-    chunks: SyncSender<Chunk>,
+    chunks: Sender<Chunk>,
     counters: Arc<RecorderCounters>,
     /// The number of the first frame of the chunk that is being filled.
     first: u64,
@@ -399,7 +400,7 @@ mod tests {
     fn a_disk_that_is_behind_costs_a_gap_and_no_time() {
         let folder = folder("gap");
         let counters = Arc::new(RecorderCounters::default());
-        let (chunks, queue) = mpsc::sync_channel(1);
+        let (chunks, queue) = bounded(1);
         let call = CallId(8);
         let path = folder.join("2026-11-28").join(call.to_string());
         let mut tap = Tap {

@@ -1,13 +1,16 @@
 //! Whether callers sound finished, on threads of its own: a pause of a call in, an answer to its inbox.
 //! Knows a model and sound. What becomes of an answer is the call's business, and so is one that is late.
 
-use crate::providers::{Events, ProviderEvent};
+use crate::{
+    providers::{Events, ProviderEvent},
+    queue::{Receiver, Sender, bounded},
+};
 use media::{Frame, Resampler, SampleRate};
 use std::{
     collections::VecDeque,
     path::Path,
     sync::{
-        Arc, Condvar, Mutex, PoisonError, TryLockError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -34,22 +37,10 @@ pub struct TurnCounters {
     pub failed: AtomicU64,
 }
 
-/// The threads, which share a model's weights. They end when this is dropped.
+/// The threads, which share a model's weights. They end with the last that can ask.
 pub struct TurnPool {
-    queue: Arc<Queue>,
+    pauses: Sender<Pause>,
     counters: Arc<TurnCounters>,
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    pauses: VecDeque<Pause>,
-    over: bool,
 }
 
 struct Pause {
@@ -61,7 +52,7 @@ struct Pause {
 /// One call's part: what the caller said in the last 8 s. 128 KiB at 8 kHz, twice that at 16 kHz.
 pub struct TurnSession {
     frames: VecDeque<Frame>,
-    queue: Arc<Queue>,
+    pauses: Sender<Pause>,
     counters: Arc<TurnCounters>,
 }
 
@@ -72,23 +63,23 @@ impl TurnPool {
     /// Why the model cannot be used; or what the system says when it has no thread left.
     pub fn start(path: &Path, threads: usize) -> Result<Self, Error> {
         let model = TurnModel::load(path)?;
-        let pool = Self { queue: Arc::default(), counters: Arc::default() };
+        let (pauses, waiting) = bounded(TURN_PAUSES);
+        let (waiting, counters) = (Arc::new(waiting), Arc::<TurnCounters>::default());
         for number in 0..threads.max(1) {
-            let (model, queue, counters) =
-                (model.share(), Arc::clone(&pool.queue), Arc::clone(&pool.counters));
+            let (model, waiting, counters) = (model.share(), Arc::clone(&waiting), Arc::clone(&counters));
             thread::Builder::new()
                 .name(format!("turns-{number}"))
-                .spawn(move || work(model, &queue, &counters))
+                .spawn(move || work(model, &waiting, &counters))
                 .map_err(Error::Read)?;
         }
-        Ok(pool)
+        Ok(Self { pauses, counters })
     }
 
     /// For a new call.
     pub fn open(&self) -> TurnSession {
         TurnSession {
             frames: VecDeque::with_capacity(FRAMES),
-            queue: Arc::clone(&self.queue),
+            pauses: self.pauses.clone(),
             counters: Arc::clone(&self.counters),
         }
     }
@@ -96,13 +87,6 @@ impl TurnPool {
     /// What they count.
     pub const fn counters(&self) -> &Arc<TurnCounters> {
         &self.counters
-    }
-}
-
-impl Drop for TurnPool {
-    fn drop(&mut self) {
-        self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).over = true;
-        self.queue.changed.notify_all();
     }
 }
 
@@ -116,45 +100,18 @@ impl TurnSession {
     }
 
     /// Asks what the model says of the pause with this number; the answer comes as [`ProviderEvent::TurnJudged`]. Never
-    /// waits: without room, or in the moment in which a thread takes another one's, the pause is counted and left out.
+    /// waits: without room the pause is counted and left out.
     pub fn judge(&self, number: u32, events: &Events) {
         let pause = Pause { number, frames: self.frames.clone(), events: events.clone() };
-        let mut waiting = match self.queue.waiting.try_lock() {
-            Ok(waiting) => waiting,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return self.refuse(),
-        };
-        if waiting.pauses.len() >= TURN_PAUSES {
-            return self.refuse();
-        }
-        waiting.pauses.push_back(pause);
-        drop(waiting);
-        self.queue.changed.notify_one();
-    }
-
-    fn refuse(&self) {
-        self.counters.refused.fetch_add(1, Relaxed);
-    }
-}
-
-impl Queue {
-    /// The next pause; none when there will be no more.
-    fn next(&self) -> Option<Pause> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if waiting.over {
-                return None;
-            }
-            if let Some(pause) = waiting.pauses.pop_front() {
-                return Some(pause);
-            }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        if self.pauses.try_send(pause).is_err() {
+            self.counters.refused.fetch_add(1, Relaxed);
         }
     }
 }
 
-fn work(mut model: TurnModel, queue: &Queue, counters: &TurnCounters) {
-    while let Some(Pause { number, frames, events }) = queue.next() {
+/// Ends when nobody can ask any more.
+fn work(mut model: TurnModel, pauses: &Receiver<Pause>, counters: &TurnCounters) {
+    for Pause { number, frames, events } in pauses.iter() {
         if events.is_gone() {
             continue;
         }
@@ -229,14 +186,11 @@ mod tests {
 
     #[test]
     fn a_model_that_is_behind_costs_a_count_and_no_time() {
-        let pool = TurnPool { queue: Arc::default(), counters: Arc::default() };
+        let (pauses, _waiting) = bounded(TURN_PAUSES);
+        let pool = TurnPool { pauses, counters: Arc::default() };
         let session = pool.open();
         let (events, _inbox) = Events::channel(Arc::new(|| ()));
         (0..20).for_each(|number| session.judge(number, &events));
         assert_eq!(pool.counters().refused.load(Relaxed), 20 - TURN_PAUSES as u64);
-        let taken = pool.queue.waiting.lock().expect("nobody panicked");
-        session.judge(20, &events);
-        assert_eq!(pool.counters().refused.load(Relaxed), 21 - TURN_PAUSES as u64);
-        drop(taken);
     }
 }

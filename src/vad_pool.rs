@@ -1,6 +1,7 @@
 //! Voice activity of many calls in one go, on threads of their own: frames in, answers that the next frame finds.
 //! Knows streams and models. Knows nothing of calls; whoever finds no answer in time decides by itself.
 
+use crate::queue::{Receiver, Sender, bounded};
 use media::{
     Frame,
     vad::{VadModel, VadStream, judge},
@@ -11,7 +12,7 @@ use std::{
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::RecvTimeoutError,
     },
     thread,
     time::{Duration, Instant},
@@ -42,7 +43,7 @@ pub struct VadCounters {
 
 /// The threads.
 pub struct VadPool {
-    queues: Vec<SyncSender<Job>>,
+    queues: Vec<Sender<Job>>,
     streams: AtomicUsize,
     counters: Arc<VadCounters>,
 }
@@ -50,7 +51,7 @@ pub struct VadPool {
 /// One stream's way to its thread, which keeps what the model remembers of it until this is dropped.
 pub struct VadSession {
     name: u64,
-    queue: SyncSender<Job>,
+    queue: Sender<Job>,
     answer: Arc<Answer>,
     counters: Arc<VadCounters>,
     /// The last frame sent, and the last answer taken.
@@ -88,7 +89,7 @@ impl VadPool {
     {
         let counters = Arc::new(VadCounters::default());
         let start = |number: usize| {
-            let (queue, jobs) = sync_channel(VAD_FRAMES);
+            let (queue, jobs) = bounded(VAD_FRAMES);
             let (model, counters) = (model(), Arc::clone(&counters));
             thread::Builder::new()
                 .name(format!("vad-{number}"))

@@ -12,15 +12,13 @@ use crate::{
         Events, ProviderEvent,
         embeddings::{Embeddings, Without},
     },
+    queue::{Receiver, Sender, bounded},
     telemetry::metrics::Metrics,
 };
 use conversation::Passage;
 use std::{
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak},
     thread,
     time::Duration,
 };
@@ -249,7 +247,7 @@ impl Search {
 /// The thread on which all searches are made, one after the other. It ends with the last of its clones.
 #[derive(Clone)]
 pub struct Searcher {
-    searches: SyncSender<Search>,
+    searches: Sender<Search>,
     metrics: Metrics,
 }
 
@@ -259,7 +257,7 @@ impl Searcher {
     /// # Errors
     /// When the system has none left.
     pub fn start(metrics: Metrics) -> std::io::Result<Self> {
-        let (searches, inbox) = sync_channel(SEARCHES);
+        let (searches, inbox) = bounded(SEARCHES);
         thread::Builder::new().name("knowledge".into()).spawn(move || run(&inbox))?;
         Ok(Self { searches, metrics })
     }
@@ -275,7 +273,7 @@ impl Searcher {
 }
 
 fn run(searches: &Receiver<Search>) {
-    for Search { index, number, words, most, events, vector } in searches {
+    for Search { index, number, words, most, events, vector } in searches.iter() {
         if events.is_gone() {
             continue;
         }

@@ -2,7 +2,7 @@
 //! Nothing it owns is shared or locked, and nothing it does waits, except for the clock.
 
 use super::{
-    Command, DATAGRAMS_PER_STEP, Mail, ThreadCounters, Uplink,
+    Command, DATAGRAMS_PER_STEP, ThreadCounters, Uplink,
     bell::Bell,
     departures::Departures,
     phases::Phases,
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     call_actor::{CallActor, Note, Progress},
+    queue::Receiver,
     rtp_socket::{Received, receive},
 };
 use call::{Input, cdr::Cause};
@@ -51,7 +52,8 @@ const BELL: u64 = u64::MAX;
 
 /// The thread's ends of its channels.
 pub(super) struct Ends {
-    pub(super) mail: Arc<Mail>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) knocks: Receiver<DialogKey>,
     pub(super) uplink: Uplink,
 }
 
@@ -68,7 +70,7 @@ struct Resident {
 
 pub(super) struct Thread {
     ends: Ends,
-    /// What was taken from its mail and waits for its turn.
+    /// What was taken from its queues and waits for its turn.
     commands: VecDeque<Command>,
     knocks: VecDeque<DialogKey>,
     bell: Arc<Bell>,
@@ -149,7 +151,6 @@ impl Thread {
             }
             self.send_notes();
         }
-        self.ends.mail.is_read.store(false, Ordering::SeqCst);
     }
 
     /// Whether the thread wakes at ticks.
@@ -264,7 +265,7 @@ impl Thread {
     }
 
     fn open_inboxes(&mut self) {
-        self.ends.mail.knocks.take(&mut self.knocks);
+        self.ends.knocks.take_all(&mut self.knocks);
         while let Some(dialog) = self.knocks.pop_front() {
             let Some(&place) = self.places.get(&dialog) else { continue };
             let now = Instant::now();
@@ -281,7 +282,7 @@ impl Thread {
 
     fn obey(&mut self) {
         if self.commands.is_empty() {
-            self.ends.mail.commands.take(&mut self.commands);
+            self.ends.commands.take_all(&mut self.commands);
         }
         for _ in 0..COMMANDS_AT_ONCE {
             let Some(command) = self.commands.pop_front() else { return };

@@ -6,14 +6,17 @@ use super::{
     database::{self, Database, Statement},
     unix_us,
 };
-use crate::{secret::Secret, telemetry::Metrics};
+use crate::{
+    queue::{Receiver, Sender, bounded},
+    secret::Secret,
+    telemetry::Metrics,
+};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver, SyncSender},
     },
     time::{Duration, Instant},
 };
@@ -49,7 +52,7 @@ impl CallerKey {
 /// Puts conversations away and finds them again. Clones share one thread with a connection of its own.
 #[derive(Clone)]
 pub struct Checkpoints {
-    queue: SyncSender<Job>,
+    queue: Sender<Job>,
     lost: Arc<AtomicU64>,
     metrics: Metrics,
 }
@@ -69,7 +72,7 @@ impl Checkpoints {
     /// # Errors
     /// When there is no thread to be had.
     pub fn start(config: &StoreConfig, metrics: Metrics) -> std::io::Result<Self> {
-        let (queue, jobs) = mpsc::sync_channel(CHECKPOINT_QUEUE);
+        let (queue, jobs) = bounded(CHECKPOINT_QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let mut keeper = Keeper {
             config: config.clone(),
@@ -134,7 +137,7 @@ struct Keeper {
 impl Keeper {
     /// Until nobody holds the other end any more.
     fn run(&mut self, jobs: &Receiver<Job>) {
-        for job in jobs {
+        for job in jobs.iter() {
             self.expire();
             match job {
                 Job::Keep { caller, until_us, state } => match state().filter(|state| state.len() <= LONGEST)

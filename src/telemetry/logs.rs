@@ -2,10 +2,12 @@
 //! A blocked terminal or pipe costs log lines, which are counted; it never costs a call anything.
 
 use super::Metrics;
-use crate::config::LogFormat;
+use crate::{
+    config::LogFormat,
+    queue::{Receiver, Sender, bounded},
+};
 use std::{
     io::{self, Write},
-    sync::mpsc::{self, Receiver, SyncSender},
     time::Duration,
 };
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
@@ -49,7 +51,7 @@ pub struct LogGuard(Lines);
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        let (done, wait) = mpsc::sync_channel(1);
+        let (done, wait) = bounded(1);
         if self.0.queue.try_send(Line::Flush(done)).is_ok() {
             let _ = wait.recv_timeout(Duration::from_millis(500));
         }
@@ -63,19 +65,19 @@ fn is_terminal() -> bool {
 
 enum Line {
     Text(Vec<u8>),
-    Flush(SyncSender<()>),
+    Flush(Sender<()>),
 }
 
 /// Takes lines and hands them to the thread that writes them.
 #[derive(Clone)]
 struct Lines {
-    queue: SyncSender<Line>,
+    queue: Sender<Line>,
     metrics: Metrics,
 }
 
 impl Lines {
     fn start(output: impl Write + Send + 'static, metrics: Metrics) -> io::Result<Self> {
-        let (queue, lines) = mpsc::sync_channel(LOG_QUEUE);
+        let (queue, lines) = bounded(LOG_QUEUE);
         std::thread::Builder::new()
             .name("tandem-logs".to_owned())
             .spawn(move || write_all(output, &lines))?;
@@ -84,7 +86,7 @@ impl Lines {
 }
 
 fn write_all(mut output: impl Write, lines: &Receiver<Line>) {
-    for line in lines {
+    for line in lines.iter() {
         match line {
             // Nobody can be told that logging fails.
             Line::Text(text) => drop(output.write_all(&text)),
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_blocked_output_drops_lines_counts_them_and_blocks_nobody() {
-        let (unblock, blocked) = mpsc::channel();
+        let (unblock, blocked) = bounded(1);
         let metrics = Metrics::default();
         let mut lines = Lines::start(Blocked(blocked), metrics.clone()).expect("a thread");
         for _ in 0..LOG_QUEUE + 500 {

@@ -5,15 +5,15 @@ use super::{
     LiveEvent, LiveEvents, Metrics,
     otlp::{CallSpans, Exporter, Labels, Span},
 };
-use crate::store::Store;
+use crate::{
+    queue::{Receiver, Sender, bounded},
+    store::Store,
+};
 use call::{CallId, Event, Stamped, cdr::Cdr, port_slots::LoadBand};
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    sync::{
-        Arc,
-        mpsc::{self, Receiver, SyncSender},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,7 +27,7 @@ const REMEMBERED: usize = 1_024;
 /// Takes events from calls. Clones share one queue.
 #[derive(Clone)]
 pub struct TraceSink {
-    queue: SyncSender<Message>,
+    queue: Sender<Message>,
     exporting: bool,
     metrics: Metrics,
 }
@@ -36,7 +36,7 @@ enum Message {
     Begin(Box<Cdr>),
     Refused(Box<Cdr>),
     Event(CallId, Box<Stamped>),
-    Flush(SyncSender<()>),
+    Flush(Sender<()>),
 }
 
 impl TraceSink {
@@ -58,7 +58,7 @@ impl TraceSink {
         live: LiveEvents,
         collector: Option<(Arc<Exporter>, Labels)>,
     ) -> io::Result<Self> {
-        let (queue, messages) = mpsc::sync_channel(TRACE_QUEUE);
+        let (queue, messages) = bounded(TRACE_QUEUE);
         let collector = collector.map(|(exporter, labels)| Spans {
             exporter,
             calls: CallSpans::new(labels),
@@ -104,7 +104,7 @@ impl TraceSink {
 
     /// Waits until everything recorded so far has been passed on. Not for the call's path.
     pub fn flush(&self) {
-        let (done, wait) = mpsc::sync_channel(1);
+        let (done, wait) = bounded(1);
         if self.queue.send(Message::Flush(done)).is_ok() {
             let _ = wait.recv();
         }

@@ -13,6 +13,7 @@ pub use http::reference as secret_reference;
 pub use reach::{AllowedHost, Reach};
 
 use crate::providers::{Events, ProviderEvent};
+use crate::queue::{Receiver, Sender, bounded};
 use crate::secret::Secret;
 use crate::telemetry::{Metrics, Pii};
 use call::{CallId, ToolResult};
@@ -27,10 +28,7 @@ use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{
-        Arc, PoisonError, RwLock,
-        mpsc::{self, Receiver, SyncSender},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -118,7 +116,7 @@ pub struct ToolContext {
 pub struct ToolRunner {
     tools: Arc<BTreeMap<String, Entry>>,
     servers: Arc<Vec<Server>>,
-    queue: SyncSender<Job>,
+    queue: Sender<Job>,
     running: Arc<Semaphore>,
     runtime: Handle,
     metrics: Metrics,
@@ -211,7 +209,7 @@ impl ToolRunner {
                 database.check(tool)?;
             }
         }
-        let (queue, jobs) = mpsc::sync_channel(TOOL_QUEUE);
+        let (queue, jobs) = bounded(TOOL_QUEUE);
         std::thread::Builder::new().name("tandem-tools".to_owned()).spawn(move || work(database, &jobs))?;
         let (tools, servers) = (Arc::new(entries), Arc::new(servers));
         Ok(Self { tools, servers, queue, running: Arc::new(Semaphore::new(TOOL_QUEUE)), runtime, metrics })
@@ -423,7 +421,7 @@ impl Pending {
 }
 
 fn work(mut database: Database, jobs: &Receiver<Job>) {
-    for job in jobs {
+    for job in jobs.iter() {
         let result = if Instant::now() >= job.deadline {
             Err("the tool had to wait too long and was not carried out".to_owned())
         } else {
@@ -570,7 +568,7 @@ mod tests {
     async fn a_full_queue_is_said_at_once() {
         let tool = sql("look", "SELECT 1", Returns::Row, MINUTE);
         // A thread that takes nothing.
-        let (queue, _jobs) = mpsc::sync_channel(TOOL_QUEUE);
+        let (queue, _jobs) = bounded(TOOL_QUEUE);
         let runner = ToolRunner {
             tools: Arc::new(entries(vec![tool])),
             servers: Arc::default(),
